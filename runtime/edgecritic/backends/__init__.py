@@ -1,0 +1,1 @@
+"""Engines that run a critic, each behind the Protocol of `base`."""

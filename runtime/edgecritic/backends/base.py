@@ -1,0 +1,162 @@
+"""What an engine must do for a critic: tokens and image features in, logits out.
+
+A backend knows nothing of prompts, verdicts or rubrics. It keeps *sequences*: lists of positions
+in its KV cache that can be extended, forked and dropped. Everything above (shared prefixes, level
+scoring, both orders, rationales) is written once, over this Protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32]
+UInt8Array: TypeAlias = NDArray[np.uint8]
+
+
+class CancelToken:
+    """Asks a running judgement to stop; safe to set from another thread."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def cancel(self) -> None:
+        """Ask for the stop; the judgement returns with ``status="cancelled"``."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
+
+class Cancelled(Exception):
+    """Raised by a backend that stopped because its `CancelToken` was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpan:
+    """A run of token ids."""
+
+    tokens: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpan:
+    """The packed features of one image.
+
+    Attributes:
+        key: identifies the features: equal keys mean equal features.
+        features: (n_tokens, n_embd) float32, as `edgecritic.vision.pack_features` returns them.
+    """
+
+    key: str
+    features: FloatArray = field(compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+
+Span: TypeAlias = TextSpan | ImageSpan
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What to add at the end of one sequence; `logits` asks for the row after its last position."""
+
+    sequence: int
+    spans: tuple[Span, ...]
+    logits: bool = True
+
+    def __len__(self) -> int:
+        return sum(len(span) for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What is loaded.
+
+    Attributes:
+        name: ``"llamacpp"``, ``"scripted"``, ...
+        engine: engine and version, for reports.
+        device: ``"cpu"`` or the GPU's name.
+        n_ctx: KV cells shared by all sequences, in tokens.
+        n_embd: width of image features and token embeddings.
+        n_vocab: length of a logits row.
+        max_sequences: sequences that may be open at once.
+        end_tokens: ids that end a generation.
+    """
+
+    name: str
+    engine: str
+    device: str
+    n_ctx: int
+    n_embd: int
+    n_vocab: int
+    max_sequences: int
+    end_tokens: frozenset[int]
+
+
+class Backend(Protocol):
+    """One loaded critic. Not thread-safe: `Critic` serialises its calls."""
+
+    @property
+    def info(self) -> BackendInfo: ...
+
+    def tokenize(self, text: str, *, control: bool = False) -> list[int]:
+        """Token ids of `text`, no BOS added.
+
+        Control tokens are recognised only with ``control=True``: without it ``"<|im_end|>"`` in
+        a user's text is ten ordinary characters.
+        """
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; empty for control tokens."""
+        ...
+
+    def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
+        """Vision tower and projector: (n, S, S, 3) RGB to (n, patches, n_embd) float32."""
+        ...
+
+    def open_sequence(self) -> int:
+        """A new, empty sequence."""
+        ...
+
+    def fork(self, sequence: int) -> int:
+        """A new sequence that shares all positions of `sequence` without copying them."""
+        ...
+
+    def close_sequence(self, sequence: int) -> None:
+        """Drop a sequence; its cells that no other sequence shares become free."""
+        ...
+
+    def append(
+        self, appends: Sequence[Append], cancel: CancelToken | None = None
+    ) -> list[FloatArray | None]:
+        """Decode several appends (to different sequences) in as few batches as possible.
+
+        Returns:
+            For each append the (n_vocab,) float32 logits after its last position, or None where
+            they were not asked for. The arrays are the caller's to keep.
+
+        Raises:
+            ContextOverflowError: more cells are needed than are free; nothing was decoded.
+            Cancelled: `cancel` was set; the sequences named in `appends` must be closed.
+        """
+        ...
+
+    def length(self, sequence: int) -> int:
+        """Positions that the sequence holds."""
+        ...
+
+    def close(self) -> None:
+        """Free the model, the vision tower and the cache. Idempotent."""
+        ...

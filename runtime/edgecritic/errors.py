@@ -1,0 +1,51 @@
+"""What can go wrong, each with the hint that mends it."""
+
+from __future__ import annotations
+
+
+class CriticError(Exception):
+    """Base of every error that edgecritic raises on purpose.
+
+    Args:
+        message: what happened, where, and the value that caused it.
+        hint: what mends it, as a command or an instruction; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class InputError(CriticError):
+    """A question, response, rubric or option that cannot be judged as given."""
+
+
+class ImageError(InputError):
+    """A picture that cannot be decoded, or is larger than the limits allow."""
+
+
+class ContextOverflowError(InputError):
+    """A request with more tokens than the critic's context holds."""
+
+
+class ArtifactError(CriticError):
+    """A bundle or one of its files is missing, damaged or not what it says it is."""
+
+
+class BackendUnavailableError(CriticError):
+    """No engine that can run this bundle is installed, or the engine failed to start."""
+
+
+class MissingExtraError(BackendUnavailableError):
+    """A part of edgecritic was used whose optional dependencies are not installed."""
+
+
+class VerdictParseError(CriticError):
+    """Model output from which no verdict can be read.
+
+    Raised inside the verdict code only: the judge API turns it into ``status="unparsed"``.
+    """
