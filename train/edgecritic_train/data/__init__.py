@@ -1,0 +1,1 @@
+"""Truth-by-construction data: assets, scenes, questions and graded responses."""
