@@ -1,0 +1,201 @@
+"""Judgements: frozen, typed, JSON-ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+Status: TypeAlias = Literal["ok", "unparsed", "cancelled"]
+Winner: TypeAlias = Literal["first", "second", "tie"]
+
+
+def _plain(value: Any) -> Any:
+    """`value` with records, maps and tuples turned to what JSON knows."""
+    if isinstance(value, _Record):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+class _Record:
+    """Adds the JSON forms to a dataclass."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, nested records included, as JSON-ready values."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(_Record):
+    """What a judgement cost, in tokens.
+
+    Attributes:
+        prompt_tokens: length of all prompts, image tokens included, as if none shared a prefix.
+        image_tokens: how many of them came from pictures.
+        decoded_tokens: prompt positions that were really decoded, after prefix sharing.
+        rationale_tokens: tokens generated.
+    """
+
+    prompt_tokens: int = 0
+    image_tokens: int = 0
+    decoded_tokens: int = 0
+    rationale_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Timings(_Record):
+    """Where the time went, in seconds of wall clock.
+
+    Attributes:
+        image: decoding the picture, tiling, vision tower and packing.
+        verdict: decoding the prompts and reading the verdict.
+        rationale: generating the rationale.
+    """
+
+    image: float = 0.0
+    verdict: float = 0.0
+    rationale: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.image + self.verdict + self.rationale
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def _frozen_map(value: Mapping[Any, float]) -> Mapping[Any, float]:
+    return MappingProxyType(dict(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(_Record):
+    """A pointwise judgement.
+
+    Attributes:
+        status: ``unparsed`` when the levels held less than half of the probability mass: then
+            score, level and confidence are None. ``cancelled`` verdicts hold what was known.
+        score: expected level, in rubric units, within [low, high].
+        level: the most probable level.
+        probabilities: level to probability; they sum to 1.
+        confidence: probability of `level`, in [0, 1].
+        mass: probability in [0, 1] that the model put on the levels, before renormalising.
+        rationale: the reason in words, or None if none was asked for.
+        usage: tokens.
+        timings: seconds.
+        critic: name of the bundle that judged.
+        template: dialect, wording and hash of the prompt.
+    """
+
+    status: Status
+    score: float | None
+    level: int | None
+    probabilities: Mapping[int, float]
+    confidence: float | None
+    mass: float
+    rationale: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    critic: str = ""
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVerdict(_Record):
+    """A pairwise verdict in one order of presentation, told in the caller's labels.
+
+    Attributes:
+        shown_first: which of the caller's responses stood first in the prompt.
+        winner: the most probable outcome.
+        probabilities: outcome to probability; they sum to 1.
+        mass: probability that the model put on the outcomes, before renormalising.
+    """
+
+    shown_first: Literal["first", "second"]
+    winner: Winner
+    probabilities: Mapping[Winner, float]
+    mass: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class Preference(_Record):
+    """A pairwise judgement.
+
+    Attributes:
+        status: as in `Verdict`.
+        winner: ``first``, ``second`` or ``tie``; None when unparsed or cancelled too early.
+        probabilities: P(first), P(second), P(tie), both orders reconciled in log-space.
+        confidence: probability of `winner`.
+        consistent: both orders agree on the winner; None when only one order was judged.
+        orders: the verdict of each order that was judged.
+        rationale: the reason in words, for `winner`.
+        usage: tokens.
+        timings: seconds.
+        critic: name of the bundle that judged.
+        template: dialect, wording and hash of the prompt.
+    """
+
+    status: Status
+    winner: Winner | None
+    probabilities: Mapping[Winner, float]
+    confidence: float | None
+    consistent: bool | None
+    orders: tuple[OrderVerdict, ...]
+    rationale: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    critic: str = ""
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(_Record):
+    """Several responses in order of preference.
+
+    Attributes:
+        status: ``unparsed`` when any judgement it rests on was.
+        order: indices into the responses, best first; equal rewards keep their given order.
+        rewards: one per response. Pairwise: wins minus losses over all ordered pairs, each
+            counted by its probabilities, in [-2(K-1), 2(K-1)]. Pointwise: the scores.
+        preferences: pairwise: (i, j, preference of i over j) for every i < j.
+        verdicts: pointwise: one verdict per response.
+        usage: tokens.
+        timings: seconds.
+    """
+
+    status: Status
+    order: tuple[int, ...]
+    rewards: tuple[float | None, ...]
+    preferences: tuple[tuple[int, int, Preference], ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def best(self) -> int:
+        """Index of the preferred response."""
+        return self.order[0]
