@@ -171,13 +171,37 @@ class Assets:
                 return reader.manifest.words[part]
         raise self._missing(f"{part} words")
 
-    def flags(self) -> Mapping[str, Image.Image]:
-        """Country name -> flag, RGBA, at most 96 px wide; decoded when looked up."""
-        return self._gallery("flags")
+    @property
+    def flag_styles(self) -> tuple[str, ...]:
+        """The drawing styles that flags come in, in pack order; "openclipart" is flat."""
+        return tuple(style for r in self._readers for style in r.manifest.flags)
 
-    def cards(self) -> Mapping[str, Image.Image]:
-        """Playing card, as "queen of hearts" -> picture, RGBA; decoded when looked up."""
-        return self._gallery("cards")
+    @property
+    def decks(self) -> tuple[str, ...]:
+        """The decks of playing cards, in pack order."""
+        return tuple(deck for r in self._readers for deck in r.manifest.cards)
+
+    def flags(self, style: str = "openclipart") -> Mapping[str, Image.Image]:
+        """Country name -> flag, RGBA, at most 96 px wide; decoded when looked up.
+
+        Raises:
+            AssetError: no loaded pack has flags in this style.
+        """
+        for reader in self._readers:
+            if style in reader.manifest.flags:
+                return self._gallery(reader, f"flags/{style}", reader.manifest.flags[style])
+        raise self._missing(f"flags in style {style!r}")
+
+    def cards(self, deck: str = "white") -> Mapping[str, Image.Image]:
+        """Playing card, as "queen of hearts" -> RGBA picture; decoded when looked up.
+
+        Raises:
+            AssetError: no loaded pack has this deck.
+        """
+        for reader in self._readers:
+            if deck in reader.manifest.cards:
+                return self._gallery(reader, f"cards/{deck}", reader.manifest.cards[deck])
+        raise self._missing(f"deck {deck!r} of cards")
 
     def photos(self) -> Iterator[tuple[str, Image.Image]]:
         """Captioned photographs, (caption, RGBA at most 160 px); only in the test pack."""
@@ -185,14 +209,11 @@ class Assets:
             for photo in reader.manifest.photos:
                 yield photo.caption, self._decode(reader, f"photos/{photo.file}")
 
-    def _gallery(self, folder: Literal["flags", "cards"]) -> Mapping[str, Image.Image]:
-        owner: dict[str, PackReader] = {}
-        for reader in self._readers:
-            names = reader.manifest.flags if folder == "flags" else reader.manifest.cards
-            owner.update(dict.fromkeys(names, reader))
+    def _gallery(
+        self, reader: PackReader, folder: str, names: tuple[str, ...]
+    ) -> Mapping[str, Image.Image]:
         return _Pictures(
-            tuple(owner),
-            lambda name: self._picture(owner[name], f"{folder}/{slug(name)}.webp").copy(),
+            names, lambda name: self._picture(reader, f"{folder}/{slug(name)}.webp").copy()
         )
 
     @staticmethod

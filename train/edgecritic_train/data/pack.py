@@ -5,7 +5,7 @@ Layout inside the zip::
     pack.json                     the manifest, see `PackManifest`
     LICENSES.json, LICENSES.md    every source with version, licence and attribution
     sprites/<style>/<slug>.webp   RGBA, at most 96 px on the longer side
-    flags/<slug>.webp, cards/<slug>.webp, photos/<file>
+    flags/<style>/<slug>.webp, cards/<deck>/<slug>.webp, photos/<file>
     arrays/<name>.npy             uint8 images and labels
     fonts/<file>                  TrueType or OpenType
 
@@ -76,8 +76,8 @@ class PackManifest:
         font_part: which part the fonts belong to, "train" or "heldout".
         words: part -> words.
         garments: the class names of the garment labels, by label.
-        flags: country names.
-        cards: playing cards, as "queen of hearts".
+        flags: drawing style -> country names.
+        cards: deck -> playing cards, as "queen of hearts".
         photos: captioned photographs.
     """
 
@@ -88,8 +88,8 @@ class PackManifest:
     font_part: str = "train"
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     garments: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    cards: tuple[str, ...] = ()
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     photos: tuple[Photo, ...] = ()
 
     def to_json(self) -> str:
@@ -123,8 +123,8 @@ class PackManifest:
                 font_part=raw["font_part"],
                 words={part: tuple(words) for part, words in raw["words"].items()},
                 garments=tuple(raw["garments"]),
-                flags=tuple(raw["flags"]),
-                cards=tuple(raw["cards"]),
+                flags={style: tuple(names) for style, names in raw["flags"].items()},
+                cards={deck: tuple(names) for deck, names in raw["cards"].items()},
                 photos=tuple(Photo(**entry) for entry in raw["photos"]),
             )
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as cause:
