@@ -124,11 +124,13 @@ def _resize_into(target: FloatArray, source: FloatArray) -> None:
 def _neighbours(n_target: int, n_source: int) -> tuple[IndexArray, IndexArray, FloatArray]:
     """The two source indices that every target index lies between, and the second one's weight.
 
-    In float32, as torch computes them: positions in float64 would differ by up to 1e-5.
+    torch's kernel takes the step in float32 and computes the position by a fused multiply-add,
+    rounded once: float64 up to the last cast gives the same bits, while plain float32 or float64
+    differs from it by up to 1e-5 of a feature.
     """
-    step = np.float32(n_source) / np.float32(n_target)
-    position = step * (np.arange(n_target, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
-    position = np.maximum(position, 0)
+    step = float(np.float32(n_source) / np.float32(n_target))
+    centres = step * (np.arange(n_target) + 0.5) - 0.5
+    position = np.maximum(centres, 0).astype(np.float32)
     first = position.astype(np.intp)
     second = np.minimum(first + 1, n_source - 1)
     return first, second, position - first.astype(np.float32)
