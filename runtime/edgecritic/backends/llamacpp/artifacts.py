@@ -1,0 +1,253 @@
+"""What each GGUF file must look like before llama.cpp may open it.
+
+llama.cpp's loader reports most defects of a language model as errors, but its image loader and
+its compute graphs assert: a tensor of the wrong shape ends the process. So architectures and
+projector types are allow-listed, and everything that an assertion would test is tested here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgecritic.errors import ArtifactError
+from edgecritic.gguf_header import GgufHeader, read_header
+
+LANGUAGE_MODELS: Final = ("llama", "qwen2")
+TOKENIZERS: Final = ("gpt2", "llama")
+
+_WRONG_FILE: Final = "check the bundle's files: this one has another role"
+_WRONG_PROJECTOR: Final = "export the vision tower again with edgecritic_export"
+_MAX_LAYERS: Final = 256
+_MAX_WIDTH: Final = 1 << 16
+_PROJECTOR_KEYS: Final = {
+    "clip.has_vision_encoder": "bool",
+    "clip.has_audio_encoder": "bool",
+    "clip.projector_type": "string",
+    "clip.use_gelu": "bool",
+    "clip.vision.image_size": "uint32",
+    "clip.vision.patch_size": "uint32",
+    "clip.vision.embedding_length": "uint32",
+    "clip.vision.feed_forward_length": "uint32",
+    "clip.vision.block_count": "uint32",
+    "clip.vision.projection_dim": "uint32",
+    "clip.vision.attention.head_count": "uint32",
+    "clip.vision.attention.layer_norm_epsilon": "float32",
+    "clip.vision.feature_layer": "array",
+    "clip.vision.image_mean": "array",
+    "clip.vision.image_std": "array",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelFacts:
+    """What the header of a language model says."""
+
+    path: Path
+    architecture: str
+    n_embd: int
+    n_vocab: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorFacts:
+    """What the header of an mmproj file says.
+
+    Attributes:
+        tile_size: side of a tile in pixels.
+        patches: features of a tile.
+        n_embd: width of a feature, which must be the language model's.
+    """
+
+    path: Path
+    tile_size: int
+    patches: int
+    n_embd: int
+
+
+def check_language_model(path: Path) -> LanguageModelFacts:
+    """Check the header of a language model.
+
+    Raises:
+        ArtifactError: it is none, of an architecture that is not allow-listed, or inconsistent.
+    """
+    header = read_header(path)
+    architecture = header.text("general.architecture")
+    if architecture not in LANGUAGE_MODELS or header.metadata.get("general.type") == "adapter":
+        raise ArtifactError(
+            f"{path} is no language model of a supported architecture: it is {architecture!r}, "
+            f"supported are {', '.join(LANGUAGE_MODELS)}",
+            _WRONG_FILE,
+        )
+    if "split.count" in header.metadata:
+        raise ArtifactError(f"{path} is one part of a split model", "merge its parts into one file")
+    n_embd = header.count(f"{architecture}.embedding_length", limit=_MAX_WIDTH)
+    n_head = header.count(f"{architecture}.attention.head_count", limit=_MAX_WIDTH)
+    n_head_kv = header.count(
+        f"{architecture}.attention.head_count_kv", default=n_head, limit=n_head
+    )
+    header.count(f"{architecture}.block_count", limit=_MAX_LAYERS)
+    if n_embd % n_head or n_head % n_head_kv:
+        raise ArtifactError(
+            f"{path}: width {n_embd} with {n_head} heads and {n_head_kv} key heads is impossible",
+            _WRONG_FILE,
+        )
+    return LanguageModelFacts(path, architecture, n_embd, _check_vocabulary(header, n_embd))
+
+
+def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:
+    tokenizer = header.text("tokenizer.ggml.model")
+    if tokenizer not in TOKENIZERS:
+        raise ArtifactError(
+            f"{header.path}: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}",
+            _WRONG_FILE,
+        )
+    n_vocab = header.array("tokenizer.ggml.tokens", "string").length
+    for key, item_type in (("token_type", "int32"), ("scores", "float32")):
+        full_key = f"tokenizer.ggml.{key}"
+        if full_key in header.metadata and header.array(full_key, item_type).length != n_vocab:
+            raise ArtifactError(
+                f"{header.path}: {full_key} is not as long as the {n_vocab} tokens", _WRONG_FILE
+            )
+    if "tokenizer.ggml.merges" in header.metadata:
+        header.array("tokenizer.ggml.merges", "string")
+    embeddings = header.tensor("token_embd.weight").shape
+    if embeddings != (n_embd, n_vocab):
+        raise ArtifactError(
+            f"{header.path}: token_embd.weight is {embeddings}, expected {(n_embd, n_vocab)}",
+            _WRONG_FILE,
+        )
+    return n_vocab
+
+
+def check_projector(path: Path, language_model: LanguageModelFacts) -> ProjectorFacts:
+    """Check the header of an mmproj file, and that it fits the language model.
+
+    Raises:
+        ArtifactError: it is none, has another projector, wrong shapes, or another width.
+    """
+    header = read_header(path)
+    architecture = header.text("general.architecture")
+    if architecture != "clip":
+        raise ArtifactError(
+            f"{path} is no vision tower (mmproj): its architecture is {architecture!r}", _WRONG_FILE
+        )
+    _check_projector_keys(header)
+    projector = header.text("clip.projector_type")
+    if projector != "mlp":
+        raise ArtifactError(f"{path}: projector {projector!r} is not 'mlp'", _WRONG_FILE)
+    tile_size = header.count("clip.vision.image_size", limit=4096)
+    patch_size = header.count("clip.vision.patch_size", limit=tile_size)
+    if tile_size % patch_size:
+        raise ArtifactError(
+            f"{path}: tiles of {tile_size} pixels are no multiple of patches of {patch_size}",
+            _WRONG_PROJECTOR,
+        )
+    patches = (tile_size // patch_size) ** 2
+    n_embd = _check_projector_tensors(header, patches, patch_size)
+    if n_embd != language_model.n_embd:
+        raise ArtifactError(
+            f"{path} gives features of width {n_embd}, "
+            f"{language_model.path} has width {language_model.n_embd}",
+            "use the mmproj that was exported with this language model",
+        )
+    return ProjectorFacts(path, tile_size, patches, n_embd)
+
+
+def _check_projector_keys(header: GgufHeader) -> None:
+    for key, stored_as in header.types.items():
+        if key.startswith("clip.") and _PROJECTOR_KEYS.get(key) != stored_as:
+            raise ArtifactError(
+                f"{header.path}: {key} of type {stored_as} is not expected here", _WRONG_PROJECTOR
+            )
+    missing = _PROJECTOR_KEYS.keys() - header.types.keys() - {"clip.has_audio_encoder"}
+    if missing:
+        raise ArtifactError(f"{header.path}: {sorted(missing)[0]} is missing", _WRONG_PROJECTOR)
+    n_blocks = header.count("clip.vision.block_count", limit=_MAX_LAYERS)
+    facts = {
+        "clip.has_vision_encoder": header.metadata["clip.has_vision_encoder"] is True,
+        "clip.has_audio_encoder": not header.metadata.get("clip.has_audio_encoder", False),
+        "clip.use_gelu": header.metadata["clip.use_gelu"] is True,
+        # Without it llama.cpp leaves the last layer out (the convention of LLaVA 1.5).
+        "clip.vision.feature_layer": header.array("clip.vision.feature_layer", "int32").items
+        == (n_blocks,),
+        "clip.vision.image_mean": header.array("clip.vision.image_mean", "float32").length == 3,
+        "clip.vision.image_std": header.array("clip.vision.image_std", "float32").length == 3,
+    }
+    for key, holds in facts.items():
+        if not holds:
+            raise ArtifactError(
+                f"{header.path}: {key} is {header.metadata.get(key)!r}", _WRONG_PROJECTOR
+            )
+
+
+def _check_projector_tensors(header: GgufHeader, patches: int, patch_size: int) -> int:
+    width = header.count("clip.vision.embedding_length", limit=_MAX_WIDTH)
+    hidden = header.count("clip.vision.feed_forward_length", limit=_MAX_WIDTH)
+    n_heads = header.count("clip.vision.attention.head_count", limit=width)
+    if width % n_heads or width == hidden:  # equal widths make llama.cpp swap ffn_up and ffn_down
+        raise ArtifactError(
+            f"{header.path}: width {width}, {n_heads} heads, feed-forward width {hidden} "
+            "do not go together",
+            _WRONG_PROJECTOR,
+        )
+    expected: dict[str, tuple[int, ...]] = {
+        "v.patch_embd.weight": (patch_size, patch_size, 3, width),
+        "v.patch_embd.bias": (width,),
+        "v.position_embd.weight": (width, patches),
+    }
+    for block in range(header.count("clip.vision.block_count", limit=_MAX_LAYERS)):
+        name = f"v.blk.{block}"
+        for norm in ("ln1", "ln2"):
+            expected |= {f"{name}.{norm}.weight": (width,), f"{name}.{norm}.bias": (width,)}
+        for part, rows, columns in (
+            *((f"attn_{part}", width, width) for part in ("q", "k", "v", "out")),
+            ("ffn_up", hidden, width),
+            ("ffn_down", width, hidden),
+        ):
+            expected |= {f"{name}.{part}.weight": (columns, rows), f"{name}.{part}.bias": (rows,)}
+    inner = header.tensor("mm.0.weight").shape[-1]
+    outer = header.tensor("mm.2.weight").shape[-1]
+    expected |= {
+        "mm.0.weight": (width, inner),
+        "mm.0.bias": (inner,),
+        "mm.2.weight": (inner, outer),
+        "mm.2.bias": (outer,),
+    }
+    for name, shape in expected.items():
+        claim = header.tensor(name)
+        plain = len(shape) != 2  # ggml adds and convolves unquantized tensors only
+        allowed = ("F32",) if len(shape) == 1 else ("F32", "F16") if plain else None
+        if claim.shape != shape or (allowed and claim.type_name not in allowed):
+            raise ArtifactError(
+                f"{header.path}: {name} is {claim.type_name} {claim.shape}, expected {shape}",
+                _WRONG_PROJECTOR,
+            )
+    extra = header.tensors.keys() - expected.keys() - {"v.image_newline"}
+    if extra:
+        raise ArtifactError(
+            f"{header.path}: tensor {sorted(extra)[0]} is not expected", _WRONG_PROJECTOR
+        )
+    return outer
+
+
+def check_adapter(path: Path, language_model: LanguageModelFacts) -> None:
+    """Check the header of a LoRA adapter.
+
+    That its tensors fit the language model is checked by llama.cpp, which reports it.
+
+    Raises:
+        ArtifactError: it is none, or for another architecture.
+    """
+    header = read_header(path)
+    role = (header.metadata.get("general.type"), header.metadata.get("adapter.type"))
+    if role != ("adapter", "lora") or header.types.get("adapter.lora.alpha") != "float32":
+        raise ArtifactError(f"{path} is no LoRA adapter", _WRONG_FILE)
+    architecture = header.text("general.architecture")
+    if architecture != language_model.architecture:
+        raise ArtifactError(
+            f"{path} adapts {architecture!r}, "
+            f"{language_model.path} is {language_model.architecture!r}",
+            "use the adapter that was exported for this language model",
+        )

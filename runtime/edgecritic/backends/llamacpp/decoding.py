@@ -1,0 +1,238 @@
+"""Appends to several sequences, cut into the batches that llama_decode takes.
+
+A batch holds token ids or embeddings, never both, so text and images alternate: all text that can
+be decoded now goes into shared batches, then all images that became reachable, and so on. Images
+are decoded with causal attention at consecutive positions, as LLaVA's are (transformers places
+them like tokens).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, TextSpan
+from edgecritic.backends.llamacpp.native import Native
+from edgecritic.errors import BackendUnavailableError, InputError
+
+_ABORTED: Final = 2  # llama_decode's return value
+# Below this many positions a batch is finished sooner than a user notices, and the callback, which
+# is asked after every node of the graph, would cost a single-token step some percent.
+_ABORTABLE: Final = 32
+
+Piece: TypeAlias = NDArray[np.int32] | FloatArray  # (n,) token ids or (n, n_embd) features
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What remains of one append."""
+
+    index: int
+    sequence: int
+    position: int
+    pieces: deque[Piece]
+    logits: bool
+
+    def holds(self, *, features: bool) -> bool:
+        return bool(self.pieces) and (self.pieces[0].ndim == 2) is features
+
+
+class Decoder:
+    """Runs appends on one llama_context.
+
+    Args:
+        native: the library.
+        context: the llama_context pointer, which must outlive this object.
+        n_batch: positions in one call.
+        n_embd: width of features.
+        n_vocab: length of a logits row.
+    """
+
+    def __init__(
+        self, native: Native, context: int, *, n_batch: int, n_embd: int, n_vocab: int
+    ) -> None:
+        self._native = native
+        self._context = context
+        self._n_embd = n_embd
+        self._n_vocab = n_vocab
+        self._batch = _Batch(native, n_batch, n_embd)
+        self._cancel: CancelToken | None = None
+        # Kept as attributes: C calls them as long as the context lives.
+        self._abort_callback = native.llama.ggml_abort_callback(self._is_cancelled)
+        self._no_callback = native.llama.ggml_abort_callback()
+
+    def check(self, appends: Sequence[Append]) -> None:
+        """Check token ids and feature shapes, before any cell is taken.
+
+        Raises:
+            InputError: an id outside the vocabulary, or features of another width.
+        """
+        for append in appends:
+            for span in append.spans:
+                if isinstance(span, TextSpan):
+                    if span.tokens and not 0 <= min(span.tokens) <= max(span.tokens) < (
+                        self._n_vocab
+                    ):
+                        raise InputError(
+                            f"a token id of sequence {append.sequence} is outside the vocabulary "
+                            f"of {self._n_vocab}",
+                            "tokenize with the same backend",
+                        )
+                elif span.features.ndim != 2 or span.features.shape[1] != self._n_embd:
+                    raise InputError(
+                        f"features of image {span.key} have shape {span.features.shape}, "
+                        f"expected (n, {self._n_embd})",
+                        "encode the image with the same critic",
+                    )
+
+    def run(
+        self, appends: Sequence[Append], positions: Sequence[int], cancel: CancelToken | None
+    ) -> list[FloatArray | None]:
+        """Decode appends that have passed `check`.
+
+        Args:
+            appends: what to decode; each names another sequence.
+            positions: the length of each append's sequence so far.
+            cancel: asked before each batch, and within the large ones.
+
+        Returns:
+            For each append the (n_vocab,) float32 logits after its last position, or None.
+
+        Raises:
+            Cancelled: `cancel` was set; part of the appends is decoded.
+            BackendUnavailableError: the engine failed.
+        """
+        results: list[FloatArray | None] = [None] * len(appends)
+        pending = [
+            _Pending(index, append.sequence, position, _pieces(append), append.logits)
+            for index, (append, position) in enumerate(zip(appends, positions, strict=True))
+        ]
+        self._cancel = cancel
+        try:
+            while any(item.pieces for item in pending):
+                for features in (False, True):
+                    while rows := self._batch.fill(pending, features=features):
+                        self._decode(features=features)
+                        self._collect(rows, results)
+        finally:
+            self._cancel = None
+        return results
+
+    def _decode(self, *, features: bool) -> None:
+        if self._is_cancelled():
+            raise Cancelled
+        llama = self._native.llama
+        abortable = self._cancel is not None and self._batch.n_rows > _ABORTABLE
+        callback = self._abort_callback if abortable else self._no_callback
+        llama.llama_set_abort_callback(self._context, callback, None)
+        self._native.log.forget()
+        status = llama.llama_decode(self._context, self._batch.native(features=features))
+        if status == _ABORTED:
+            raise Cancelled
+        if status != 0:
+            raise BackendUnavailableError(
+                f"llama_decode returned {status} for a batch of {self._batch.n_rows}: "
+                f"{self._native.log.complaint()}",
+                "load the critic again; on a GPU, free some of its memory",
+            )
+
+    def _collect(self, rows: list[tuple[int, int]], results: list[FloatArray | None]) -> None:
+        for row, index in rows:
+            if row < 0:
+                continue
+            logits = self._native.llama.llama_get_logits_ith(self._context, row)
+            if not logits:
+                raise BackendUnavailableError(
+                    f"llama.cpp gave no logits for row {row}", "load the critic again"
+                )
+            # A copy: the engine reuses the memory in the next batch.
+            results[index] = np.ctypeslib.as_array(logits, shape=(self._n_vocab,)).copy()
+
+    def _is_cancelled(self, _user_data: object = None) -> bool:
+        return self._cancel is not None and self._cancel.cancelled
+
+
+class _Batch:
+    """The memory of a llama_batch, owned by numpy."""
+
+    def __init__(self, native: Native, n_batch: int, n_embd: int) -> None:
+        self._llama = native.llama
+        self._capacity = n_batch
+        self.n_rows = 0
+        self._tokens = np.zeros(n_batch, dtype=np.int32)
+        self._features = np.zeros((n_batch, n_embd), dtype=np.float32)
+        self._positions = np.zeros(n_batch, dtype=np.int32)
+        self._n_sequences = np.ones(n_batch, dtype=np.int32)
+        self._sequences = np.zeros(n_batch, dtype=np.int32)
+        # seq_id is an array of pointers, one to each row's list of sequences (of length 1).
+        self._sequence_lists = (
+            self._sequences.ctypes.data + np.arange(n_batch, dtype=np.uintp) * 4
+        ).astype(np.uintp)
+        self._logits = np.zeros(n_batch, dtype=np.int8)
+
+    def fill(self, pending: Sequence[_Pending], *, features: bool) -> list[tuple[int, int]]:
+        """Move as much as fits from `pending` into the batch.
+
+        Returns:
+            (row, append index) for each append that ends in this batch, row -1 where its logits
+            are not asked for; plus (-1, -1) if no append ends. Empty if there was nothing to move.
+        """
+        self.n_rows = 0
+        self._logits[:] = 0
+        ended: list[tuple[int, int]] = []
+        for item in pending:
+            while item.holds(features=features) and self.n_rows < self._capacity:
+                self._move(item, features=features)
+                if not item.pieces:
+                    ended.append((self.n_rows - 1 if item.logits else -1, item.index))
+                    self._logits[self.n_rows - 1] = item.logits
+        if self.n_rows == 0:
+            return []
+        return ended or [(-1, -1)]
+
+    def native(self, *, features: bool) -> Any:
+        """The batch as llama.h's structure; it points into this object's memory."""
+        int32, float32 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_float)
+        lists = ctypes.POINTER(int32)
+        return self._llama.llama_batch(
+            n_tokens=self.n_rows,
+            token=None if features else self._tokens.ctypes.data_as(int32),
+            embd=self._features.ctypes.data_as(float32) if features else None,
+            pos=self._positions.ctypes.data_as(int32),
+            n_seq_id=self._n_sequences.ctypes.data_as(int32),
+            seq_id=self._sequence_lists.ctypes.data_as(lists),
+            logits=self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def _move(self, item: _Pending, *, features: bool) -> None:
+        piece = item.pieces.popleft()
+        count = min(len(piece), self._capacity - self.n_rows)
+        rows = slice(self.n_rows, self.n_rows + count)
+        if features:
+            self._features[rows] = piece[:count]
+        else:
+            self._tokens[rows] = piece[:count]
+        self._positions[rows] = np.arange(item.position, item.position + count)
+        self._sequences[rows] = item.sequence
+        if count < len(piece):
+            item.pieces.appendleft(piece[count:])
+        item.position += count
+        self.n_rows += count
+
+
+def _pieces(append: Append) -> deque[Piece]:
+    pieces: deque[Piece] = deque()
+    for span in append.spans:
+        if len(span):
+            pieces.append(
+                np.asarray(span.tokens, dtype=np.int32)
+                if isinstance(span, TextSpan)
+                else np.asarray(span.features, dtype=np.float32)
+            )
+    return pieces

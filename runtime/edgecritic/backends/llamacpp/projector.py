@@ -1,0 +1,146 @@
+"""The vision tower and projector, through llama.cpp's libmtmd, one tile at a time.
+
+libmtmd would tile, resize and place special tokens itself, in ways that differ from
+LLaVA-OneVision's. It is given finished tiles of exactly its own size and asked for nothing but
+the encoding: a bitmap of that size passes its preprocessing unchanged, apart from the
+normalisation by mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Final
+
+import numpy as np
+
+from edgecritic.backends.base import Cancelled, CancelToken, FloatArray, UInt8Array
+from edgecritic.backends.llamacpp.artifacts import ProjectorFacts
+from edgecritic.backends.llamacpp.native import Native
+from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
+
+_FLASH_ATTENTION: Final = {None: -1, False: 0, True: 1}  # LLAMA_FLASH_ATTN_TYPE_*
+
+
+class Projector:
+    """An open mmproj file.
+
+    Args:
+        native: the library.
+        facts: the checked header of the file.
+        model: the llama_model pointer of the language model, which must outlive this object.
+        n_threads: threads of computation.
+        use_gpu: whether a GPU may be used.
+        flash_attention: None leaves the choice to the engine.
+
+    Raises:
+        ArtifactError: libmtmd does not accept the file.
+    """
+
+    def __init__(
+        self,
+        native: Native,
+        facts: ProjectorFacts,
+        model: int,
+        *,
+        n_threads: int,
+        use_gpu: bool,
+        flash_attention: bool | None,
+    ) -> None:
+        self._native = native
+        self._facts = facts
+        params = native.mtmd.mtmd_context_params_default()
+        params.use_gpu = use_gpu
+        params.print_timings = False
+        params.n_threads = n_threads
+        params.flash_attn_type = _FLASH_ATTENTION[flash_attention]
+        params.warmup = False  # the first tile warms up
+        native.log.forget()
+        # The language model is passed only so that libmtmd initialises its position type, which
+        # it leaves undefined without one.
+        self._context: int | None = native.mtmd.mtmd_init_from_file(
+            os.fsencode(facts.path), model, params
+        )
+        if not self._context:
+            raise ArtifactError(
+                f"llama.cpp does not open {facts.path}: {native.log.complaint()}",
+                "export the vision tower again with edgecritic_export",
+            )
+
+    def encode(self, tiles: UInt8Array, cancel: CancelToken | None) -> FloatArray:
+        """Encode tiles.
+
+        Args:
+            tiles: (n, S, S, 3) uint8 RGB, S the tower's tile size.
+            cancel: asked before each tile.
+
+        Returns:
+            (n, patches, n_embd) float32.
+
+        Raises:
+            ImageError: the tiles have another shape or type.
+            Cancelled: `cancel` was set.
+            BackendUnavailableError: the encoding failed.
+        """
+        size, facts = self._facts.tile_size, self._facts
+        if tiles.ndim != 4 or tiles.shape[1:] != (size, size, 3) or tiles.dtype != np.uint8:
+            raise ImageError(
+                f"tiles of shape {tiles.shape} and type {tiles.dtype}, "
+                f"the vision tower takes (n, {size}, {size}, 3) of uint8",
+                "cut the image into tiles of the tower's size",
+            )
+        features = np.empty((len(tiles), facts.patches, facts.n_embd), dtype=np.float32)
+        for index, tile in enumerate(tiles):
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled
+            self._encode_one(np.ascontiguousarray(tile), features[index])
+        if not np.isfinite(features).all():
+            raise BackendUnavailableError(
+                f"{facts.path} gave features that are not finite",
+                "a weight overflows in half precision: use an F32 or BF16 vision tower",
+            )
+        return features
+
+    def close(self) -> None:
+        """Free the vision tower. Idempotent."""
+        if self._context:
+            self._native.mtmd.mtmd_free(self._context)
+            self._context = None
+
+    def _encode_one(self, tile: UInt8Array, out: FloatArray) -> None:
+        mtmd = self._native.mtmd
+        size = self._facts.tile_size
+        pixels = tile.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        bitmap = mtmd.mtmd_bitmap_init(size, size, pixels)  # copies the pixels
+        chunks = mtmd.mtmd_input_chunks_init()
+        try:
+            self._prepare(bitmap, chunks)
+            chunk = mtmd.mtmd_input_chunks_get(chunks, 0)
+            if (
+                mtmd.mtmd_input_chunks_size(chunks) != 1
+                or mtmd.mtmd_input_chunk_get_n_tokens(chunk) != self._facts.patches
+                or mtmd.mtmd_encode_chunk(self._context, chunk) != 0
+            ):
+                raise self._failed()
+            features = mtmd.mtmd_get_output_embd(self._context)
+            if not features:
+                raise self._failed()
+            out[:] = np.ctypeslib.as_array(features, shape=out.shape)
+        finally:
+            mtmd.mtmd_input_chunks_free(chunks)
+            mtmd.mtmd_bitmap_free(bitmap)
+
+    def _prepare(self, bitmap: int, chunks: int) -> None:
+        mtmd = self._native.mtmd
+        part: Any = mtmd.mtmd_input_part(text=None, bitmap=bitmap)
+        parts = (ctypes.POINTER(mtmd.mtmd_input_part) * 1)(ctypes.pointer(part))
+        self._native.log.forget()
+        add_special = False
+        if mtmd.mtmd_tokenize_from_parts(self._context, chunks, parts, 1, add_special) != 0:
+            raise self._failed()
+
+    def _failed(self) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"{self._facts.path}: encoding a tile failed: {self._native.log.complaint()}",
+            "load the critic again; on a GPU, free some of its memory",
+        )

@@ -1,0 +1,52 @@
+"""How an engine shall run: context, threads, device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from edgecritic.errors import InputError
+
+Device: TypeAlias = Literal["auto", "cpu", "gpu"]
+
+DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "gpu")
+MAX_SEQUENCES: Final = 256  # LLAMA_MAX_SEQ in libllama 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Settings of a local engine.
+
+    Attributes:
+        n_ctx: KV cells shared by all sequences, in tokens; an engine may round it up.
+        n_threads: threads of computation, or None for the physical cores this process may use.
+        device: ``"auto"`` takes a GPU where the engine was built for one, ``"gpu"`` insists.
+        n_batch: positions handed to the engine in one call; also how often it is asked to stop.
+        n_ubatch: positions computed at once.
+        max_sequences: sequences that may be open at once.
+        flash_attention: None leaves the choice to the engine.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    n_ctx: int = 4096
+    n_threads: int | None = None
+    device: Device = "auto"
+    n_batch: int = 512
+    n_ubatch: int = 512
+    max_sequences: int = 32
+    flash_attention: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, limit in (
+            ("n_ctx", self.n_ctx, 1 << 20),
+            ("n_threads", 1 if self.n_threads is None else self.n_threads, 1024),
+            ("n_batch", self.n_batch, 1 << 14),
+            ("n_ubatch", self.n_ubatch, 1 << 14),
+            ("max_sequences", self.max_sequences, MAX_SEQUENCES),
+        ):
+            if not 1 <= value <= limit:
+                raise InputError(f"{name} is {value}", f"give {name} from 1 to {limit}")
+        if self.device not in DEVICES:
+            raise InputError(f"device is {self.device!r}", f"give one of {', '.join(DEVICES)}")
