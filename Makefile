@@ -1,0 +1,63 @@
+# make demo: judge real pictures with the embedded critic
+# make test: the whole default test suite (offline)
+# make check: linters, types, import arrows, then the tests
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS_DEV := llama,train,export,bench,dev
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+LOCK := requirements.lock
+PARTS := runtime/edgecritic train/edgecritic_train export/edgecritic_export bench/edgecritic_bench
+
+# The build of llama.cpp leaves out what Python never loads; see llama-lean.cmake.
+export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/llama-lean.cmake
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint check cover lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.runtime-installed ## install, fetch the embedded critic's language model, judge pictures
+	@$(BIN)/edgecritic models pull embedded
+	@$(BIN)/edgecritic demo
+
+test: $(VENV)/.dev-installed ## the default test suite
+	$(BIN)/python -m pytest
+
+cover: $(VENV)/.dev-installed ## the test suite with the branch coverage of runtime/
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: $(VENV)/.dev-installed ## ruff, mypy, pyright, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PARTS)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+check: lint test ## everything that has to pass before a commit
+
+lock: $(VENV)/.dev-installed ## write the installed versions to requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > $(LOCK)
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage
+	find $(PARTS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: pip runs only when the environment is new or what it must hold has changed.
+
+$(VENV)/.runtime-installed: pyproject.toml $(LOCK) | $(BIN)/python
+	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
+	$(PIP) -c $(LOCK) -e '.[llama]'
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml $(LOCK) | $(BIN)/python
+	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
+	$(PIP) -c $(LOCK) -e '.[$(EXTRAS_DEV)]'
+	@touch $@ $(VENV)/.runtime-installed
+
+$(BIN)/python:
+	@PYTHON=$(PYTHON) ./scripts/check-python.sh
+	$(PYTHON) -m venv $(VENV)
