@@ -124,6 +124,10 @@ def test_sixteen_bit_grey_keeps_its_high_byte():
     assert [row[0] for row in pixels(load_image(data))[0]] == [0, 0, 0x80, 0xFF]
 
 
+def test_dark_sixteen_bit_grey_stays_dark():
+    assert pixels(load_image(png(1, 1, 16, 0, b"\0\0\xff"))) == [[(0, 0, 0)]]
+
+
 def test_sixteen_bit_grey_with_a_transparent_value():
     rows = b"\0" + struct.pack(">3H", 0x1234, 0x1235, 0)
     data = png(3, 1, 16, 0, rows, transparency=struct.pack(">H", 0x1234))
