@@ -8,8 +8,11 @@ Command line: ``python -m edgecritic_train.data.assets build --cache DIR --out D
 
 from __future__ import annotations
 
+import argparse
 import io
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -241,3 +244,28 @@ class Assets:
         return AssetError(
             f"no {what} in {loaded}", hint="held-out assets are in assets-test.zip: load it too"
         )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``python -m edgecritic_train.data.assets``; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m edgecritic_train.data.assets")
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="fetch the sources and build both packs")
+    build.add_argument("--cache", type=Path, required=True, help="folder kept between builds")
+    build.add_argument("--out", type=Path, required=True, help="folder for the packs")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    from edgecritic_train.data.build import build_packs
+
+    try:
+        for path in build_packs(options.cache, options.out):
+            sys.stdout.write(f"{path}\n")
+    except AssetError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,7 +46,7 @@ class Flag:
     label: str
 
 
-def _table(file: str) -> Iterator[tuple[str, str]]:
+def read_table(file: str) -> Iterator[tuple[str, str]]:
     """The "name = value" lines of a table shipped with this package."""
     text = resources.files("edgecritic_train.data").joinpath(file).read_text(encoding="utf-8")
     for line in text.splitlines():
@@ -59,14 +59,14 @@ def concept_art() -> dict[str, tuple[Path, ...]]:
     """Concept name -> clip art files that show it, inside the unpacked package."""
     return {
         name: tuple(_ART / f"{stem.strip()}.svg" for stem in stems.split(","))
-        for name, stems in _table("clipart.txt")
+        for name, stems in read_table("clipart.txt")
     }
 
 
 def flags() -> tuple[Flag, ...]:
     """The flags of ``flags.txt``, by country."""
     found = []
-    for country, value in _table("flags.txt"):
+    for country, value in read_table("flags.txt"):
         path, _, label = value.partition(";")
         found.append(
             Flag(country, _FLAGS / path.strip(), f"flag: {label.strip() or country}".lower())

@@ -12,6 +12,8 @@ SPRITE_SIDE = 96
 _WEBP_QUALITY = 85
 # Rendered larger than needed, so that cropping the empty margin still leaves 96 px.
 _RENDER_SIDE = 160
+# Turns sizes in mm or pt into pixels; without it resvg takes them for empty drawings.
+_DPI = 96.0
 # Alpha below this is the soft edge of a shadow, not part of the drawing.
 _VISIBLE_ALPHA = 12
 
@@ -28,18 +30,17 @@ def render_svg(svg: str) -> Image.Image:
     Raises:
         AssetError: resvg cannot parse or draw the document.
     """
-    width, height = _draw(svg).size
-    # A second pass, because the document alone knows which of its sides is the longer one.
-    return _draw(svg, width=_RENDER_SIDE) if width >= height else _draw(svg, height=_RENDER_SIDE)
-
-
-def _draw(svg: str, width: int | None = None, height: int | None = None) -> Image.Image:
     import resvg_py
 
     try:
+        # Both sides at once: resvg keeps the aspect ratio and fits the drawing inside.
         png = bytes(
             resvg_py.svg_to_bytes(
-                svg_string=svg, width=width, height=height, skip_system_fonts=True
+                svg_string=svg,
+                width=_RENDER_SIDE,
+                height=_RENDER_SIDE,
+                dpi=_DPI,
+                skip_system_fonts=True,
             )
         )
     except ValueError as cause:
