@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 _VARIATION_SELECTOR = "fe0f"
+# This style ships no code points and uses the label for something else: a cricket bat.
+_NAMESAKES = {("emojione", "cricket")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def find_drawings(
         names.append(re.sub(r"[^a-z0-9]+", "-", label).strip("-"))
         for style, collection in collections.items():
             name = collection.find(code, names)
-            if name is not None:
+            if name is not None and (style, label) not in _NAMESAKES:
                 drawings.setdefault(style, []).append(collection.svg(name))
     return drawings
 
