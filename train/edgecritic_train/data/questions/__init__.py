@@ -1,0 +1,1 @@
+"""Question types: each samples two truths, draws both scenes and words the answers."""
