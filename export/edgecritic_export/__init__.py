@@ -1,0 +1,1 @@
+"""Turns trained checkpoints into the files that the runtime opens."""

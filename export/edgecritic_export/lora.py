@@ -1,0 +1,183 @@
+"""PEFT LoRA weights of a Llama or Qwen2 language model as a llama.cpp adapter GGUF."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from edgecritic.errors import ArtifactError
+from edgecritic_export.gguf_file import FloatType, Tensor, as_float, write_gguf
+
+Architecture: TypeAlias = Literal["llama", "qwen2"]
+
+_ARCHITECTURES: Final[dict[str, Architecture]] = {"llama": "llama", "qwen2": "qwen2"}
+_MODULES: Final = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+# "...layers.3.self_attn.q_proj.lora_A.weight"; a live PEFT model has ".default" before ".weight".
+_NAME: Final = re.compile(r"\.layers\.(\d+)\.([a-z_.]+)\.lora_([AB])(?:\.\w+)?\.weight$")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """What the adapter file says besides its matrices.
+
+    Attributes:
+        architecture: of the base model's GGUF.
+        n_head: attention heads.
+        n_head_kv: key and value heads.
+        alpha: LoRA alpha; the update is scaled by alpha / rank.
+        rank_stabilised: the update is scaled by alpha / sqrt(rank) instead (PEFT's rsLoRA).
+    """
+
+    architecture: Architecture
+    n_head: int
+    n_head_kv: int
+    alpha: float
+    rank_stabilised: bool = False
+
+    @classmethod
+    def from_checkpoint(
+        cls, adapter_config: Mapping[str, object], text_config: Mapping[str, object]
+    ) -> LoraConfig:
+        """Read PEFT's ``adapter_config.json`` and the language model's config.
+
+        Args:
+            adapter_config: parsed ``adapter_config.json``.
+            text_config: parsed ``config.json`` of the language model, or its ``text_config``.
+
+        Raises:
+            ArtifactError: a variant of LoRA that llama.cpp does not compute.
+        """
+        for key in ("use_dora", "alpha_pattern", "modules_to_save", "trainable_token_indices"):
+            if adapter_config.get(key):
+                raise ArtifactError(
+                    f"adapter_config.json: {key} is {adapter_config[key]!r}",
+                    "merge this adapter into the model, or train plain LoRA",
+                )
+        if adapter_config.get("bias", "none") != "none":
+            raise ArtifactError(
+                "the adapter trains biases", "merge it into the model, or train with bias='none'"
+            )
+        architecture = _ARCHITECTURES.get(str(text_config.get("model_type")))
+        if architecture is None:
+            raise ArtifactError(
+                f"language model {text_config.get('model_type')!r} is not one of "
+                f"{', '.join(_ARCHITECTURES)}",
+                "merge the adapter and convert the whole model",
+            )
+        n_head = int(str(text_config["num_attention_heads"]))
+        return cls(
+            architecture=architecture,
+            n_head=n_head,
+            n_head_kv=int(str(text_config.get("num_key_value_heads") or n_head)),
+            alpha=float(str(adapter_config["lora_alpha"])),
+            rank_stabilised=bool(adapter_config.get("use_rslora")),
+        )
+
+
+def permute_for_rope(rows: Tensor, n_head: int) -> Tensor:
+    """Reorder the output rows of a query or key matrix for llama.cpp's ``llama`` architecture.
+
+    transformers rotates the first half of a head against its second half, llama.cpp neighbours
+    against each other, so row i of the first half goes to 2i, row i of the second to 2i + 1.
+
+    Args:
+        rows: (n_head * head_dim, ...) in transformers' order.
+        n_head: heads of this matrix.
+
+    Returns:
+        The same rows in llama.cpp's order.
+    """
+    head_dim = rows.shape[0] // n_head
+    halves = rows.reshape(n_head, 2, head_dim // 2, *rows.shape[1:])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def write_lora(
+    peft_state: Mapping[str, Tensor],
+    config: LoraConfig,
+    path: Path,
+    *,
+    float_type: FloatType = "F16",
+    name: str = "edgecritic adapter",
+) -> None:
+    """Write the adapter file of a critic.
+
+    Args:
+        peft_state: A (rank, n_in) and B (n_out, rank) of each adapted layer, by PEFT's names.
+        config: the rest.
+        path: the file to make.
+        float_type: how the matrices are stored.
+        name: ``general.name``.
+
+    Raises:
+        ArtifactError: a tensor that llama.cpp cannot apply, a missing half, or different ranks.
+    """
+    halves: dict[str, dict[str, Tensor]] = {}
+    for source, tensor in peft_state.items():
+        target, half = _target_name(source)
+        halves.setdefault(target, {})[half] = _reorder(target, half, tensor, config)
+    if not halves or config.alpha <= 0:  # llama.cpp reads alpha 0 as "do not scale"
+        raise ArtifactError(
+            f"{len(halves)} adapted layers with alpha {config.alpha}", "train the adapter first"
+        )
+    tensors: dict[str, Tensor] = {}
+    for target, pair in sorted(halves.items()):
+        if pair.keys() != {"a", "b"} or pair["a"].shape[0] != pair["b"].shape[1]:
+            shapes = {half: tensor.shape for half, tensor in pair.items()}
+            raise ArtifactError(f"{target}: LoRA halves {shapes} do not match", "save it again")
+        for half in ("a", "b"):
+            tensors[f"{target}.lora_{half}"] = as_float(pair[half], float_type)
+    write_gguf(
+        path,
+        config.architecture,
+        {
+            "general.type": "adapter",
+            "general.name": name,
+            "adapter.type": "lora",
+            "adapter.lora.alpha": _alpha(halves, config),
+        },
+        tensors,
+    )
+
+
+def _target_name(source: str) -> tuple[str, str]:
+    match = _NAME.search(source)
+    if match is None or match[2] not in _MODULES or "vision_tower" in source:
+        raise ArtifactError(
+            f"llama.cpp cannot apply the LoRA tensor {source}",
+            f"adapt only {', '.join(_MODULES)} of the language model, or merge the adapter",
+        )
+    return f"blk.{int(match[1])}.{_MODULES[match[2]]}.weight", match[3].lower()
+
+
+def _reorder(target: str, half: str, tensor: Tensor, config: LoraConfig) -> Tensor:
+    if half == "b" and config.architecture == "llama":
+        if ".attn_q." in target:
+            return permute_for_rope(tensor, config.n_head)
+        if ".attn_k." in target:
+            return permute_for_rope(tensor, config.n_head_kv)
+    return tensor
+
+
+def _alpha(halves: Mapping[str, Mapping[str, Tensor]], config: LoraConfig) -> float:
+    """The alpha that llama.cpp, which divides it by the rank, must be given."""
+    if not config.rank_stabilised:
+        return config.alpha
+    ranks = {pair["a"].shape[0] for pair in halves.values()}
+    if len(ranks) != 1:
+        raise ArtifactError(
+            f"a rank-stabilised adapter with ranks {sorted(ranks)}", "use one rank, or merge it"
+        )
+    return config.alpha * math.sqrt(ranks.pop())
