@@ -1,0 +1,92 @@
+"""Shape and training budget of the embedded critic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgecritic.vision import ImageGeometry
+
+TILE = 192
+PATCH = 16
+
+
+def embedded_geometry() -> ImageGeometry:
+    """One base view and one padded tile of 192 px: at most 144 + 156 image tokens."""
+    return ImageGeometry(tile_size=TILE, patch_size=PATCH, pinpoints=((TILE, TILE),))
+
+
+@dataclass(frozen=True, slots=True)
+class TowerShape:
+    """The SigLIP-style vision tower: 14.6M parameters, 29 MB in F16.
+
+    Attributes:
+        width: hidden size.
+        layers: encoder blocks.
+        heads: attention heads.
+        mlp: hidden size of the MLP.
+    """
+
+    width: int = 384
+    layers: int = 8
+    heads: int = 6
+    mlp: int = 1536
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """The adapter over all linear layers of the language model.
+
+    Attributes:
+        rank: with 28 the adapter has 8.6M parameters, 17 MB in F16.
+        alpha: scale numerator; the update is alpha / rank * B A.
+    """
+
+    rank: int = 28
+    alpha: int = 56
+
+
+@dataclass(frozen=True, slots=True)
+class StageBudget:
+    """How long a stage trains and how fast it learns.
+
+    The schedule follows the clock, not a step count: training machines are rented by the
+    minute, and a stage that is resumed goes on with the seconds it has left.
+
+    Attributes:
+        seconds: of training, checkpoints and compilation included.
+        batch: images (pretraining) or rows (align, sft) in a step.
+        lr_tower: peak learning rate of the vision tower; 0 freezes it.
+        lr_projector: of projector and newline (and the captioner in pretraining).
+        lr_adapter: of the LoRA; 0 freezes it.
+        warmup: share of the budget in which the rate climbs.
+    """
+
+    seconds: float
+    batch: int
+    lr_tower: float
+    lr_projector: float
+    lr_adapter: float = 0.0
+    warmup: float = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedConfig:
+    """Everything that a training run of the embedded critic is made of.
+
+    Attributes:
+        row_tokens: length of a packed row; branches that do not fit are left out.
+        verdict_weight: loss weight of the tokens that tell one verdict from another.
+        form_weight: of the fixed words around the verdict.
+        reason_weight: of each token of the reason.
+    """
+
+    tower: TowerShape = field(default_factory=TowerShape)
+    lora: LoraShape = field(default_factory=LoraShape)
+    pretrain: StageBudget = StageBudget(270, 256, 1e-3, 1e-3)
+    align: StageBudget = StageBudget(45, 24, 0.0, 2e-3)
+    sft: StageBudget = StageBudget(600, 24, 3e-4, 6e-4, 8e-4)
+    row_tokens: int = 1152
+    verdict_weight: float = 1.0
+    form_weight: float = 0.02
+    reason_weight: float = 0.06
+    seed: int = 20261123

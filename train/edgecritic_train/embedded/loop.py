@@ -1,0 +1,152 @@
+"""What all stages share: a clock-driven schedule, exact checkpoints, a metrics log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgecritic.errors import CriticError
+from edgecritic_train.embedded.config import StageBudget
+
+logger = logging.getLogger(__name__)
+SAVE_EVERY_S = 60.0
+LOG_EVERY = 20
+
+
+class TrainingDivergedError(CriticError):
+    """The loss is no longer finite."""
+
+
+def learning_rate(progress: float, warmup: float) -> float:
+    """Factor in [0, 1] at `progress` in [0, 1]: linear climb, then half a cosine down to 2%."""
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / (1 - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+class Stage:
+    """Drives one stage: call `step` with each loss until `running` is false.
+
+    Args:
+        name: names the files in `folder`.
+        folder: where checkpoints and metrics go.
+        modules: what is trained, by the name it is saved under.
+        groups: optimizer groups with their peak learning rate under ``lr``.
+        budget: seconds and rates.
+
+    A checkpoint is written to a temporary name, synced and renamed, so a killed run finds
+    either the old one or the new one whole.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        modules: Mapping[str, nn.Module],
+        groups: list[dict[str, object]],
+        budget: StageBudget,
+    ) -> None:
+        self.name, self.folder, self.modules, self.budget = name, folder, modules, budget
+        folder.mkdir(parents=True, exist_ok=True)
+        self.groups = groups
+        self.peaks = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
+        self.optimizer = torch.optim.AdamW(
+            groups, betas=(0.9, 0.98), weight_decay=0.02, fused=torch.cuda.is_available()
+        )
+        self.steps, self.elapsed = 0, 0.0
+        self._sums: dict[str, float] = {}
+        self._pending: list[Mapping[str, Tensor]] = []
+        if self.path.exists():
+            self._resume()
+        self._last = self._saved = time.monotonic()
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.pt"
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent."""
+        return min(1.0, self.elapsed / self.budget.seconds)
+
+    @property
+    def running(self) -> bool:
+        return self.elapsed < self.budget.seconds
+
+    def step(self, loss: Tensor, metrics: Mapping[str, Tensor]) -> None:
+        """Backpropagate, clip, update, log; save once a minute.
+
+        Raises:
+            TrainingDivergedError: the loss was not finite at the last look (every 20 steps).
+        """
+        factor = learning_rate(self.progress, self.budget.warmup)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        loss.backward()  # type: ignore[no-untyped-call]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        self._pending.append({"loss": loss.detach(), **metrics})
+        if self.steps % LOG_EVERY == 0:
+            self._log()
+        now = time.monotonic()
+        self.elapsed += now - self._last
+        self._last = now
+        if now - self._saved > SAVE_EVERY_S or not self.running:
+            self.save()
+
+    def _log(self) -> None:
+        names = {name for entry in self._pending for name in entry}
+        means = {
+            name: float(
+                torch.stack([e[name].float() for e in self._pending if name in e]).nanmean()
+            )
+            for name in sorted(names)
+        }
+        self._pending.clear()
+        if not math.isfinite(means["loss"]):
+            raise TrainingDivergedError(
+                f"stage {self.name}: the loss is {means['loss']} at step {self.steps}",
+                f"lower the learning rates; the last good checkpoint is {self.path}",
+            )
+        entry = {"stage": self.name, "step": self.steps, "seconds": round(self.elapsed, 1), **means}
+        with (self.folder / "metrics.jsonl").open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+        if self.steps % (LOG_EVERY * 10) == 0:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+            logger.info("%s %d %.0fs %s", self.name, self.steps, self.elapsed, shown)
+
+    def save(self) -> None:
+        """Write the checkpoint; only weights that are trained or not rebuilt from files."""
+        state = {
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "elapsed": self.elapsed,
+        }
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, module in self.modules.items():
+            module.load_state_dict(state["modules"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.elapsed = state["steps"], state["elapsed"]
+        logger.info("%s goes on at step %d, %.0f s", self.name, self.steps, self.elapsed)

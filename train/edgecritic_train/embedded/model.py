@@ -1,0 +1,164 @@
+"""The embedded critic as transformers' LLaVA-OneVision, with the pieces that training moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from edgecritic.vision import ImageGeometry
+from edgecritic_train.embedded.config import LoraShape, TowerShape
+from edgecritic_train.embedded.language_model import load_language_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import (
+        LlamaConfig,
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+    )
+
+IMAGE_TOKEN = "<empty_output>"
+"""A control token of SmolLM2 that no prompt uses; transformers wants one to mark image tokens."""
+VIDEO_TOKEN = "<jupyter_script>"
+
+ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def llava_config(
+    text: LlamaConfig,
+    tower: TowerShape,
+    geometry: ImageGeometry,
+    image_token: int,
+    video_token: int,
+) -> LlavaOnevisionConfig:
+    """LLaVA-OneVision's configuration around a language model."""
+    from transformers import LlavaOnevisionConfig, SiglipVisionConfig
+
+    vision = SiglipVisionConfig(
+        hidden_size=tower.width,
+        intermediate_size=tower.mlp,
+        num_hidden_layers=tower.layers,
+        num_attention_heads=tower.heads,
+        image_size=geometry.tile_size,
+        patch_size=geometry.patch_size,
+        vision_use_head=False,
+    )
+    return LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image_token,
+        video_token_index=video_token,
+        image_grid_pinpoints=[list(pinpoint) for pinpoint in geometry.pinpoints],
+        vision_aspect_ratio=f"anyres_max_{geometry.anyres_max}",
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=text.tie_word_embeddings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The modules of a LLaVA-OneVision model that training addresses one by one.
+
+    Attributes:
+        tower: SigLIP encoder; its last hidden state before the closing norm is the feature.
+        projector: two-layer MLP into the language model's space.
+        newline: (d,) the learned row separator.
+        decoder: the language model without its head.
+        head: (d) to (vocab) logits.
+    """
+
+    tower: nn.Module
+    projector: nn.Module
+    newline: nn.Parameter
+    decoder: nn.Module
+    head: nn.Module
+
+
+def parts(model: LlavaOnevisionForConditionalGeneration) -> Parts:
+    """Name the parts; transformers moved the tower's modules between its 5.x releases."""
+    inner = model.model
+    tower = inner.vision_tower
+    return Parts(
+        tower=getattr(tower, "vision_model", tower),
+        projector=inner.multi_modal_projector,
+        newline=inner.image_newline,
+        decoder=inner.language_model,
+        head=model.lm_head,
+    )
+
+
+def tower_features(tower: nn.Module, pixels: Tensor) -> Tensor:
+    """Last hidden states before the closing norm, as LLaVA-OneVision takes them.
+
+    Args:
+        tower: a SigLIP vision model.
+        pixels: (n, 3, S, S), normalised.
+
+    Returns:
+        (n, patches, width).
+    """
+    hidden: Tensor = tower.embeddings(pixels)
+    for layer in tower.encoder.layers:
+        hidden = layer(hidden, attention_mask=None)
+    return hidden
+
+
+def build(
+    language_model: Path, tower: TowerShape, geometry: ImageGeometry
+) -> LlavaOnevisionForConditionalGeneration:
+    """A critic with a fresh tower and projector around the weights of a GGUF file, in float32."""
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    from edgecritic_train.embedded.language_model import build_tokenizer
+
+    tokenizer = build_tokenizer(language_model)
+    image_token = tokenizer.token_to_id(IMAGE_TOKEN)
+    video_token = tokenizer.token_to_id(VIDEO_TOKEN)
+    text = load_language_model(language_model)
+    config = llava_config(text.config, tower, geometry, image_token, video_token)
+    model = LlavaOnevisionForConditionalGeneration(config)
+    model.model.language_model.load_state_dict(text.model.state_dict())
+    model.lm_head.load_state_dict(text.lm_head.state_dict())
+    model.tie_weights()
+    with torch.no_grad():
+        model.model.image_newline.normal_(std=embedding_rms(parts(model)))
+    return model
+
+
+def embedding_rms(model: Parts) -> float:
+    """Root mean square of the language model's token embeddings."""
+    return float(model.decoder.embed_tokens.weight.float().pow(2).mean().sqrt())
+
+
+@torch.no_grad()
+def start_projector(model: Parts, pixels: Tensor) -> None:
+    """Let image features enter the language model at the size of its token embeddings.
+
+    Args:
+        model: the parts, with a pretrained tower.
+        pixels: (n, 3, S, S) a sample of pictures to measure the tower's features on.
+    """
+    first, second = model.projector.linear_1, model.projector.linear_2
+    features = tower_features(model.tower, pixels)
+    for linear, inputs in ((first, features), (second, None)):
+        nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+        nn.init.zeros_(linear.bias)
+        if inputs is not None:
+            linear.weight /= linear(inputs).float().std()
+    second.weight *= embedding_rms(model) / model.projector(features).float().std()
+
+
+def with_lora(model: LlavaOnevisionForConditionalGeneration, shape: LoraShape) -> PeftModel:
+    """Wrap the language model's linear layers; the adapter is kept in float32."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=shape.rank, lora_alpha=shape.alpha, target_modules=ADAPTED, lora_dropout=0.0, bias="none"
+    )
+    wrapped: PeftModel = get_peft_model(model, config)
+    return wrapped

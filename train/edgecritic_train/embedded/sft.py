@@ -1,0 +1,229 @@
+"""Stages 2 and 3: projector alignment, then tower, projector and LoRA learn to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgecritic.prompts import load_dialect
+from edgecritic.vision import ImageGeometry
+from edgecritic_train.data.items import TwinItem
+from edgecritic_train.embedded.config import EmbeddedConfig, StageBudget
+from edgecritic_train.embedded.feed import ItemStream, batches, normalised, stacked
+from edgecritic_train.embedded.language_model import PieceTokenizer
+from edgecritic_train.embedded.loop import Stage
+from edgecritic_train.embedded.model import Parts, parts, tower_features
+from edgecritic_train.embedded.rows import IMAGE, Row, RowMaker, item_rows
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+PADDING = -1
+"""Segment of the padding behind a row."""
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Stacked rows.
+
+    Attributes:
+        tokens: (b, T) ids, `IMAGE` where a feature goes.
+        segments: (b, T); see `rows.Row`; `PADDING` behind the row.
+        positions: (b, T) position ids.
+        targets: (m, 2): index into the flattened (b * T) positions, and the token there.
+        weights: (m,) loss weights.
+        tiles: (n, S, S, 3) uint8 of all pictures.
+        gather: (k,) for every `IMAGE` in reading order, the patch it shows among all tiles';
+            -1 is the newline.
+        n_judgements: branches in the batch.
+    """
+
+    tokens: Tensor
+    segments: Tensor
+    positions: Tensor
+    targets: Tensor
+    weights: Tensor
+    tiles: Tensor
+    gather: Tensor
+    n_judgements: int
+
+    def to(self, device: torch.device) -> RowBatch:
+        """The batch on another device."""
+        moved = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return RowBatch(**moved)
+
+    def pin_memory(self) -> RowBatch:
+        """The batch in page-locked memory (torch's DataLoader asks for it)."""
+        return RowBatch(
+            **{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        )
+
+
+def stack_rows(rows: Sequence[Row], length: int, patches: int) -> RowBatch:
+    """Pad rows to `length` and renumber what they point to."""
+    tiles, gather, targets, weights = [], [], [], []
+    n_tiles = 0
+    for number, row in enumerate(rows):
+        tiles.append(torch.from_numpy(row.image.tiles))
+        order = torch.from_numpy(row.image.gather)
+        gather.append(torch.where(order < 0, order, order + n_tiles * patches))
+        n_tiles += len(row.image.tiles)
+        flat = torch.from_numpy(row.targets).clone()
+        flat[:, 0] += number * length
+        targets.append(flat)
+        weights.append(torch.from_numpy(row.weights))
+    return RowBatch(
+        tokens=stacked([row.tokens for row in rows], 0, length),
+        segments=stacked([row.segments for row in rows], PADDING, length),
+        positions=stacked([row.positions for row in rows], 0, length),
+        targets=torch.cat(targets),
+        weights=torch.cat(weights),
+        tiles=torch.cat(tiles),
+        gather=torch.cat(gather),
+        n_judgements=sum(row.n_judgements for row in rows),
+    )
+
+
+class RowCollate:
+    """Items to a batch of rows; the tokenizer is opened in the worker that needs it."""
+
+    def __init__(
+        self, language_model: Path, config: EmbeddedConfig, geometry: ImageGeometry
+    ) -> None:
+        self.language_model, self.config, self.geometry = language_model, config, geometry
+        self._maker: RowMaker | None = None
+
+    def __call__(self, items: Sequence[TwinItem]) -> RowBatch:
+        if self._maker is None:
+            tokenize = PieceTokenizer.from_gguf(self.language_model)
+            self._maker = RowMaker(tokenize, load_dialect(), self.config)
+        rows = [row for item in items for row in item_rows(item, self._maker, self.geometry)]
+        return stack_rows(rows, self.config.row_tokens, self.geometry.patches_per_side**2)
+
+
+def branch_mask(segments: Tensor) -> Tensor:
+    """(b, 1, T, T) bool: a position sees the prefix and its own branch, and nothing later."""
+    order = torch.arange(segments.shape[1], device=segments.device)
+    earlier = order[:, None] >= order[None, :]
+    own = segments[:, :, None] == segments[:, None, :]
+    prefix = segments[:, None, :] == 0
+    return ((own | prefix) & earlier)[:, None]
+
+
+def image_embeddings(model: Parts, tiles: Tensor, gather: Tensor) -> Tensor:
+    """(k, d) packed image tokens of all pictures."""
+    features = model.projector(tower_features(model.tower, tiles)).flatten(0, 1)
+    table = torch.cat([features, model.newline.to(features.dtype)[None]])
+    return table[torch.where(gather < 0, len(features), gather)]
+
+
+def hidden_states(model: Parts, batch: RowBatch) -> Tensor:
+    """(b * T, d) last hidden states of the rows."""
+    embed = model.decoder.embed_tokens
+    hidden: Tensor = embed(batch.tokens.clamp(min=0))
+    images = image_embeddings(model, normalised(batch.tiles), batch.gather).to(hidden.dtype)
+    hidden = hidden.masked_scatter((batch.tokens == IMAGE)[..., None], images)
+    mask = branch_mask(batch.segments)
+    rotary = model.decoder.rotary_emb(hidden, batch.positions)
+    for layer in model.decoder.layers:
+        hidden = layer(
+            hidden,
+            attention_mask=mask,
+            position_ids=batch.positions,
+            position_embeddings=rotary,
+        )
+    normed: Tensor = model.decoder.norm(hidden)
+    return normed.flatten(0, 1)
+
+
+def weighted_loss(
+    model: Parts, batch: RowBatch, verdict_weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss per judgement, mean cross-entropy of verdict tokens, and their accuracy."""
+    hidden = hidden_states(model, batch)[batch.targets[:, 0]]
+    logits = model.head(hidden).float()
+    wanted = batch.targets[:, 1]
+    losses = functional.cross_entropy(logits, wanted, reduction="none")
+    verdict = batch.weights == verdict_weight
+    right = (logits.argmax(-1) == wanted).float()
+    return (
+        (losses * batch.weights).sum() / batch.n_judgements,
+        losses[verdict].mean().detach(),
+        right[verdict].mean(),
+    )
+
+
+def train_rows(
+    name: str,
+    model: PeftModel,
+    budget: StageBudget,
+    config: EmbeddedConfig,
+    geometry: ImageGeometry,
+    packs: tuple[Path, ...],
+    language_model: Path,
+    folder: Path,
+    n_workers: int,
+    *,
+    compiled: bool,
+) -> None:
+    """Train what the budget gives a learning rate, in place; resumes from `folder`."""
+    pieces = parts(model.base_model.model)
+    device = pieces.newline.device
+    adapter = [p for n, p in model.named_parameters() if "lora_" in n]
+    connector = [*pieces.projector.parameters(), pieces.newline]
+    groups: list[dict[str, object]] = []
+    for parameters, rate in (
+        (list(pieces.tower.parameters()), budget.lr_tower),
+        (connector, budget.lr_projector),
+        (adapter, budget.lr_adapter),
+    ):
+        for parameter in parameters:
+            parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.append({"params": parameters, "lr": rate})
+    stage = Stage(name, folder, {"trained": TrainedPart(model)}, groups, budget)
+    if compiled:
+        for layer in pieces.decoder.layers:
+            layer.compile()
+        for layer in pieces.tower.encoder.layers:
+            layer.compile(dynamic=True)
+    collate = RowCollate(language_model, config, geometry)
+    stream = ItemStream(packs, "train", config.seed + len(name) + 1000 * (stage.steps + 1))
+    feed = batches(stream, max(1, budget.batch // 2), collate, n_workers)
+    while stage.running:
+        batch = next(feed).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss, verdict, right = weighted_loss(pieces, batch, config.verdict_weight)
+        stage.step(loss, {"verdict_nats": verdict, "verdict_right": right})
+
+
+class TrainedPart(nn.Module):
+    """The weights that a critic adds to its language model, under stable names.
+
+    Holds references, so its state dict is what training changes: ``tower.*``, ``projector.*``,
+    ``newline`` and ``lora.<layer>.<module>.A|B``.
+    """
+
+    def __init__(self, model: PeftModel) -> None:
+        super().__init__()
+        pieces = parts(model.base_model.model)
+        self.tower, self.projector, self.newline = pieces.tower, pieces.projector, pieces.newline
+        self.lora = nn.ParameterDict(
+            {_stable_name(name): p for name, p in model.named_parameters() if "lora_" in name}
+        )
+
+
+def _stable_name(name: str) -> str:
+    """``layers/3/self_attn/q_proj/A`` for a PEFT parameter."""
+    path = name.split("language_model.")[1].removesuffix(".default.weight")
+    module, matrix = path.rsplit(".lora_", 1)
+    return f"{module}.{matrix}".replace(".", "/")

@@ -1,0 +1,190 @@
+"""Trains the embedded critic, stage by stage, each resumable.
+
+Command line: ``python -m edgecritic_train.embedded.train --assets PACK --language-model GGUF
+--out RUN [--stages pretrain,align,sft] [--seconds sft=600]``. A stage whose checkpoint has spent
+its budget is skipped. The result is ``RUN/critic.safetensors`` with a summary beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgecritic.errors import CriticError
+from edgecritic.prompts import load_dialect
+from edgecritic_train.embedded.config import EmbeddedConfig, embedded_geometry
+from edgecritic_train.embedded.feed import ItemStream, batches, normalised
+from edgecritic_train.embedded.model import build, parts, start_projector, with_lora
+from edgecritic_train.embedded.pretrain import PretrainCollate, pretrain
+from edgecritic_train.embedded.sft import TrainedPart, train_rows
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+logger = logging.getLogger(__name__)
+STAGES = ("pretrain", "align", "sft")
+
+
+def train(
+    config: EmbeddedConfig,
+    packs: tuple[Path, ...],
+    language_model: Path,
+    folder: Path,
+    stages: Sequence[str],
+    *,
+    n_workers: int,
+    compiled: bool,
+) -> PeftModel:
+    """Run the stages in order and write the critic's own weights; returns the trained model."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.seed)
+    torch.set_float32_matmul_precision("high")
+    geometry = embedded_geometry()
+    model = build(language_model, config.tower, geometry).to(device)
+    pieces = parts(model)
+    if device.type == "cuda":  # frozen weights in bf16; what is trained stays in float32
+        pieces.decoder.to(torch.bfloat16)
+        pieces.head.to(torch.bfloat16)
+    if "pretrain" in stages:
+        pretrain(pieces.tower, config, geometry, packs, folder, n_workers, compiled=compiled)
+    wrapped = with_lora(model, config.lora)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    previous = folder / "critic.safetensors"
+    if "align" in stages:
+        sample = next(
+            batches(ItemStream(packs, "train", config.seed + 7), 16, PretrainCollate(geometry), 0)
+        )
+        start_projector(pieces, normalised(sample[0].to(device)))
+    elif previous.exists():
+        load_trained(wrapped, previous)
+    for name, budget in (("align", config.align), ("sft", config.sft)):
+        if name in stages:
+            train_rows(
+                name, wrapped, budget, config, geometry, packs, language_model, folder, n_workers,
+                compiled=compiled,
+            )  # fmt: skip
+    save_trained(wrapped, folder, config, language_model)
+    return wrapped
+
+
+def save_trained(
+    model: PeftModel, folder: Path, config: EmbeddedConfig, language_model: Path
+) -> None:
+    """Write ``critic.safetensors`` (float32) and ``training.json``, each by rename."""
+    from safetensors.torch import save_file
+
+    state = {
+        k: v.detach().float().cpu().contiguous() for k, v in TrainedPart(model).state_dict().items()
+    }
+    temporary = folder / "critic.safetensors.tmp"
+    save_file(state, temporary)
+    temporary.replace(folder / "critic.safetensors")
+    summary = summarise(folder, config, language_model)
+    (folder / "training.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def load_trained(model: PeftModel, path: Path) -> None:
+    """Put the weights of ``critic.safetensors`` into a freshly built critic.
+
+    Raises:
+        CriticError: a weight is missing, left over, or of another shape.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        TrainedPart(model).load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise CriticError(
+            f"{path} does not fit the critic: {error}", "check tower and rank"
+        ) from error
+
+
+def summarise(folder: Path, config: EmbeddedConfig, language_model: Path) -> dict[str, Any]:
+    """What was trained on what, for the bundle."""
+    import transformers
+
+    log = folder / "metrics.jsonl"
+    entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    last = {entry["stage"]: entry for entry in entries}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "config": asdict(config),
+        "dialect": load_dialect().identity,
+        "language_model": language_model.name,
+        "stages": {
+            name: {k: entry[k] for k in entry if k != "stage"} for name, entry in last.items()
+        },
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor(),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "commit": commit,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgecritic_train.embedded.train", description=__doc__)
+    parser.add_argument("--assets", type=Path, nargs="+", required=True)
+    parser.add_argument("--language-model", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--seconds", nargs="*", default=[], metavar="STAGE=SECONDS")
+    parser.add_argument("--batch", nargs="*", default=[], metavar="STAGE=SIZE")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument("--no-compile", action="store_true")
+    return parser
+
+
+def configured(seconds: Sequence[str], batch: Sequence[str]) -> EmbeddedConfig:
+    """The default configuration with some stages' budgets replaced."""
+    config = EmbeddedConfig()
+    for setting, pairs in (("seconds", seconds), ("batch", batch)):
+        for pair in pairs:
+            stage, _, value = pair.partition("=")
+            if stage not in STAGES:
+                raise CriticError(f"there is no stage {stage!r}", f"stages: {', '.join(STAGES)}")
+            number = float(value) if setting == "seconds" else int(value)
+            budget = replace(getattr(config, stage), **{setting: number})
+            config = replace(config, **{stage: budget})
+    return config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        train(
+            configured(options.seconds, options.batch),
+            tuple(options.assets),
+            options.language_model,
+            options.out,
+            options.stages.split(","),
+            n_workers=options.workers,
+            compiled=not options.no_compile,
+        )
+    except CriticError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
