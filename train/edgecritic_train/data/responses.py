@@ -101,7 +101,7 @@ VERBOSE = Form(
         "The image is clear enough to answer this without any doubt: {clause}.",
     ),
     "long_wrong",
-    "is fluent but says {said}",
+    "says at length {said}",
 )
 CORRECTING = Form(
     "self_correcting",

@@ -63,6 +63,11 @@ def novel_look(split: str) -> bool:
     return split == "T1"
 
 
+def photographs_only(split: str) -> bool:
+    """True where pictured things are photographs, so that drawn shapes have no place."""
+    return split == "T3"
+
+
 def augments_style(split: str) -> bool:
     """True where sprites are redrawn at random (outlined, posterised, grey, line only)."""
     return split == "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from edgecritic_train.data.dice import chance, pick, spread
@@ -60,8 +61,8 @@ def build_position(setting: Setting) -> Draft:
     """Left, right, above or below, with the two things swapped on image B."""
     rng = setting.rng
     one, two = _couple(setting)
-    across = chance(rng, 0.6)
     size = canvas_size(rng)
+    across = _runs_across(rng, size)
     images = (
         _side_by_side(setting, size, (one, two), across),
         _side_by_side(setting, size, (two, one), across),
@@ -95,8 +96,8 @@ def build_which(setting: Setting) -> Draft:
     """Which of two things is on a given side."""
     rng = setting.rng
     one, two = _couple(setting)
-    across = chance(rng, 0.6)
     size = canvas_size(rng)
+    across = _runs_across(rng, size)
     images = (
         _side_by_side(setting, size, (one, two), across),
         _side_by_side(setting, size, (two, one), across),
@@ -148,6 +149,13 @@ def _checked(
 def _named(thing: Thing, clauses: tuple[str, ...], **slots: str) -> Answer:
     filled = tuple(clause.format(v=thing.name, be=thing.is_are, **slots) for clause in clauses)
     return Answer(f"the {thing.name}", filled, f"the {thing.name}")
+
+
+def _runs_across(rng: np.random.Generator, size: Size) -> bool:
+    """Mostly along the longer side, so that neither thing gets too small."""
+    if size[0] == size[1]:
+        return chance(rng, 0.5)
+    return (size[0] > size[1]) == chance(rng, 0.85)
 
 
 def _couple(setting: Setting) -> tuple[Thing, Thing]:

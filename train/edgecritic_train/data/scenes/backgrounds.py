@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from edgecritic_train.data.dice import chance, pick, spread, whole
 from edgecritic_train.data.scenes.layout import LARGEST, Size
@@ -46,13 +46,19 @@ def ground(
     return _place(rng, size, kind)
 
 
+def _between(mask: Image.Image, black: Rgb, white: Rgb) -> Image.Image:
+    """A grey picture in two colours and those between them."""
+    image = Image.new("RGB", mask.size, black)
+    image.paste(white, mask=mask)
+    return image
+
+
 def _byte(value: int) -> int:
     return min(max(value, 0), 255)
 
 
 def _gradient(size: Size, one: Rgb, other: Rgb, sideways: bool) -> Image.Image:
-    ramp = _ramp(sideways).resize(size)
-    return ImageOps.colorize(ramp, one, other)
+    return _between(_ramp(sideways).resize(size), one, other)
 
 
 @cache
@@ -76,11 +82,11 @@ def _texture(rng: np.random.Generator, size: Size, base: Rgb) -> Image.Image:
     depth = whole(rng, 8, 18)
     low = (_byte(base[0] - depth), _byte(base[1] - depth), _byte(base[2] - depth))
     high = (_byte(base[0] + depth), _byte(base[1] + depth), _byte(base[2] + depth))
-    return ImageOps.colorize(grain, low, high)
+    return _between(grain, low, high)
 
 
 def _pattern(rng: np.random.Generator, size: Size, kind: str, base: Rgb) -> Image.Image:
-    shift = 18 if sum(base) < 380 else -18
+    shift = 11 if sum(base) < 380 else -11
     other = (base[0] + shift, base[1] + shift, base[2] + shift)
     image = Image.new("RGB", size, base)
     draw = ImageDraw.Draw(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from edgecritic_train.data.dice import chance, pick, sample, spread, whole
 from edgecritic_train.data.scenes.layout import Size
@@ -88,37 +88,42 @@ class _Sheet:
         page = Image.new("RGB", look.size, look.ground)
         return cls(setting, look, page, ImageDraw.Draw(page))
 
-    def centred(self, text: str, spot: Point, room: Point) -> None:
-        """Writes a text with its middle at a spot, as large as the room and taste allow."""
-        name = self.look.font
-        size = min(fitted(self.setting, name, text, room)[0], int(self.look.size[1] * 0.1))
-        font = self.setting.font(name, size)
-        box = font.getbbox(text)
-        corner = (spot[0] - (box[0] + box[2]) / 2, spot[1] - (box[1] + box[3]) / 2)
-        self.draw.text(corner, text, font=font, fill=self.look.ink)
+    def font_for(self, texts: Sequence[str], room: Point) -> ImageFont.FreeTypeFont:
+        """The font at the largest size at which every text fits, but never a headline's."""
+        longest = max(texts, key=len)
+        size = fitted(self.setting, self.look.font, longest, room)[0]
+        return self.setting.font(self.look.font, min(size, int(self.look.size[1] * 0.1)))
+
+    def centred(self, text: str, spot: Point, font: ImageFont.FreeTypeFont) -> None:
+        """Writes a text with its middle at a spot."""
+        self.draw.text(spot, text, font=font, fill=self.look.ink, anchor="mm")
 
 
 def bar_chart(setting: Setting, series: Series, look: ChartLook) -> Image.Image:
     """Standing or lying bars with a label at each foot."""
     sheet = _Sheet.blank(setting, look)
     left, top, right, bottom = area = _plot_area(look)
+    width, height = look.size
     full = max(series.values) if look.numbers else 100
     if not look.numbers:
         _scale(sheet, area)
     step = ((bottom - top) if look.lying else (right - left)) / len(series.values)
+    label_font, number_font = _fonts(sheet, series, step)
     for index, value in enumerate(series.values):
         middle = (top if look.lying else left) + (index + 0.5) * step
         if look.lying:
             end = left + (right - left) * value / full
             box = (left, middle - step * 0.32, end, middle + step * 0.32)
+            label_spot, number_spot = (width * 0.12, middle), (end + width * 0.07, middle)
         else:
             end = bottom - (bottom - top) * value / full
             box = (middle - step * 0.34, end, middle + step * 0.34, bottom)
+            label_spot, number_spot = (middle, height * 0.93), (middle, end - height * 0.06)
         colour = COLOURS[series.colours[index]] if series.colours else look.bar
         sheet.draw.rectangle(box, fill=colour, outline=look.ink)
-        _label(sheet, series.labels[index], middle, step)
+        sheet.centred(series.labels[index], label_spot, label_font)
         if look.numbers:
-            _number(sheet, value, middle, end, step)
+            sheet.centred(str(value), number_spot, number_font)
     axis = (left, top, left, bottom) if look.lying else (left, bottom, right, bottom)
     sheet.draw.line(axis, fill=look.ink, width=2)
     return sheet.page
@@ -137,22 +142,17 @@ def _plot_area(look: ChartLook) -> Box:
     return (width * (0.04 if look.numbers else 0.13), height * 0.12, width * 0.97, height * 0.85)
 
 
-def _label(sheet: _Sheet, label: str, middle: float, step: float) -> None:
-    """The name at the foot of a bar."""
+def _fonts(
+    sheet: _Sheet, series: Series, step: float
+) -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
+    """The fonts of the labels and of the numbers, one size each for the whole chart."""
     width, height = sheet.look.size
+    label_room, number_room = (step * 0.94, height * 0.1), (step * 0.94, height * 0.09)
     if sheet.look.lying:
-        sheet.centred(label, (width * 0.12, middle), (width * 0.22, min(step * 0.7, height * 0.1)))
-    else:
-        sheet.centred(label, (middle, height * 0.93), (step * 0.92, height * 0.095))
-
-
-def _number(sheet: _Sheet, value: int, middle: float, end: float, step: float) -> None:
-    """The value at the free end of a bar."""
-    width, height = sheet.look.size
-    if sheet.look.lying:
-        sheet.centred(str(value), (end + width * 0.065, middle), (width * 0.115, height * 0.085))
-    else:
-        sheet.centred(str(value), (middle, end - height * 0.055), (step, height * 0.085))
+        label_room = (width * 0.22, min(step * 0.7, height * 0.1))
+        number_room = (width * 0.12, min(step * 0.7, height * 0.09))
+    numbers = [str(value) for value in series.values]
+    return sheet.font_for(series.labels, label_room), sheet.font_for(numbers, number_room)
 
 
 def _scale(sheet: _Sheet, area: Box) -> None:
@@ -160,18 +160,20 @@ def _scale(sheet: _Sheet, area: Box) -> None:
     left, top, right, bottom = area
     look = sheet.look
     width, height = look.size
+    room = (width * 0.1, height * 0.075) if look.lying else (left * 0.85, height * 0.075)
+    font = sheet.font_for(["100"], room)
     faint = tuple((a + b) // 2 for a, b in zip(look.ink, look.ground, strict=True))
     for mark in range(0, 101, 10):
         if look.lying:
             x = left + (right - left) * mark / 100
             sheet.draw.line((x, top, x, bottom), fill=faint)
-            spot, room = (x, bottom + height * 0.06), (width * 0.1, height * 0.07)
+            spot = (x, bottom + height * 0.06)
         else:
             y = bottom - (bottom - top) * mark / 100
             sheet.draw.line((left, y, right, y), fill=faint)
-            spot, room = (left * 0.5, y), (left * 0.85, height * 0.075)
+            spot = (left * 0.5, y)
         if mark % 20 == 0:
-            sheet.centred(str(mark), spot, room)
+            sheet.centred(str(mark), spot, font)
 
 
 def line_chart(setting: Setting, values: Sequence[int], look: ChartLook) -> Image.Image:

@@ -62,7 +62,7 @@ def _row_of_digits(setting: Setting, number: str) -> Image.Image:
         top = gap + (height - picture.height) // 2
         row.paste(picture, (left, top))
         left += picture.width + gap
-    if chance(setting.rng, 0.25):
+    if chance(setting.rng, 0.1):
         return ImageOps.expand(row, 1).filter(ImageFilter.MaxFilter(3))
     return row
 

@@ -45,7 +45,7 @@ def printed(setting: Setting, text: str, board: str | None = None) -> Image.Imag
 def fitted(
     setting: Setting, font: str, text: str, room: tuple[float, float]
 ) -> tuple[int, tuple[int, int, int, int]]:
-    """The largest even font size at which a text fits, and its box at that size."""
+    """The largest font size at which a text fits, and its box at that size."""
     probe = setting.font(font, 40).getbbox(text)
     scale = min(room[0] / max(1.0, probe[2] - probe[0]), room[1] / max(1.0, probe[3] - probe[1]))
     size = max(8, int(40 * scale) // 2 * 2)

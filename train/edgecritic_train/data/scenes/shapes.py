@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import product
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -23,8 +24,8 @@ SHAPES: tuple[str, ...] = (
     "crescent",
     "hexagon",
 )
-FILLS = ("solid", "bordered", "shaded")
-HELD_OUT_FILLS = ("striped", "sketched")
+FILLS = ("solid", "solid", "bordered", "shaded", "sketched")
+HELD_OUT_FILLS = ("striped", "dotted")
 
 _MASTER = 128
 """Masks are drawn once at this side and scaled down, which also smooths their edges."""
@@ -91,17 +92,20 @@ def draw_shape(
         mask = ImageChops.subtract(mask, _shrunk(mask, 13))
     body = Image.new("RGB", mask.size, rgb)
     darker = (rgb[0] * 6 // 10, rgb[1] * 6 // 10, rgb[2] * 6 // 10)
+    edge = (120, 120, 120) if colour in ("black", "white") else darker
     if fill == "bordered":
-        edge = (120, 120, 120) if colour in ("black", "white") else darker
         body.paste(edge, mask=ImageChops.invert(_shrunk(mask, 9)))
     elif fill == "shaded":
         ramp = Image.linear_gradient("L").resize(mask.size).point(lambda v: v * 2 // 5)
         body.paste(darker, mask=ramp)
     elif fill == "striped":
         draw = ImageDraw.Draw(body)
-        edge = (110, 110, 110) if colour == "black" else darker
         for offset in range(-_MASTER, _MASTER, 20):
             draw.line((offset, _MASTER, offset + _MASTER, 0), fill=edge, width=5)
+    elif fill == "dotted":
+        draw = ImageDraw.Draw(body)
+        for x, y in product(range(8, _MASTER, 18), repeat=2):
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=edge)
     body.putalpha(mask)
     return body
 

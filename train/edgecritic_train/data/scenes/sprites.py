@@ -55,7 +55,7 @@ def _redrawn(rng: np.random.Generator, sprite: Image.Image, manner: str) -> Imag
     if manner == "outlined":
         return _outlined(rng, colours, alpha)
     if manner == "flat":
-        colours = ImageOps.posterize(colours.filter(ImageFilter.MedianFilter(5)), 2)
+        colours = ImageOps.posterize(colours.filter(ImageFilter.MedianFilter(3)), 2)
     elif manner == "grey":
         colours = ImageOps.grayscale(colours).convert("RGB")
     elif manner == "line":

@@ -21,7 +21,7 @@ from edgecritic_train.data.scenes.palette import COLOUR_NAMES, COLOURS, Rgb, pap
 from edgecritic_train.data.scenes.shapes import FILLS, HELD_OUT_FILLS, SHAPES, draw_shape
 from edgecritic_train.data.scenes.sprites import draw_sprite, mean_colour
 from edgecritic_train.data.setting import Setting
-from edgecritic_train.data.splits import combination_allowed, novel_look
+from edgecritic_train.data.splits import combination_allowed, novel_look, photographs_only
 from edgecritic_train.data.wording import with_article
 
 
@@ -47,8 +47,8 @@ class Thing:
 
     @property
     def is_are(self) -> str:
-        """The verb that goes with it."""
-        return "are" if self.phrase == self.plural else "is"
+        """The verb that goes with it: "are" for nouns like "grapes" alone."""
+        return "are" if self.phrase == self.name and self.name.endswith("s") else "is"
 
 
 def shape_thing(colour: str, shape: str) -> Thing:
@@ -128,8 +128,11 @@ def _unlike(setting: Setting, pool: Sequence[Concept], count: int) -> list[Conce
 def draw_things(
     setting: Setting, count: int, near: bool = False, shapes: float = 0.4
 ) -> list[Thing]:
-    """Different things: all shapes with the given probability, else all sprites."""
-    if chance(setting.rng, shapes):
+    """Different things: all shapes with the given probability, else all sprites.
+
+    The split of photographs has sprites only.
+    """
+    if not photographs_only(setting.split) and chance(setting.rng, shapes):
         return draw_shape_things(setting, count)
     return [concept_thing(concept) for concept in draw_concepts(setting, count, near)]
 
@@ -160,7 +163,7 @@ def compose(setting: Setting, size: Size, placed: Sequence[tuple[Thing, Place]])
 
 def _grounds(setting: Setting, placed: Sequence[tuple[Thing, Place]], base: Rgb) -> tuple[str, ...]:
     if novel_look(setting.split):
-        return HELD_OUT_GROUNDS
+        return (*HELD_OUT_GROUNDS, "plain")
     sprites_only = all(thing.concept is not None for thing, _ in placed)
     if sprites_only and sum(base) > 560 and chance(setting.rng, 0.35):
         return DRAWN_GROUNDS
