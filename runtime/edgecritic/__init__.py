@@ -1,1 +1,61 @@
-"""edgecritic."""
+"""edgecritic: a local, quantized multimodal critic.
+
+>>> from edgecritic import Critic
+>>> with Critic.load() as critic:
+...     verdict = critic.score("seven.png", "Which digit is this?", "It is a 7.")
+...     print(verdict.score, verdict.rationale)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edgecritic.errors import (
+    ArtifactError,
+    BackendUnavailableError,
+    ContextOverflowError,
+    CriticError,
+    ImageError,
+    InputError,
+    MissingExtraError,
+)
+from edgecritic.task import Rubric
+from edgecritic.verdict import Preference, Ranking, Verdict
+
+if TYPE_CHECKING:
+    from edgecritic.backends.base import CancelToken
+    from edgecritic.bundle import Bundle
+    from edgecritic.critic import Critic
+
+__all__ = [
+    "ArtifactError",
+    "BackendUnavailableError",
+    "Bundle",
+    "CancelToken",
+    "ContextOverflowError",
+    "Critic",
+    "CriticError",
+    "ImageError",
+    "InputError",
+    "MissingExtraError",
+    "Preference",
+    "Ranking",
+    "Rubric",
+    "Verdict",
+]
+
+# These load numpy and Pillow, which a program that only catches our errors need not wait for.
+_LAZY = {
+    "Bundle": "edgecritic.bundle",
+    "CancelToken": "edgecritic.backends.base",
+    "Critic": "edgecritic.critic",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

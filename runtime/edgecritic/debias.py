@@ -23,9 +23,14 @@ def relabelled(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reconcile(orders: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The normalised geometric mean of (3,) log-probs told in the same labels."""
+    """The normalised geometric mean of (3,) log-probs told in the same labels.
+
+    All -inf where the orders rule out each other's outcomes.
+    """
     mean = np.mean(np.stack(orders), axis=0)
     top = mean.max()
+    if not np.isfinite(top):
+        return np.full(mean.shape, -np.inf)
     return np.asarray(mean - top - np.log(np.exp(mean - top).sum()), dtype=np.float64)
 
 
@@ -34,9 +39,9 @@ def winner(log_probs: NDArray[np.float64], tie_margin: float) -> Winner:
 
     Args:
         log_probs: (3,) of first, second, tie.
-        tie_margin: nats >= 0: a lead of `first` over `second` below it is a tie.
+        tie_margin: nats >= 0: a lead of `first` over `second` below it is a tie, and so is none.
     """
     first, second, tie = (float(value) for value in log_probs)
-    if tie >= max(first, second) or abs(first - second) < tie_margin:
+    if tie >= max(first, second) or first == second or abs(first - second) < tie_margin:
         return "tie"
     return "first" if first > second else "second"

@@ -89,9 +89,10 @@ def _shortest_unique(
 
 
 def log_softmax(logits: FloatArray) -> NDArray[np.float64]:
-    """(n,) log-probabilities in float64, shifted by the maximum first."""
-    shifted = logits.astype(np.float64) - float(logits.max())
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()), dtype=np.float64)
+    """(n,) log-probabilities in float64, shifted by the maximum first; NaN if that is infinite."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits.astype(np.float64) - float(logits.max())
+        return np.asarray(shifted - np.log(np.exp(shifted).sum()), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,13 +150,30 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.question, str) or not self.question.strip():
             raise InputError("the question is empty", "say what the response was asked to answer")
+        if not isinstance(self.rubric, Rubric):
+            raise InputError(
+                f"the rubric is {type(self.rubric).__name__}, not a Rubric",
+                'use Rubric(1, 5), or Rubric.parse("1-5")',
+            )
+        _check_text("the question", self.question)
         for response in self.responses:
-            if not isinstance(response, str):
-                raise InputError(
-                    f"a response is {type(response).__name__}, not text", "pass responses as str"
-                )
+            _check_text("a response", response)
+        if self.reference is not None:
+            _check_text("the reference", self.reference)
 
     def swapped(self) -> Task:
         """The same pairwise judgement with the responses in the other order."""
         first, second = self.responses
         return Task(self.question, (second, first), self.n_images, self.reference, self.rubric)
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{what} is {type(text).__name__}, not text", "pass it as str")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, as from an undecodable argument
+        raise InputError(
+            f"{what} holds {text[error.start]!r} at {error.start}, which is no character",
+            "decode the text as UTF-8",
+        ) from None

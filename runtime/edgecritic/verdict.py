@@ -44,7 +44,8 @@ class Usage(_Record):
     Attributes:
         prompt_tokens: length of all prompts, image tokens included, as if none shared a prefix.
         image_tokens: how many of them came from pictures.
-        decoded_tokens: prompt positions that were really decoded, after prefix sharing.
+        decoded_tokens: positions that were really decoded for the verdicts, the answers' lead-in
+            included, after prefix sharing.
         rationale_tokens: tokens generated.
     """
 
@@ -92,7 +93,7 @@ class Verdict(_Record):
             score, level and confidence are None. ``cancelled`` verdicts hold what was known.
         score: expected level, in rubric units, within [low, high].
         level: the most probable level.
-        probabilities: level to probability; they sum to 1.
+        probabilities: level to probability; they sum to 1. Empty where no verdict was read.
         confidence: probability of `level`, in [0, 1].
         mass: probability in [0, 1] that the model put on the levels, before renormalising.
         rationale: the reason in words, or None if none was asked for.
@@ -145,10 +146,11 @@ class Preference(_Record):
     Attributes:
         status: as in `Verdict`.
         winner: ``first``, ``second`` or ``tie``; None when unparsed or cancelled too early.
-        probabilities: P(first), P(second), P(tie), both orders reconciled in log-space.
+        probabilities: P(first), P(second), P(tie), both orders reconciled in log-space. Empty
+            where no verdict was read.
         confidence: probability of `winner`.
         consistent: both orders agree on the winner; None when only one order was judged.
-        orders: the verdict of each order that was judged.
+        orders: the verdict of each order that was judged and could be read.
         rationale: the reason in words, for `winner`.
         usage: tokens.
         timings: seconds.
@@ -179,12 +181,15 @@ class Ranking(_Record):
     Attributes:
         status: ``unparsed`` when any judgement it rests on was.
         order: indices into the responses, best first; equal rewards keep their given order.
+            Empty unless the status is ``ok``.
         rewards: one per response. Pairwise: wins minus losses over all ordered pairs, each
-            counted by its probabilities, in [-2(K-1), 2(K-1)]. Pointwise: the scores.
+            counted by its probabilities, in [-2(K-1), 2(K-1)]. Pointwise: the scores. None
+            where they are not known.
         preferences: pairwise: (i, j, preference of i over j) for every i < j.
         verdicts: pointwise: one verdict per response.
-        usage: tokens.
-        timings: seconds.
+        usage: tokens of the whole ranking; its preferences and verdicts count none themselves,
+            since they share what was decoded.
+        timings: seconds, likewise.
     """
 
     status: Status
@@ -196,6 +201,6 @@ class Ranking(_Record):
     timings: Timings = field(default_factory=Timings)
 
     @property
-    def best(self) -> int:
-        """Index of the preferred response."""
-        return self.order[0]
+    def best(self) -> int | None:
+        """Index of the preferred response; None unless the status is ``ok``."""
+        return self.order[0] if self.order else None

@@ -1,0 +1,424 @@
+"""`Critic`: load a critic once, judge with it from any thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from threading import Lock, get_ident
+from types import TracebackType
+from typing import Literal, Self, TypeVar, get_args
+
+from edgecritic.backends import load_backend
+from edgecritic.backends.base import Backend, BackendInfo, CancelToken
+from edgecritic.backends.options import Device, EngineOptions
+from edgecritic.bundle import Bundle
+from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
+from edgecritic.generation import Sampling
+from edgecritic.judging import Judge, Options, Orders
+from edgecritic.pictures import ImageInput, PictureEncoder
+from edgecritic.profile import CriticProfile
+from edgecritic.task import Rubric
+from edgecritic.verdict import Preference, Ranking, Verdict
+from edgecritic.vision import FeatureCache, ImageLimits
+
+Judged = TypeVar("Judged", Verdict, Preference)
+
+
+class Critic:
+    """Judges responses to questions about pictures.
+
+    Calls from several threads take turns. A stream holds its turn until it is used up or closed.
+
+    Args:
+        backend: a loaded engine; the critic closes it.
+        profile: what the critic was trained for.
+        cache: features of pictures; its own of 512 MiB when left out, or one shared by critics.
+        limits: on pictures; 40 megapixels and 20 MiB when left out.
+
+    Raises:
+        ArtifactError: engine and profile do not fit together.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        profile: CriticProfile,
+        *,
+        cache: FeatureCache | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.profile = profile
+        self.cache = cache if cache is not None else FeatureCache()
+        self._backend = backend
+        self._info = backend.info
+        pictures = PictureEncoder(backend, profile.vision, self.cache, limits or ImageLimits())
+        self._judge = Judge(backend, profile, pictures)
+        self._lock = Lock()
+        self._holder: int | None = None
+        self._stream: Generator[object, None, None] | None = None
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        backend: str = "auto",
+        device: Device = "auto",
+        n_ctx: int | None = None,
+        threads: int | None = None,
+        cache: FeatureCache | None = None,
+        limits: ImageLimits | None = None,
+    ) -> Self:
+        """Load a critic.
+
+        Args:
+            bundle: a bundle or its folder; the embedded critic when left out.
+            backend: ``"auto"`` or the name of an engine.
+            device: ``"auto"``, ``"cpu"`` or ``"gpu"``.
+            n_ctx: tokens of context, at most the bundle's; that when left out.
+            threads: of computation; the physical cores when left out.
+            cache: see `Critic`.
+            limits: see `Critic`.
+
+        Raises:
+            ArtifactError: the bundle or one of its files is missing or damaged. Where a model
+                file was never fetched, the hint names the command that fetches it.
+            MissingExtraError: the engine is not installed.
+            BackendUnavailableError: the engine could not start.
+            InputError: an option is out of range.
+        """
+        if bundle is None:
+            bundle = Bundle.embedded()
+        elif not isinstance(bundle, Bundle):
+            bundle = Bundle.read(bundle)
+        longest = bundle.manifest.n_ctx
+        if n_ctx is not None and n_ctx > longest:
+            raise InputError(
+                f"n_ctx is {n_ctx}, and {bundle.name} was made for at most {longest} tokens",
+                f"give at most {longest}",
+            )
+        options = EngineOptions(n_ctx=n_ctx or longest, n_threads=threads, device=device)
+        profile = CriticProfile.of(bundle)
+        engine = load_backend(bundle, backend, options)
+        try:
+            return cls(engine, profile, cache=cache, limits=limits)
+        except BaseException:
+            engine.close()
+            raise
+
+    @property
+    def info(self) -> BackendInfo:
+        """The engine that runs the critic."""
+        return self._info
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def score(
+        self,
+        image: ImageInput,
+        question: str,
+        response: str,
+        *,
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = True,
+        wording: int = 0,
+        on_text: Callable[[str], None] | None = None,
+        cancel: CancelToken | None = None,
+        max_rationale_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Verdict:
+        """Score one response.
+
+        Args:
+            image: a path, encoded bytes, a PIL image, a list of them, or None for text only.
+            question: what was asked.
+            response: what was answered; empty is legal.
+            reference: a right answer, if there is one.
+            rubric: range and criteria; the critic's own range when left out.
+            rationale: also say why.
+            wording: number of the prompt's wording.
+            on_text: is given the rationale's pieces as they are generated.
+            cancel: may stop the judgement from another thread; then its status says so.
+            max_rationale_tokens: most tokens of the rationale.
+            temperature: of the rationale's sampling; 0 is greedy. The verdict is never sampled.
+            seed: of the rationale's sampling.
+
+        Raises:
+            InputError: the question, a picture (`ImageError`) or an option cannot be used, or all
+                together is too long (`ContextOverflowError`).
+            BackendUnavailableError: the critic is closed, or its engine failed.
+        """
+        stream = self.score_stream(
+            image,
+            question,
+            response,
+            reference=reference,
+            rubric=rubric,
+            rationale=rationale,
+            wording=wording,
+            cancel=cancel,
+            max_rationale_tokens=max_rationale_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return _last(stream, on_text)
+
+    def score_stream(
+        self,
+        image: ImageInput,
+        question: str,
+        response: str,
+        *,
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = True,
+        wording: int = 0,
+        cancel: CancelToken | None = None,
+        max_rationale_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Generator[Verdict | str, None, None]:
+        """`score` as it happens: the verdict, the rationale's pieces, the verdict with all of it.
+
+        Without a rationale the verdict comes once. Where the critic's prompts let it reason
+        first, the pieces come first and the verdict once behind them.
+
+        Raises:
+            InputError: as for `score`; when the first item is asked for.
+            BackendUnavailableError: as for `score`.
+        """
+        sampling = Sampling(max_rationale_tokens, temperature, seed)
+        options = Options(rationale, wording, sampling, cancel)
+        task = self._judge.task(image, question, (response,), reference, rubric)
+        return self._turn(self._judge.pointwise(image, task, options))
+
+    def compare(
+        self,
+        image: ImageInput,
+        question: str,
+        first: str,
+        second: str,
+        *,
+        orders: Orders = "both",
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = True,
+        wording: int = 0,
+        on_text: Callable[[str], None] | None = None,
+        cancel: CancelToken | None = None,
+        max_rationale_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Preference:
+        """Say which of two responses is better.
+
+        Args:
+            image: as for `score`.
+            question: what was asked.
+            first: one response.
+            second: the other one.
+            orders: ``"both"`` shows the responses in both orders, which cancels a bias towards a
+                position; ``"given"`` and ``"swapped"`` show them in one.
+            reference: a right answer, if there is one.
+            rubric: its criteria are used.
+            rationale: also say why, with the responses in the given order.
+            wording: as for `score`, like all that follow.
+            on_text: see `score`.
+            cancel: see `score`.
+            max_rationale_tokens: see `score`.
+            temperature: see `score`.
+            seed: see `score`.
+
+        Raises:
+            InputError: as for `score`.
+            BackendUnavailableError: as for `score`.
+        """
+        stream = self.compare_stream(
+            image,
+            question,
+            first,
+            second,
+            orders=orders,
+            reference=reference,
+            rubric=rubric,
+            rationale=rationale,
+            wording=wording,
+            cancel=cancel,
+            max_rationale_tokens=max_rationale_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return _last(stream, on_text)
+
+    def compare_stream(
+        self,
+        image: ImageInput,
+        question: str,
+        first: str,
+        second: str,
+        *,
+        orders: Orders = "both",
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = True,
+        wording: int = 0,
+        cancel: CancelToken | None = None,
+        max_rationale_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Generator[Preference | str, None, None]:
+        """`compare` as it happens; see `score_stream`."""
+        if orders not in get_args(Orders):
+            raise InputError(f"orders is {orders!r}", f"give one of {', '.join(get_args(Orders))}")
+        sampling = Sampling(max_rationale_tokens, temperature, seed)
+        options = Options(rationale, wording, sampling, cancel)
+        task = self._judge.task(image, question, (first, second), reference, rubric)
+        return self._turn(self._judge.pairwise(image, task, orders, options))
+
+    def rank(
+        self,
+        image: ImageInput,
+        question: str,
+        responses: Sequence[str],
+        *,
+        method: Literal["pairwise", "pointwise"] = "pairwise",
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        wording: int = 0,
+        cancel: CancelToken | None = None,
+    ) -> Ranking:
+        """Order several responses, best first; without rationales.
+
+        Args:
+            image: as for `score`.
+            question: what was asked.
+            responses: at least two.
+            method: ``"pairwise"`` compares all of them in both orders, ``"pointwise"`` scores
+                each; both decode what the prompts share once.
+            reference: a right answer, if there is one.
+            rubric: as for `score` and `compare`.
+            wording: number of the prompt's wording.
+            cancel: may stop the ranking from another thread.
+
+        Raises:
+            InputError: fewer than two responses, or as for `score`.
+            BackendUnavailableError: as for `score`.
+        """
+        if isinstance(responses, str) or len(responses) < 2:
+            raise InputError(
+                "a ranking takes a list of at least two responses", "use score() for a single one"
+            )
+        ranks = {"pairwise": self._judge.rank_pairwise, "pointwise": self._judge.rank_pointwise}
+        if method not in ranks:
+            raise InputError(f"method is {method!r}", f"give one of {', '.join(ranks)}")
+        task = self._judge.task(image, question, responses, reference, rubric)
+        with self._exclusive():
+            return ranks[method](image, task, responses, Options(False, wording, cancel=cancel))
+
+    def best_of_n(
+        self,
+        image: ImageInput,
+        question: str,
+        responses: Sequence[str],
+        *,
+        method: Literal["pairwise", "pointwise"] = "pairwise",
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        wording: int = 0,
+    ) -> int:
+        """Index of the best response, as `rank` finds it.
+
+        Raises:
+            InputError: as for `rank`.
+            VerdictParseError: a judgement could not be read; an index cannot say so.
+            BackendUnavailableError: as for `score`.
+        """
+        ranking = self.rank(
+            image,
+            question,
+            responses,
+            method=method,
+            reference=reference,
+            rubric=rubric,
+            wording=wording,
+        )
+        if ranking.best is None:
+            raise VerdictParseError(
+                f"no best of {len(responses)} responses: a judgement could not be read",
+                "see rank() for which one, or try another wording",
+            )
+        return ranking.best
+
+    def close(self) -> None:
+        """Free the model. A stream that this thread left open ends; other threads' are awaited."""
+        if self._holder == get_ident() and self._stream is not None:
+            self._stream.close()
+            self._shut()
+            return
+        with self._lock:
+            self._shut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _shut(self) -> None:
+        self._closed = True
+        self._backend.close()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if self._holder == get_ident() and self._stream is not None:
+            raise InputError(
+                "a stream of this critic is still open in this thread",
+                "use it up or close() it before the next judgement",
+            )
+        with self._lock:
+            if self._closed:
+                raise BackendUnavailableError(
+                    f"the critic {self.profile.name} is closed", "load it again"
+                )
+            self._holder = get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
+
+    def _turn(
+        self, stream: Generator[Judged | str, None, None]
+    ) -> Generator[Judged | str, None, None]:
+        with self._exclusive():
+            self._stream = stream
+            try:
+                yield from stream
+            finally:
+                self._stream = None
+
+
+def _last(
+    stream: Generator[Judged | str, None, None], on_text: Callable[[str], None] | None
+) -> Judged:
+    """The final judgement of a stream, whose text goes to `on_text`."""
+    judged: Judged | None = None
+    with closing(stream):
+        for item in stream:
+            if not isinstance(item, str):
+                judged = item
+            elif on_text is not None:
+                on_text(item)
+    if judged is None:
+        raise BackendUnavailableError("the critic was closed while it judged", "load it again")
+    return judged

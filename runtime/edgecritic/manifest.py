@@ -1,0 +1,340 @@
+"""``critic.json``: everything that a bundle says about its critic, strictly typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Literal, TypeAlias, cast, get_args
+
+from edgecritic.errors import ArtifactError, CriticError
+from edgecritic.strict_json import HINT, JsonObject
+from edgecritic.task import Rubric
+from edgecritic.vision.geometry import ImageGeometry
+
+SCHEMA = 1
+FAMILIES = ("llava_onevision",)
+Role: TypeAlias = Literal["language_model", "adapter", "mmproj", "image_newline"]
+VISION_ROLES: tuple[Role, Role] = ("mmproj", "image_newline")
+_MAX_FILE_BYTES = 1 << 40
+_MAX_CONTEXT = 1 << 20
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_SHA256 = r"[0-9a-f]{64}"
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSource:
+    """A file inside a wheel.
+
+    Attributes:
+        package: name on the package index.
+        version: exact version.
+        member: the file's path inside the wheel.
+    """
+
+    package: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A file of a model repository on the hub.
+
+    Attributes:
+        repo: ``owner/name``.
+        revision: commit hash.
+        file: path inside the repository.
+    """
+
+    repo: str
+    revision: str
+    file: str
+
+
+Source: TypeAlias = PypiSource | HubSource
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFile:
+    """One file of a bundle.
+
+    Attributes:
+        role: what it is for.
+        path: relative POSIX path in the bundle's folder; for an external file its plain name.
+        sha256: of its content, hex.
+        size: bytes.
+        quant: quant type such as ``Q4_1`` or ``F16``; empty where that means nothing.
+        external: the file is kept in the user's cache and fetched from one of `sources`.
+        sources: where an external file comes from, the preferred one first.
+    """
+
+    role: Role
+    path: str
+    sha256: str
+    size: int
+    quant: str = ""
+    external: bool = False
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DialectRef:
+    """The prompt dialect a critic was trained with: its name, and sha256 of its files."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a critic's probabilities are corrected; fitted on held-out judgements.
+
+    Attributes:
+        pointwise_temperature: divides the levels' log-probabilities, > 0.
+        pairwise_temperature: divides the winners' log-probabilities, > 0.
+        tie_margin: in nats, >= 0; a smaller lead of one response over the other is a tie.
+    """
+
+    pointwise_temperature: float = 1.0
+    pairwise_temperature: float = 1.0
+    tie_margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``critic.json``.
+
+    Attributes:
+        name: of the critic; with `version` it names a judgement's origin.
+        version: of the critic.
+        family: architecture family.
+        files: all files.
+        base_model: what it was trained from.
+        dialect: the prompts it was trained with.
+        rubric: the range it was trained on, and the default one.
+        n_ctx: longest sequence that it was made for, in tokens.
+        image: geometry of its pictures, or None for a critic of text.
+        calibration: of its probabilities.
+        licence: SPDX expression of the bundle's own files.
+        training: summary of its training, JSON.
+        good_for: what it judges well, in words.
+        bad_for: what it does not.
+        created: ISO 8601 date or time.
+    """
+
+    name: str
+    version: str
+    family: str
+    files: tuple[BundleFile, ...]
+    base_model: str
+    dialect: DialectRef
+    rubric: Rubric
+    n_ctx: int
+    image: ImageGeometry | None
+    calibration: Calibration
+    licence: str
+    training: object
+    good_for: tuple[str, ...]
+    bad_for: tuple[str, ...]
+    created: str
+
+    def having(self, role: Role) -> tuple[BundleFile, ...]:
+        """All files of a role, in the manifest's order."""
+        return tuple(file for file in self.files if file.role == role)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready form that `from_dict` reads back."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "version": self.version,
+            "family": self.family,
+            "files": [_file_dict(file) for file in self.files],
+            "base_model": self.base_model,
+            "dialect": asdict(self.dialect),
+            "rubric": {"low": self.rubric.low, "high": self.rubric.high},
+            "n_ctx": self.n_ctx,
+            "image": None if self.image is None else self.image.to_dict(),
+            "calibration": asdict(self.calibration),
+            "licence": self.licence,
+            "training": self.training,
+            "good_for": list(self.good_for),
+            "bad_for": list(self.bad_for),
+            "created": self.created,
+        }
+
+    @classmethod
+    def from_dict(cls, where: str, data: object) -> Manifest:
+        """Read the form that `to_dict` writes.
+
+        Args:
+            where: the file's name, for messages.
+            data: decoded JSON.
+
+        Raises:
+            ArtifactError: another schema, a missing or unknown key, or a wrong value.
+        """
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA or isinstance(schema, bool):
+            raise ArtifactError(
+                f"{where} has schema {schema!r}; this edgecritic reads schema {SCHEMA}",
+                "upgrade with: pip install -U edgecritic",
+            )
+        top = JsonObject(where, data, frozenset({"schema", *(f.name for f in fields(cls))}))
+        manifest = cls(
+            name=top.text("name", _NAME),
+            version=top.text("version", _NAME),
+            family=_family(top),
+            files=tuple(_file(place, item) for place, item in top.items("files")),
+            base_model=top.text("base_model"),
+            dialect=_dialect(top.below("dialect", "name", "digest")),
+            rubric=_rubric(top.below("rubric", "low", "high")),
+            n_ctx=top.integer("n_ctx", 1, _MAX_CONTEXT),
+            image=_image(top),
+            calibration=_calibration(
+                top.below("calibration", *(f.name for f in fields(Calibration)))
+            ),
+            licence=top.text("licence"),
+            training=top.raw("training"),
+            good_for=top.texts("good_for"),
+            bad_for=top.texts("bad_for"),
+            created=_created(top),
+        )
+        _check_files(where, manifest)
+        return manifest
+
+
+def _file_dict(file: BundleFile) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "role": file.role,
+        "path": file.path,
+        "sha256": file.sha256,
+        "size": file.size,
+        "quant": file.quant,
+    }
+    if file.external:
+        plain |= {"external": True, "sources": [_source_dict(source) for source in file.sources]}
+    return plain
+
+
+def _source_dict(source: Source) -> dict[str, str]:
+    kind = "pypi" if isinstance(source, PypiSource) else "hub"
+    return {"kind": kind, **asdict(source)}
+
+
+def _family(top: JsonObject) -> str:
+    family = top.text("family")
+    if family not in FAMILIES:
+        raise ArtifactError(
+            f"{top.where}: family {family!r} is not one of {', '.join(FAMILIES)}",
+            "a newer edgecritic may know it: pip install -U edgecritic",
+        )
+    return family
+
+
+def _file(where: str, data: object) -> BundleFile:
+    required = frozenset({"role", "path", "sha256", "size", "quant"})
+    file = JsonObject(where, data, required, frozenset({"external", "sources"}))
+    external = file.flag("external")
+    sources = tuple(_source(place, item) for place, item in file.items("sources"))
+    if external != bool(sources):
+        raise ArtifactError(f"{where}: an external file, and no other, names its sources", HINT)
+    return BundleFile(
+        role=cast(Role, file.text("role", "|".join(get_args(Role)))),
+        path=file.text("path", _NAME) if external else relative_path(file, "path"),
+        sha256=file.text("sha256", _SHA256),
+        size=file.integer("size", 1, _MAX_FILE_BYTES),
+        quant=file.text("quant", r"\w*"),
+        external=external,
+        sources=sources,
+    )
+
+
+def _source(where: str, data: object) -> Source:
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    if kind == "pypi":
+        wheel = JsonObject(where, data, frozenset({"kind", "package", "version", "member"}))
+        return PypiSource(
+            wheel.text("package", _NAME),
+            wheel.text("version", _NAME),
+            relative_path(wheel, "member"),
+        )
+    if kind == "hub":
+        repository = JsonObject(where, data, frozenset({"kind", "repo", "revision", "file"}))
+        return HubSource(
+            repository.text("repo", f"{_NAME}/{_NAME}"),
+            repository.text("revision", _NAME),
+            relative_path(repository, "file"),
+        )
+    raise ArtifactError(f"{where}: kind is {kind!r}, neither 'pypi' nor 'hub'", HINT)
+
+
+def relative_path(parent: JsonObject, key: str) -> str:
+    """A POSIX path that stays below the folder it starts from.
+
+    Raises:
+        ArtifactError: it is absolute, leaves the folder, or is no plain path.
+    """
+    text = parent.text(key)
+    path = PurePosixPath(text)
+    plain = not (set(text) & set('\\:\0<>|"?*')) and text == str(path) != "."
+    if not plain or path.is_absolute() or ".." in path.parts:
+        raise ArtifactError(
+            f"{parent.where}: {key} {text!r} is not a path inside the folder",
+            "paths are relative, with forward slashes and without '..'",
+        )
+    return text
+
+
+def _dialect(dialect: JsonObject) -> DialectRef:
+    return DialectRef(dialect.text("name", _NAME), dialect.text("digest", _SHA256))
+
+
+def _rubric(rubric: JsonObject) -> Rubric:
+    try:
+        return Rubric(rubric.raw("low"), rubric.raw("high"))
+    except CriticError as error:
+        raise ArtifactError(f"{rubric.where}: {error.message}", HINT) from error
+
+
+def _image(top: JsonObject) -> ImageGeometry | None:
+    data = top.raw("image")
+    if data is None:
+        return None
+    keys = (field.name for field in fields(ImageGeometry))
+    top.below("image", *keys)
+    return ImageGeometry.from_dict(data)
+
+
+def _calibration(calibration: JsonObject) -> Calibration:
+    return Calibration(
+        calibration.number("pointwise_temperature", 0, above=True),
+        calibration.number("pairwise_temperature", 0, above=True),
+        calibration.number("tie_margin", 0),
+    )
+
+
+def _created(top: JsonObject) -> str:
+    created = top.text("created")
+    try:
+        datetime.fromisoformat(created)
+    except ValueError as error:
+        raise ArtifactError(f"{top.where}: created is no ISO date: {error}", HINT) from error
+    return created
+
+
+def _check_files(where: str, manifest: Manifest) -> None:
+    """One language model; vision tower, newline and geometry all or none; no path twice."""
+    counts = {role: len(manifest.having(role)) for role in get_args(Role)}
+    vision = {counts[role] for role in VISION_ROLES} | {0 if manifest.image is None else 1}
+    if counts["language_model"] != 1 or len(vision) != 1 or max(vision) > 1:
+        raise ArtifactError(
+            f"{where}: files and image geometry do not make a critic: {counts}",
+            "a bundle has one language_model; for pictures also one mmproj, one image_newline "
+            "and the image geometry",
+        )
+    paths = [file.path for file in manifest.files]
+    if len(set(paths)) != len(paths):
+        raise ArtifactError(f"{where}: a path is listed twice", HINT)
