@@ -208,7 +208,7 @@ def _photos(
     for name, files in photographs(cache).items():
         concept = concepts.get(name)
         if concept is None:
-            raise AssetError(f"photos.txt names no concept {name!r}", hint="mend photos.txt")
+            continue
         for number, path in enumerate(files.values(), start=1):
             style = _PHOTO_STYLE if number == 1 else f"{_PHOTO_STYLE}-{number}"
             picture = read_photo(path)

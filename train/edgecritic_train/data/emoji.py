@@ -101,7 +101,8 @@ def find_drawings(
     for label in labels:
         code = table.codes.get(label, "")
         names = [c.by_code[code] for c in collections.values() if code in c.by_code]
-        names.append(re.sub(r"[^a-z0-9]+", "-", label).strip("-"))
+        plain = re.sub(r"[^a-z0-9]+", "-", label).strip("-")
+        names += [plain, plain.replace("flag-", "flag-for-", 1)]
         for style, collection in collections.items():
             name = collection.find(code, names)
             if name is not None and (style, label) not in _NAMESAKES:

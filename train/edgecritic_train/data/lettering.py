@@ -59,6 +59,11 @@ _FILES: dict[str, tuple[str, str]] = {
 }
 
 
+def font_files() -> dict[str, tuple[str, str]]:
+    """Font name -> package and the file below its ``usr/share/fonts``."""
+    return dict(_FILES)
+
+
 def read_fonts(cache: Path, *, test: bool) -> dict[str, tuple[str, bytes]]:
     """Fetches the fonts of one pack.
 

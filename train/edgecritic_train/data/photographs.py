@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -51,6 +52,7 @@ def caption_of(photo: Path, concept_phrase: str) -> str:
     text = photo.with_suffix(".txt")
     first = text.read_text(encoding="utf-8").partition("\n")[0].strip() if text.is_file() else ""
     plain = first.endswith(".") and len(first.split()) <= _LONGEST_CAPTION
+    plain = plain and not re.match("An [^aeiouAEIOU]", first)
     return first if plain else f"{concept_phrase[:1].upper()}{concept_phrase[1:]}."
 
 
