@@ -136,9 +136,7 @@ FONT_SOURCES: tuple[Source, ...] = (
     _font("fonts-dosis", "1.7-3", _OFL, "Dosis, Edgar Tolentino, Pablo Impallari, Igino Marini"),
     _font("fonts-courier-prime", "0+git20190115-3", _OFL, "Courier Prime, Quote-Unquote Apps"),
     _font("fonts-sil-gentium-basic", "1.102-1.1", _OFL, "Gentium Basic, SIL International"),
-    _font(
-        "fonts-crosextra-caladea", "20200211-1", "Apache-2.0", "Caladea, Google; Huerta Tipografica"
-    ),
+    _font("fonts-crosextra-caladea", "20200211-1", _OFL, "Caladea, The Caladea Project Authors"),
     _font("fonts-b612", "1.008-3", _OFL, "B612, The B612 Project Authors"),
     _font("fonts-sora", "0+git20201221+ds-2", _OFL, "Sora, The Sora Project Authors"),
     _font("fonts-yanone-kaffeesatz", "2.0+git20211102+ds-1", _OFL, "Yanone Kaffeesatz, Yanone"),
