@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecritic_export.gguf_file import FloatType, Tensor, Value, as_float, write_gguf
-from edgecritic_export.lora import LoraConfig, permute_for_rope, write_lora
+from edgecritic_export.lora import Architecture, LoraConfig, permute_for_rope, write_lora
 from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -25,6 +25,7 @@ TOWER = VisionTowerConfig(image_size=28, patch_size=7, n_embd=32, n_ff=64, n_hea
 
 @dataclass(frozen=True)
 class LanguageModelShape:
+    architecture: Architecture = "llama"
     n_layers: int = 2
     n_embd: int = 64
     n_ff: int = 96
@@ -66,21 +67,22 @@ def write_language_model(
     *,
     float_type: FloatType = "F32",
 ) -> None:
-    """Write a Llama model given by transformers' tensor names as a GGUF of architecture llama."""
+    """Write a Llama or Qwen2 model given by transformers' tensor names as a GGUF file."""
     tokens = vocabulary()
+    arch = shape.architecture
     metadata: dict[str, Value] = {
         "general.type": "model",
         "general.name": "tiny",
-        "llama.block_count": shape.n_layers,
-        "llama.context_length": shape.n_ctx,
-        "llama.embedding_length": shape.n_embd,
-        "llama.feed_forward_length": shape.n_ff,
-        "llama.attention.head_count": shape.n_head,
-        "llama.attention.head_count_kv": shape.n_head_kv,
-        "llama.attention.layer_norm_rms_epsilon": shape.rms_eps,
-        "llama.rope.freq_base": shape.rope_theta,
-        "llama.rope.dimension_count": shape.head_dim,
-        "llama.vocab_size": len(tokens),
+        f"{arch}.block_count": shape.n_layers,
+        f"{arch}.context_length": shape.n_ctx,
+        f"{arch}.embedding_length": shape.n_embd,
+        f"{arch}.feed_forward_length": shape.n_ff,
+        f"{arch}.attention.head_count": shape.n_head,
+        f"{arch}.attention.head_count_kv": shape.n_head_kv,
+        f"{arch}.attention.layer_norm_rms_epsilon": shape.rms_eps,
+        f"{arch}.rope.freq_base": shape.rope_theta,
+        f"{arch}.rope.dimension_count": shape.head_dim,
+        f"{arch}.vocab_size": len(tokens),
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tuple(tokens),
@@ -96,9 +98,9 @@ def write_language_model(
     for source, tensor in tensors.items():
         name = language_tensor_name(source)
         n_heads = {"attn_q": shape.n_head, "attn_k": shape.n_head_kv}.get(name.split(".")[-2])
-        rows = permute_for_rope(tensor, n_heads) if n_heads else tensor
+        rows = permute_for_rope(tensor, n_heads) if n_heads and arch == "llama" else tensor
         written[name] = as_float(rows, "F32" if rows.ndim == 1 else float_type)
-    write_gguf(path, "llama", metadata, written)
+    write_gguf(path, arch, metadata, written)
 
 
 def language_tensor_name(source: str) -> str:

@@ -8,8 +8,10 @@ from typing import Final, Literal, TypeAlias
 from edgecritic.errors import InputError
 
 Device: TypeAlias = Literal["auto", "cpu", "gpu"]
+CacheType: TypeAlias = Literal["F16", "F32"]
 
 DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "gpu")
+CACHE_TYPES: Final[tuple[CacheType, ...]] = ("F16", "F32")
 MAX_SEQUENCES: Final = 256  # LLAMA_MAX_SEQ in libllama 0.5
 
 
@@ -25,6 +27,8 @@ class EngineOptions:
         n_ubatch: positions computed at once.
         max_sequences: sequences that may be open at once.
         flash_attention: None leaves the choice to the engine.
+        cache_type: how keys and values are stored; ``"F32"`` takes twice the memory and is for
+            comparisons with a full-precision reference.
 
     Raises:
         InputError: a value is out of range.
@@ -37,6 +41,7 @@ class EngineOptions:
     n_ubatch: int = 512
     max_sequences: int = 32
     flash_attention: bool | None = None
+    cache_type: CacheType = "F16"
 
     def __post_init__(self) -> None:
         for name, value, limit in (
@@ -48,5 +53,9 @@ class EngineOptions:
         ):
             if not 1 <= value <= limit:
                 raise InputError(f"{name} is {value}", f"give {name} from 1 to {limit}")
-        if self.device not in DEVICES:
-            raise InputError(f"device is {self.device!r}", f"give one of {', '.join(DEVICES)}")
+        for name, choice, choices in (
+            ("device", self.device, DEVICES),
+            ("cache_type", self.cache_type, CACHE_TYPES),
+        ):
+            if choice not in choices:
+                raise InputError(f"{name} is {choice!r}", f"give one of {', '.join(choices)}")
