@@ -102,10 +102,12 @@ def _responses(setting: Setting, truths: tuple[_Set, _Set]) -> list[Graded]:
         for truth in truths:
             graded.append(_say(rng, wording, truth, truths, (family, best, remark)))
     wording = pick(rng, _SENTENCES)
+    bent: list[_Set] = []
     strangers = draw_things(setting, 2, shapes=0.0)
     for truth, stranger in zip(truths, strangers, strict=True):
         said = _bent(rng, truth, stranger)
-        if said not in truths:
+        if said not in (*truths, *bent):
+            bent.append(said)
             graded.append(_say(rng, wording, said, truths, ("correct", 10, PLAINLY_RIGHT)))
     return graded
 

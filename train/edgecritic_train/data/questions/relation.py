@@ -155,7 +155,7 @@ def _runs_across(rng: np.random.Generator, size: Size) -> bool:
     """Mostly along the longer side, so that neither thing gets too small."""
     if size[0] == size[1]:
         return chance(rng, 0.5)
-    return (size[0] > size[1]) == chance(rng, 0.85)
+    return (size[0] > size[1]) == chance(rng, 0.92)
 
 
 def _couple(setting: Setting) -> tuple[Thing, Thing]:

@@ -90,7 +90,7 @@ class _Sheet:
 
     def font_for(self, texts: Sequence[str], room: Point) -> ImageFont.FreeTypeFont:
         """The font at the largest size at which every text fits, but never a headline's."""
-        longest = max(texts, key=len)
+        longest = max(texts, key=self.setting.font(self.look.font, 40).getlength)
         size = fitted(self.setting, self.look.font, longest, room)[0]
         return self.setting.font(self.look.font, min(size, int(self.look.size[1] * 0.1)))
 
@@ -147,9 +147,9 @@ def _fonts(
 ) -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
     """The fonts of the labels and of the numbers, one size each for the whole chart."""
     width, height = sheet.look.size
-    label_room, number_room = (step * 0.94, height * 0.1), (step * 0.94, height * 0.09)
+    label_room, number_room = (step * 0.88, height * 0.1), (step * 0.88, height * 0.09)
     if sheet.look.lying:
-        label_room = (width * 0.22, min(step * 0.7, height * 0.1))
+        label_room = (width * 0.2, min(step * 0.7, height * 0.1))
         number_room = (width * 0.12, min(step * 0.7, height * 0.09))
     numbers = [str(value) for value in series.values]
     return sheet.font_for(series.labels, label_room), sheet.font_for(numbers, number_room)

@@ -88,7 +88,7 @@ def draw_shape(
     mask = _mask(shape).rotate(spread(rng, -11, 11), Image.Resampling.BILINEAR)
     fill = pick(rng, fills)
     rgb = shade(rng, colour)
-    if fill == "sketched":
+    if fill == "sketched" and shape not in ("circle", "ring"):  # whose outlines look alike
         mask = ImageChops.subtract(mask, _shrunk(mask, 13))
     body = Image.new("RGB", mask.size, rgb)
     darker = (rgb[0] * 6 // 10, rgb[1] * 6 // 10, rgb[2] * 6 // 10)
