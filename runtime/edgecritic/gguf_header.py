@@ -96,11 +96,17 @@ _TENSOR_TYPES: Final[dict[int, tuple[str, int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayClaim:
-    """An array in the metadata; `items` holds the values of short ones only."""
+    """An array in the metadata.
+
+    Attributes:
+        items: the values of a short array; None for a long one.
+        distinct: how many different values an array of strings has; `length` for other types.
+    """
 
     item_type: str
     length: int
     items: tuple[Scalar, ...] | None
+    distinct: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,46 +302,44 @@ class _Reader:
         return TensorClaim(name, shape, type_name, n_bytes, start=self._unsigned("<Q"))
 
     def _value(self, type_id: int) -> Scalar | ArrayClaim:
-        if type_id == _STRING:
-            return self._string(MAX_STRING_BYTES)
-        if type_id == _ARRAY:
-            return self._array()
-        return self._scalar(type_id)
+        return self._array() if type_id == _ARRAY else self._scalar(type_id)
 
     def _array(self) -> ArrayClaim:
         item_type = self._unsigned("<I")
         length = self._limited("<Q", MAX_ARRAY_ITEMS, "length of an array")
         name = TYPE_NAMES.get(item_type, "unknown")
-        if length <= KEPT_ARRAY_ITEMS and item_type != _ARRAY:
-            items = tuple(
-                self._string(MAX_STRING_BYTES) if item_type == _STRING else self._scalar(item_type)
-                for _ in range(length)
-            )
-            return ArrayClaim(name, length, items)
-        if item_type == _STRING:
-            self._skip_strings(length)
-        elif item_type in _SCALAR_FORMATS:
-            self._skip(length * struct.calcsize(_SCALAR_FORMATS[item_type]))
-        else:
+        if item_type not in (_STRING, *_SCALAR_FORMATS):
             raise self._damaged(f"an array of {name} items")
-        return ArrayClaim(name, length, None)
+        if length <= KEPT_ARRAY_ITEMS:
+            items = tuple(self._scalar(item_type) for _ in range(length))
+            return ArrayClaim(name, length, items, len(set(items)))
+        if item_type == _STRING:
+            return ArrayClaim(name, length, None, self._skip_strings(length))
+        self._skip(length * struct.calcsize(_SCALAR_FORMATS[item_type]))
+        return ArrayClaim(name, length, None, length)
 
-    def _skip_strings(self, length: int) -> None:
+    def _skip_strings(self, length: int) -> int:
+        """Pass over strings; the number of different ones among them."""
         # The hot loop: a vocabulary has some 100,000 strings, so no method call for each.
         unpack = struct.Struct("<Q").unpack_from
         at, end, data = self._at, self._size - 8, self._data
+        seen: set[bytes] = set()
         for _ in range(length):
             if at > end:
                 raise self._damaged("ends within an array of strings")
             size = unpack(data, at)[0]
             if size > MAX_STRING_BYTES:
                 raise self._damaged(f"a string of {size} bytes in an array")
+            seen.add(data[at + 8 : at + 8 + size])
             at += 8 + size
         if at > self._size:
             raise self._damaged("ends within an array of strings")
         self._at = at
+        return len(seen)
 
     def _scalar(self, type_id: int) -> Scalar:
+        if type_id == _STRING:
+            return self._string(MAX_STRING_BYTES)
         layout = _SCALAR_FORMATS.get(type_id)
         if layout is None:
             raise self._damaged(f"value type {type_id} is unknown")

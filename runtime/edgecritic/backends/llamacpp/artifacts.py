@@ -15,7 +15,7 @@ from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import GgufHeader, read_header
 
 LANGUAGE_MODELS: Final = ("llama", "qwen2")
-TOKENIZERS: Final = ("gpt2", "llama")
+TOKENIZER: Final = "gpt2"  # byte-level BPE, of SmolLM2 and Qwen2
 
 _WRONG_FILE: Final = "check the bundle's files: this one has another role"
 _WRONG_PROJECTOR: Final = "export the vision tower again with edgecritic_export"
@@ -98,12 +98,17 @@ def check_language_model(path: Path) -> LanguageModelFacts:
 
 def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:
     tokenizer = header.text("tokenizer.ggml.model")
-    if tokenizer not in TOKENIZERS:
+    if tokenizer != TOKENIZER:
         raise ArtifactError(
-            f"{header.path}: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}",
+            f"{header.path}: tokenizer {tokenizer!r} is not supported, only {TOKENIZER!r} is",
             _WRONG_FILE,
         )
-    n_vocab = header.array("tokenizer.ggml.tokens", "string").length
+    tokens = header.array("tokenizer.ggml.tokens", "string")
+    n_vocab = tokens.length
+    if tokens.distinct != n_vocab:
+        raise ArtifactError(
+            f"{header.path}: {n_vocab - tokens.distinct} tokens appear twice", _WRONG_FILE
+        )
     for key, item_type in (("token_type", "int32"), ("scores", "float32")):
         full_key = f"tokenizer.ggml.{key}"
         if full_key in header.metadata and header.array(full_key, item_type).length != n_vocab:
