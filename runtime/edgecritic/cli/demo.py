@@ -1,0 +1,95 @@
+"""``demo``: the critic at work on the pictures that come with edgecritic."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from edgecritic import cards
+from edgecritic.cli import options
+from edgecritic.cli.console import Console
+from edgecritic.cli.judge import complete, loaded, show
+from edgecritic.demo import DemoCase, demo_cases
+from edgecritic.verdict import Preference, Verdict
+
+if TYPE_CHECKING:
+    from edgecritic.critic import Critic
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Options of ``demo``."""
+    options.add_output_options(parser, rationale=False)
+    options.add_engine_options(parser)
+
+
+def demo(args: argparse.Namespace, console: Console) -> int:
+    """Judge every case pointwise and pairwise, and say how often the critic was right."""
+    cases = demo_cases()
+    scored = preferred = 0
+    with loaded(args, console) as critic:
+        for case in cases:
+            made = _as_json(case, critic, console) if args.json else _as_card(case, critic, console)
+            verdicts, preference = made
+            scored += _scored_right(case, verdicts)
+            preferred += preference.winner == _expected(case)
+    if not args.json:
+        console.line(cards.heading("summary", console.style))
+        told = (
+            f"The right answer got the higher score in {scored} of {len(cases)} cases "
+            f"and was preferred in {preferred} of {len(cases)}."
+        )
+        console.line(cards.field("right", told, console.style))
+    return 0
+
+
+def _as_card(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Verdict], Preference]:
+    style = console.style
+    console.line(cards.heading(case.title, style))
+    console.line("\n".join(cards.task_lines([str(case.image)], case.question, {}, style)))
+    verdicts = []
+    for index, response in enumerate(case.responses):
+        console.line()
+        console.line(cards.field("response", response, style))
+        if index == case.right:
+            console.line(cards.field("", "(the right answer)", style, "green"))
+        else:
+            console.line(cards.field("", "(a wrong answer)", style, "red"))
+        steps = critic.score_stream(case.image, case.question, response)
+        verdicts.append(show(steps, cards.verdict_head, console))
+    console.line()
+    for label, response in zip(("first", "second"), case.responses, strict=True):
+        console.line(cards.field(label, response, style))
+    comparison = critic.compare_stream(case.image, case.question, *case.responses)
+    preference = show(comparison, cards.preference_head, console)
+    console.line()
+    return verdicts, preference
+
+
+def _as_json(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Verdict], Preference]:
+    about = {"case": case.title, "image": str(case.image), "question": case.question}
+    verdicts = []
+    for index, response in enumerate(case.responses):
+        steps = critic.score_stream(case.image, case.question, response)
+        verdicts.append(complete(steps, console))
+        console.json(
+            about
+            | {"setting": "pointwise", "responses": [response], "right": index == case.right}
+            | {"verdict": verdicts[-1].to_dict()}
+        )
+    comparison = critic.compare_stream(case.image, case.question, *case.responses)
+    preference = complete(comparison, console)
+    console.json(
+        about
+        | {"setting": "pairwise", "responses": list(case.responses), "right": _expected(case)}
+        | {"verdict": preference.to_dict()}
+    )
+    return verdicts, preference
+
+
+def _scored_right(case: DemoCase, verdicts: list[Verdict]) -> bool:
+    right, wrong = verdicts[case.right].score, verdicts[1 - case.right].score
+    return right is not None and wrong is not None and right > wrong
+
+
+def _expected(case: DemoCase) -> str:
+    return ("first", "second")[case.right]

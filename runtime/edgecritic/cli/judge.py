@@ -1,0 +1,250 @@
+"""``score``, ``compare`` and ``rank``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from edgecritic import cards
+from edgecritic.cli import options
+from edgecritic.cli.bundles import EMBEDDED
+from edgecritic.cli.console import Console
+from edgecritic.cli.inputs import Inputs
+from edgecritic.cli.options import Request
+from edgecritic.errors import BackendUnavailableError, InputError
+from edgecritic.terminal import Style, Wrapper
+from edgecritic.verdict import Preference, Verdict
+
+if TYPE_CHECKING:
+    from edgecritic.critic import Critic
+
+Judged = TypeVar("Judged", Verdict, Preference)
+
+
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """Options of ``score``."""
+    options.add_task_options(parser, "repeat it to score several, each by itself")
+    options.add_output_options(parser)
+    options.add_prompt_options(parser)
+    options.add_engine_options(parser)
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Options of ``compare``."""
+    options.add_task_options(parser, "give two")
+    options.add_output_options(parser)
+    prompt = options.add_prompt_options(parser)
+    prompt.add_argument(
+        "--orders",
+        choices=("both", "given", "swapped"),
+        default="both",
+        help="how to show the responses: both, given or swapped; default: both",
+        metavar="ORDERS",
+    )
+    options.add_engine_options(parser)
+
+
+def add_rank(parser: argparse.ArgumentParser) -> None:
+    """Options of ``rank``."""
+    options.add_task_options(parser, "give two or more")
+    options.add_output_options(parser, rationale=False)
+    prompt = options.add_prompt_options(parser, rationale=False)
+    prompt.add_argument(
+        "--method",
+        choices=("pairwise", "pointwise"),
+        default="pairwise",
+        help="pairwise compares every pair, pointwise scores each; default: pairwise",
+        metavar="METHOD",
+    )
+    options.add_engine_options(parser)
+
+
+@contextmanager
+def loaded(args: argparse.Namespace, console: Console) -> Iterator[Critic]:
+    """The critic that the options of `add_engine_options` name, closed at the end.
+
+    Raises:
+        ArtifactError: there is no such critic, or its files are not what they should be.
+        BackendUnavailableError: nothing that could run it is installed.
+    """
+    with console.busy("loading the critic"):
+        from edgecritic.critic import Critic
+
+        critic = Critic.load(
+            None if args.bundle in (None, EMBEDDED) else args.bundle,
+            backend=args.backend,
+            device=args.device,
+            threads=args.threads,
+        )
+    with critic:
+        yield critic
+
+
+def score(args: argparse.Namespace, console: Console) -> int:
+    """Judge each response by itself."""
+    request = Request.read(args, Inputs())
+    with loaded(args, console) as critic:
+        for number, response in enumerate(request.responses, start=1):
+            if not args.json:
+                _introduce("score", request, {"response": response}, number, console)
+            steps = critic.score_stream(
+                request.images,
+                request.question,
+                response,
+                reference=request.reference,
+                rubric=request.rubric,
+                rationale=args.rationale,
+                wording=args.wording,
+                temperature=args.temperature,
+                seed=args.seed,
+            )
+            report(steps, cards.verdict_head, args.json, console)
+    return 0
+
+
+def compare(args: argparse.Namespace, console: Console) -> int:
+    """Prefer one of two responses."""
+    request = Request.read(args, Inputs())
+    if len(request.responses) != 2:
+        raise InputError(
+            f"compare takes two responses, not {len(request.responses)}",
+            "judge one with score, more than two with rank",
+        )
+    first, second = request.responses
+    with loaded(args, console) as critic:
+        if not args.json:
+            _introduce("compare", request, {"first": first, "second": second}, 1, console)
+        steps = critic.compare_stream(
+            request.images,
+            request.question,
+            first,
+            second,
+            orders=args.orders,
+            reference=request.reference,
+            rubric=request.rubric,
+            rationale=args.rationale,
+            wording=args.wording,
+            temperature=args.temperature,
+            seed=args.seed,
+        )
+        report(steps, cards.preference_head, args.json, console)
+    return 0
+
+
+def rank(args: argparse.Namespace, console: Console) -> int:
+    """Put several responses into order."""
+    request = Request.read(args, Inputs())
+    if len(request.responses) < 2:
+        raise InputError("rank takes two responses or more, not one", "judge one with score")
+    with loaded(args, console) as critic:
+        if not args.json:
+            _introduce("rank", request, {}, 1, console)
+        with console.busy(f"judging {len(request.responses)} responses"):
+            ranking = critic.rank(
+                request.images,
+                request.question,
+                list(request.responses),
+                method=args.method,
+                reference=request.reference,
+                rubric=request.rubric,
+                wording=args.wording,
+            )
+    if args.json:
+        console.json(ranking.to_dict())
+    else:
+        console.line(cards.ranking_card(ranking, request.responses, console.style))
+    return 0
+
+
+def _introduce(
+    title: str, request: Request, responses: dict[str, str], number: int, console: Console
+) -> None:
+    if number > 1:
+        console.line()
+    console.line(cards.heading(title, console.style))
+    for line in cards.task_lines(request.image_names, request.question, responses, console.style):
+        console.line(line)
+
+
+def report(
+    steps: Iterator[Judged | str],
+    head: Callable[[Judged, Style], list[str]],
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Print a judgement: its JSON when it is complete, or a card while it is made."""
+    if as_json:
+        console.json(complete(steps, console).to_dict())
+    else:
+        show(steps, head, console)
+
+
+def complete(steps: Iterator[Judged | str], console: Console) -> Judged:
+    """The last judgement that a stream of the critic yields.
+
+    Raises:
+        BackendUnavailableError: the critic was closed before it had judged.
+    """
+    judged: Judged | None = None
+    with console.busy("judging"):
+        for step in steps:
+            judged = judged if isinstance(step, str) else step
+    return _made(judged)
+
+
+def show(
+    steps: Iterator[Judged | str], head: Callable[[Judged, Style], list[str]], console: Console
+) -> Judged:
+    """Print a card while a judgement is made, the reason word by word.
+
+    Args:
+        steps: what `Critic.score_stream` or `Critic.compare_stream` yields.
+        head: the lines of the card that say the verdict.
+        console: where to.
+
+    Returns:
+        The complete judgement.
+
+    Raises:
+        BackendUnavailableError: the critic was closed before it had judged.
+    """
+    judged: Judged | None = None
+    reason: Wrapper | None = None
+    for step in _waited_for(steps, console):
+        if isinstance(step, str):
+            if reason is None:
+                reason = cards.reason_wrapper(console.style)
+                console.write(cards.lead("reason", console.style))
+                step = step.lstrip()  # noqa: PLW2901 - the space behind the stated verdict
+            console.write(reason.feed(step))
+            continue
+        if judged is None:
+            if reason is not None:  # this critic reasons first
+                console.line(reason.finish())
+                reason = None
+            console.line("\n".join(head(step, console.style)))
+        judged = step
+    if reason is not None:
+        console.line(reason.finish())
+    judged = _made(judged)
+    console.line(cards.costs(judged.usage, judged.timings, judged.critic, console.style))
+    return judged
+
+
+def _made(judged: Judged | None) -> Judged:
+    if judged is None:
+        raise BackendUnavailableError("the critic was closed while it judged", "load it again")
+    return judged
+
+
+def _waited_for(
+    steps: Iterator[Judged | str], console: Console
+) -> Generator[Judged | str, None, None]:
+    """The steps; until the first one is there, the terminal shows that something goes on."""
+    with console.busy("judging"):
+        first = next(steps, None)
+    if first is not None:
+        yield first
+        yield from steps

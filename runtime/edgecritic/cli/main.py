@@ -1,0 +1,171 @@
+"""Finds the command, runs it, and turns what goes wrong into a line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgecritic.cli import bundles, commands, demo, judge
+from edgecritic.cli.console import Console
+from edgecritic.cli.options import TEXT_HELP
+from edgecritic.errors import CriticError, InputError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of edgecritic's own.
+
+    Attributes:
+        name: as it is typed.
+        help: one line, lower case, no full stop.
+        usage: what follows the name.
+        add_options: puts its options on a parser.
+        run: carries it out and returns the exit status.
+        epilog: stands below the options' list.
+    """
+
+    name: str
+    help: str
+    usage: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Console], int]
+    epilog: str | None = None
+
+
+_TASK = "[options] [--image FILE] --question TEXT"
+COMMANDS = (
+    Command(
+        "score",
+        "score an answer about a picture, with probabilities and a reason",
+        f"{_TASK} --response TEXT",
+        judge.add_score,
+        judge.score,
+        TEXT_HELP,
+    ),
+    Command(
+        "compare",
+        "prefer the better of two answers, judged in both orders",
+        f"{_TASK} --response TEXT --response TEXT",
+        judge.add_compare,
+        judge.compare,
+        TEXT_HELP,
+    ),
+    Command(
+        "rank",
+        "put several answers into order",
+        f"{_TASK} --response TEXT --response TEXT ...",
+        judge.add_rank,
+        judge.rank,
+        TEXT_HELP,
+    ),
+    Command(
+        "demo",
+        "judge the pictures that come with edgecritic",
+        "[options]",
+        demo.add_demo,
+        demo.demo,
+    ),
+    Command(
+        "inspect",
+        "show what a critic is made of, and what it is good for",
+        "[options] [BUNDLE]",
+        bundles.add_inspect,
+        bundles.inspect,
+    ),
+    Command(
+        "models",
+        "fetch, list or verify a critic's files",
+        "ACTION [options] [BUNDLE]",
+        bundles.add_models,
+        bundles.models,
+    ),
+)
+
+
+def build_parser(added: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        added: names of commands that other packages bring, for the list only.
+    """
+    parser = argparse.ArgumentParser(
+        prog="edgecritic",
+        usage="edgecritic COMMAND [options]",
+        description="Judges answers about pictures with a local critic.",
+        epilog=f"Other packages add: {', '.join(added)}." if added else None,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            usage=f"edgecritic {command.name} {command.usage}",
+            epilog=command.epilog,
+            allow_abbrev=False,
+        )
+        command.add_options(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; those of the process when left out.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+    """
+    console = Console.standard()
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv), console)
+    except InputError as error:
+        return _failed(error, USAGE, console)
+    except CriticError as error:
+        return _failed(error, FAILED, console)
+    except KeyboardInterrupt:
+        console.talk("\ninterrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the results has seen enough; Python must not complain about it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(argv: list[str], console: Console) -> int:
+    own = {command.name for command in COMMANDS}
+    if not argv or (argv[0] not in own and argv[0] != "--version"):
+        added = commands.installed()
+        if argv and argv[0] in added:
+            return commands.run(added[argv[0]], argv[1:])
+        if not argv:
+            console.line(build_parser(tuple(added)).format_help().rstrip())
+            return USAGE
+    else:
+        added = {}
+    try:
+        args = build_parser(tuple(added)).parse_args(argv)
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else USAGE
+    if args.version:
+        from importlib.metadata import version
+
+        console.line(f"edgecritic {version('edgecritic')}")
+        return DONE
+    run: Callable[[argparse.Namespace, Console], int] = args.run
+    return run(args, console)
+
+
+def _failed(error: CriticError, status: int, console: Console) -> int:
+    console.talk(f"edgecritic: error: {error.message}")
+    if error.hint:
+        console.talk(f"hint: {error.hint}")
+    return status

@@ -1,0 +1,53 @@
+"""A whole critic whose engine plays a script: it likes what says "right", and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgecritic.backends.scripted import History, ScriptedBackend
+from edgecritic.critic import Critic
+from edgecritic.pictures import VisionProfile
+from edgecritic.profile import CriticProfile
+from edgecritic.prompts import load_dialect
+from edgecritic.vision import ImageGeometry
+
+REASON = "the picture shows it, déjà vu"
+END = 256
+CERTAIN = {True: (9.0, 1.0), False: (1.0, 9.0)}
+
+
+def scripted_critic(reason: str = REASON) -> Critic:
+    """Scores 9 for responses with "right" in them and 2 for others; prefers the former."""
+    answer = (" " + reason).encode()
+
+    def script(history: History) -> Mapping[int, float]:
+        text = bytes(t for t in history if isinstance(t, int) and t < END).decode(errors="ignore")
+        prompt, assistant = text.rsplit("assistant\n", 1)
+        if "Reason:" in assistant:
+            written = len(assistant.split("Reason:", 1)[1].encode())
+            return {answer[written] if written < len(answer) else END: 30.0}
+        if assistant.endswith("Better: "):
+            first, second = prompt.split("First response: ")[1].split("\nSecond response: ")
+            return _preferring("right" in first, "right" in second)
+        if assistant.endswith("Score: "):
+            return _scoring("right" in prompt.split("\nResponse: ")[-1])
+        return {ord("\n"): 1.0}
+
+    backend = ScriptedBackend(script)
+    geometry = ImageGeometry(tile_size=28, patch_size=14, pinpoints=((28, 28), (28, 56)))
+    vision = VisionProfile(geometry, np.zeros(backend.info.n_embd, np.float32), "0" * 64)
+    return Critic(backend, CriticProfile("scripted-1", load_dialect(), vision=vision))
+
+
+def _scoring(right: bool) -> Mapping[int, float]:
+    nine, two = CERTAIN[right]
+    return {ord("9"): nine, ord("2"): two}
+
+
+def _preferring(first: bool, second: bool) -> Mapping[int, float]:
+    if first == second:
+        return {ord("t"): 9.0, ord("f"): 1.0, ord("s"): 1.0}
+    for_first, for_second = CERTAIN[first]
+    return {ord("f"): for_first, ord("s"): for_second, ord("t"): 1.0}
