@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFont
 
 from edgecritic_train.data import splits
-from edgecritic_train.data.assets import Assets, Concept, UInt8Array
+from edgecritic_train.data.assets import AssetError, Assets, Concept, UInt8Array
 from edgecritic_train.data.dice import pick
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Setting:
 
     def concepts(self) -> tuple[Concept, ...]:
         """The concepts that the split may show."""
-        return _concepts(self.assets, self.split)
+        return self._some("concepts", _concepts(self.assets, self.split))
 
     def digits(self) -> dict[str, UInt8Array]:
         """Handwritten digits of the split by their label, each (n, height, width)."""
@@ -41,7 +44,7 @@ class Setting:
 
     def fonts(self) -> tuple[str, ...]:
         """Names of the split's fonts."""
-        return self.assets.fonts(splits.font_part(self.split))
+        return self._some("fonts", self.assets.fonts(splits.font_part(self.split)))
 
     def font(self, name: str, size: int) -> ImageFont.FreeTypeFont:
         """A font at a size rounded down to one of few, for opening one costs a millisecond."""
@@ -54,7 +57,7 @@ class Setting:
 
     def countries(self) -> tuple[str, ...]:
         """Countries whose flag belongs to the split and is drawn in one of its styles."""
-        return tuple(_flag_styles(self.assets, self.split))
+        return self._some("flags", tuple(_flag_styles(self.assets, self.split)))
 
     def flag(self, country: str) -> Image.Image:
         """A country's flag in a random style of the split."""
@@ -70,11 +73,20 @@ class Setting:
         return self.assets.cards(pick(self.rng, self._decks()))[name]
 
     def _decks(self) -> tuple[str, ...]:
-        return splits.decks(self.assets.decks, self.split)
+        return self._some("playing cards", splits.decks(self.assets.decks, self.split))
 
     def photos(self) -> tuple[tuple[str, Image.Image], ...]:
         """Photographs with what they show ("a brown hen")."""
-        return _photos(self.assets)
+        return self._some("photographs", _photos(self.assets))
+
+    def _some(self, what: str, found: tuple[T, ...]) -> tuple[T, ...]:
+        """What was found, if anything was."""
+        if not found:
+            raise AssetError(
+                f"the loaded packs have no {what} for split {self.split}",
+                hint="load assets-train.zip and assets-test.zip together",
+            )
+        return found
 
 
 # Keyed by the assets' identity: one process holds one or two of them.

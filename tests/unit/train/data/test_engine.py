@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgecritic_train.data.assets import Assets
+from edgecritic_train.data.assets import AssetError, Assets
 from edgecritic_train.data.catalogue import KINDS, UnknownKindError, kinds_of
 from edgecritic_train.data.engine import generate, item_at, main
 from edgecritic_train.data.items import RIGHT_FROM, TwinItem
@@ -121,6 +121,15 @@ def test_an_unknown_kind_or_split_is_named(assets: Assets) -> None:
         next(generate(assets, "T0", 0, 1, ["photo"]))
     with pytest.raises(UnknownKindError, match="unknown split 'T9'"):
         next(generate(assets, "T9", 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["object", "word", "flag", "card"])
+def test_a_split_without_its_pack_says_which_pack_to_load(
+    packs: tuple[Path, Path], kind: str
+) -> None:
+    with pytest.raises(AssetError) as caught:
+        next(generate(Assets.load(packs[0]), "T1", 0, 1, [kind]))
+    assert "assets-test.zip" in caught.value.hint
 
 
 def test_the_command_writes_a_set_and_a_sheet(packs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from edgecritic_train.data.dice import chance, pick
+from edgecritic_train.data.reasons import capitalised
 from edgecritic_train.data.responses import Answer, Graded
 from edgecritic_train.data.setting import Setting
 
@@ -57,7 +58,7 @@ def with_choice(setting: Setting, question: str, one: str, two: str, share: floa
     return pick(
         setting.rng,
         (
-            f"{question} {first} or {second}?",
+            f"{question} {capitalised(first)} or {second}?",
             f"{question} Choose between {first} and {second}.",
         ),
     )

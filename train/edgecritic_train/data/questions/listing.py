@@ -9,11 +9,12 @@ import numpy as np
 from edgecritic_train.data.dice import chance, pick, sample, shuffled, whole
 from edgecritic_train.data.questions.draft import Draft
 from edgecritic_train.data.questions.objects import scene
-from edgecritic_train.data.reasons import PLAINLY_RIGHT
+from edgecritic_train.data.reasons import PLAINLY_RIGHT, capitalised
 from edgecritic_train.data.responses import Answer, Grade, Graded
 from edgecritic_train.data.scenes.layout import canvas_size
 from edgecritic_train.data.scenes.things import Thing, draw_things
 from edgecritic_train.data.setting import Setting
+from edgecritic_train.data.splits import held_out_wording
 from edgecritic_train.data.wording import Wordings, listed
 
 WORDINGS = Wordings(
@@ -44,6 +45,19 @@ _VERBOSE = (
     "After checking every corner of the picture, I can say that it contains {v}.",
 )
 _Set = frozenset[Thing]
+_EXACT: Grade = ("correct", 10, PLAINLY_RIGHT)
+_SEEN: tuple[tuple[tuple[str, ...], Grade], ...] = (
+    (_SENTENCES, _EXACT),
+    (_VERBOSE, _EXACT),
+    (_TERSE, ("terse", 9, "is right but very short")),
+    (_HEDGED, ("hedged", 8, "is right but unsure")),
+)
+"""Wordings with the grade of a full and faithful list."""
+_HELD_OUT: tuple[tuple[tuple[str, ...], Grade], ...] = (
+    (_SENTENCES, _EXACT),
+    (("{U}!!!", "I SEE {U}!!!"), ("shouted", 9, "is right but shouts")),
+    (("Answer:\n- {v}", "Inventory: {v}"), ("bulleted", 9, "is right as a list")),
+)
 
 
 def build(setting: Setting) -> Draft:
@@ -90,17 +104,10 @@ def _reference(rng: np.random.Generator, things: Sequence[Thing]) -> Answer:
 def _responses(setting: Setting, truths: tuple[_Set, _Set]) -> list[Graded]:
     """Two surface forms for either truth, and one partial or inventive pair."""
     rng = setting.rng
-    forms: list[tuple[tuple[str, ...], int, str, str]] = [
-        (_SENTENCES, 10, "correct", PLAINLY_RIGHT),
-        (_VERBOSE, 10, "correct", PLAINLY_RIGHT),
-        (_TERSE, 9, "terse", "is right but very short"),
-        (_HEDGED, 8, "hedged", "is right but unsure"),
-    ]
     graded = []
-    for wordings, best, family, remark in sample(rng, forms, 2):
+    for wordings, exact in sample(rng, _HELD_OUT if held_out_wording(setting.split) else _SEEN, 2):
         wording = pick(rng, wordings)
-        for truth in truths:
-            graded.append(_say(rng, wording, truth, truths, (family, best, remark)))
+        graded += [_say(rng, wording, truth, truths, exact) for truth in truths]
     wording = pick(rng, _SENTENCES)
     bent: list[_Set] = []
     strangers = draw_things(setting, 2, shapes=0.0)
@@ -108,7 +115,7 @@ def _responses(setting: Setting, truths: tuple[_Set, _Set]) -> list[Graded]:
         said = _bent(rng, truth, stranger)
         if said not in (*truths, *bent):
             bent.append(said)
-            graded.append(_say(rng, wording, said, truths, ("correct", 10, PLAINLY_RIGHT)))
+            graded.append(_say(rng, wording, said, truths, _EXACT))
     return graded
 
 
@@ -126,7 +133,7 @@ def _say(
 ) -> Graded:
     ordered = shuffled(rng, sorted(said, key=lambda thing: thing.name))
     names = listed([thing.phrase for thing in ordered])
-    text = wording.format(v=names, V=names[:1].upper() + names[1:])
+    text = wording.format(v=names, V=capitalised(names), U=names.upper())
     if ordered[0].is_are == "are":
         text = text.replace("There is ", "There are ", 1)
     return Graded.of(text, *(grade_list(said, truth, exact) for truth in truths))

@@ -6,9 +6,11 @@ import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from edgecritic_train.data.assets import Assets, Concept
-from edgecritic_train.data.dice import chance, pick, spread
+from edgecritic_train.data.dice import chance, pick, spread, whole
 from edgecritic_train.data.splits import augments_style, styles
 
+_HANDED = ("symbol", "office")
+"""Categories whose pictures may carry letters, which a mirror would spoil."""
 _REDRAWN = 0.45
 """Share of training sprites that are redrawn in another manner."""
 _MANNERS = (
@@ -28,7 +30,7 @@ def draw_sprite(
 ) -> Image.Image:
     """A concept in one of the split's drawing styles, RGBA, about 96 px.
 
-    In training the hue, brightness and sometimes the whole manner of drawing change.
+    In training the hue, brightness, proportions and sometimes the whole manner of drawing change.
     """
     style = pick(rng, styles(assets.sprite_styles(concept.name), split))
     sprite = assets.sprite(concept.name, style)
@@ -38,7 +40,10 @@ def draw_sprite(
         sprite = _redrawn(rng, sprite, pick(rng, _MANNERS))
     if chance(rng, 0.4):
         sprite = _lit(rng, sprite)
-    return sprite
+    if concept.category not in _HANDED and chance(rng, 0.35):
+        sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    stretch = spread(rng, 0.85, 1.18) if chance(rng, 0.5) else 1.0
+    return sprite.resize((max(1, round(sprite.width * stretch)), sprite.height))
 
 
 def mean_colour(sprite: Image.Image) -> tuple[int, int, int]:
@@ -55,7 +60,7 @@ def _redrawn(rng: np.random.Generator, sprite: Image.Image, manner: str) -> Imag
     if manner == "outlined":
         return _outlined(rng, colours, alpha)
     if manner == "flat":
-        colours = ImageOps.posterize(colours.filter(ImageFilter.MedianFilter(3)), 2)
+        colours = _levelled(colours.filter(ImageFilter.MedianFilter(3)), 4)
     elif manner == "grey":
         colours = ImageOps.grayscale(colours).convert("RGB")
     elif manner == "line":
@@ -67,6 +72,12 @@ def _redrawn(rng: np.random.Generator, sprite: Image.Image, manner: str) -> Imag
         colours = ImageOps.colorize(ImageOps.grayscale(colours), ink, (250, 250, 245))
     colours.putalpha(alpha)
     return colours
+
+
+def _levelled(colours: Image.Image, levels: int) -> Image.Image:
+    """The picture with so many evenly spaced levels in each channel."""
+    step = 255 / (levels - 1)
+    return colours.point(lambda v: round(round(v / step) * step))
 
 
 def _edges(colours: Image.Image) -> Image.Image:
@@ -81,7 +92,7 @@ def _outlined(rng: np.random.Generator, colours: Image.Image, alpha: Image.Image
     margin = thick // 2 + 1
     alpha = ImageOps.expand(alpha, margin)
     colours = ImageOps.expand(colours, margin, (255, 255, 255))
-    flat = ImageOps.posterize(colours, pick(rng, (2, 3)))
+    flat = ImageEnhance.Color(_levelled(colours, whole(rng, 4, 7))).enhance(spread(rng, 1.0, 1.6))
     solid = alpha.point(lambda v: 255 if v > 100 else 0)
     ink = (20, 20, 24)
     inner = ImageChops.multiply(_edges(colours), solid.filter(ImageFilter.MinFilter(3)))
