@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL.Image import Image
 
 from edgecritic_train.data.dice import chance, pick, whole
-from edgecritic_train.data.questions.draft import Draft, answer, with_choice
+from edgecritic_train.data.questions.draft import Draft, answer, two_of, with_choice
 from edgecritic_train.data.scenes.handwriting import handwritten, number_canvas
 from edgecritic_train.data.scenes.lettering import printed
 from edgecritic_train.data.setting import Setting
@@ -65,14 +65,14 @@ def build_printed(setting: Setting) -> Draft:
 def build_price(setting: Setting) -> Draft:
     """A price tag, in whole units or with cents."""
     rng = setting.rng
-    whole_units = two_numbers(setting, 2)
+    units = two_numbers(setting, 2)
     if chance(rng, 0.5):
         cents = pick(rng, ("50", "99", "20", "75"))
-        digits = str(whole(rng, 1, 9)), str(whole(rng, 1, 9))
-        units = digits if digits[0] != digits[1] else whole_units
-        whole_units = f"{units[0]}.{cents}", f"{units[1]}.{cents}"
+        if setting.split != "T2":  # which has held-out numbers, and those have two digits
+            units = two_of(setting, tuple("123456789"))
+        units = f"{units[0]}.{cents}", f"{units[1]}.{cents}"
     mark = pick(rng, ("${}", "${}", "{} €", "£{}"))
-    values = mark.format(whole_units[0]), mark.format(whole_units[1])
+    values = mark.format(units[0]), mark.format(units[1])
     images = printed(setting, values[0], "tag"), printed(setting, values[1], "tag")
     question = with_choice(setting, PRICE.ask(setting), *values)
     return _draft(images, question, values, _PRICE_CLAUSES)
