@@ -165,6 +165,19 @@ class GgufHeader:
             )
         return value
 
+    def number(self, key: str, low: float, high: float) -> float:
+        """The float under `key`, between `low` and `high`.
+
+        Raises:
+            ArtifactError: it is missing, no float, or out of range.
+        """
+        value = self.metadata.get(key)
+        if not isinstance(value, float) or not low <= value <= high:
+            raise ArtifactError(
+                f"{self.path}: {key} should be a number from {low} to {high}, is {value!r}", _WRONG
+            )
+        return value
+
     def array(self, key: str, item_type: str) -> ArrayClaim:
         """The array of `item_type` under `key`.
 

@@ -43,7 +43,7 @@ def header(small_file: Path) -> GgufHeader:
 def test_it_reads_what_gguf_py_writes(header: GgufHeader, small_file: Path) -> None:
     assert header.text("a.name") == "é"
     assert header.count("a.count") == 3
-    assert header.metadata["a.ratio"] == 0.5
+    assert header.number("a.ratio", 0, 1) == 0.5
     assert header.metadata["a.on"] is True
     assert header.array("a.list", "int32").items == (1, 2)
     assert header.types["a.count"] == "uint32"
@@ -71,6 +71,8 @@ def test_a_wrong_question_names_key_and_value(header: GgufHeader) -> None:
         header.count("a.name", limit=9)
     with pytest.raises(ArtifactError, match=r"a\.on should be an integer"):
         header.count("a.on")
+    with pytest.raises(ArtifactError, match=r"a\.ratio should be a number from 0 to 0\.1"):
+        header.number("a.ratio", 0, 0.1)
     with pytest.raises(ArtifactError, match=r"a\.list should be an array of string"):
         header.array("a.list", "string")
     with pytest.raises(ArtifactError, match="tensor absent is missing"):

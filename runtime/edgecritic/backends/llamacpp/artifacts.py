@@ -21,6 +21,7 @@ _WRONG_FILE: Final = "check the bundle's files: this one has another role"
 _WRONG_PROJECTOR: Final = "export the vision tower again with edgecritic_export"
 _MAX_LAYERS: Final = 256
 _MAX_WIDTH: Final = 1 << 16
+_EPSILON: Final = (0.0, 0.1)
 _PROJECTOR_KEYS: Final = {
     "clip.has_vision_encoder": "bool",
     "clip.has_audio_encoder": "bool",
@@ -88,9 +89,15 @@ def check_language_model(path: Path) -> LanguageModelFacts:
         f"{architecture}.attention.head_count_kv", default=n_head, limit=n_head
     )
     header.count(f"{architecture}.block_count", limit=_MAX_LAYERS)
-    if n_embd % n_head or n_head % n_head_kv:
+    header.number(f"{architecture}.attention.layer_norm_rms_epsilon", *_EPSILON)
+    head_dim = n_embd // n_head
+    rotated = header.count(
+        f"{architecture}.rope.dimension_count", default=head_dim, limit=_MAX_WIDTH
+    )
+    if n_embd % n_head or n_head % n_head_kv or rotated > head_dim or rotated % 2:
         raise ArtifactError(
-            f"{path}: width {n_embd} with {n_head} heads and {n_head_kv} key heads is impossible",
+            f"{path}: width {n_embd} with {n_head} heads, {n_head_kv} key heads and "
+            f"{rotated} rotated dimensions is impossible",
             _WRONG_FILE,
         )
     return LanguageModelFacts(path, architecture, n_embd, _check_vocabulary(header, n_embd))
@@ -149,6 +156,7 @@ def check_projector(path: Path, language_model: LanguageModelFacts) -> Projector
             f"{path}: tiles of {tile_size} pixels are no multiple of patches of {patch_size}",
             _WRONG_PROJECTOR,
         )
+    header.number("clip.vision.attention.layer_norm_epsilon", *_EPSILON)
     patches = (tile_size // patch_size) ** 2
     n_embd = _check_projector_tensors(header, patches, patch_size)
     if n_embd != language_model.n_embd:
