@@ -19,20 +19,20 @@ CERTAIN = {True: (9.0, 1.0), False: (1.0, 9.0)}
 
 
 def scripted_critic(reason: str = REASON) -> Critic:
-    """Scores 9 for responses with "right" in them and 2 for others; prefers the former."""
+    """Scores 9 for responses with b"right" in them and 2 for others; prefers the former."""
     answer = (" " + reason).encode()
 
     def script(history: History) -> Mapping[int, float]:
-        text = bytes(t for t in history if isinstance(t, int) and t < END).decode(errors="ignore")
-        prompt, assistant = text.rsplit("assistant\n", 1)
-        if "Reason:" in assistant:
-            written = len(assistant.split("Reason:", 1)[1].encode())
+        read = bytes(token for token in history if isinstance(token, int) and token < END)
+        prompt, assistant = read.rsplit(b"assistant\n", 1)
+        if b"Reason:" in assistant:
+            written = len(assistant.split(b"Reason:", 1)[1])
             return {answer[written] if written < len(answer) else END: 30.0}
-        if assistant.endswith("Better: "):
-            first, second = prompt.split("First response: ")[1].split("\nSecond response: ")
-            return _preferring("right" in first, "right" in second)
-        if assistant.endswith("Score: "):
-            return _scoring("right" in prompt.split("\nResponse: ")[-1])
+        if assistant.endswith(b"Better: "):
+            first, second = prompt.split(b"First response: ")[1].split(b"\nSecond response: ")
+            return _preferring(b"right" in first, b"right" in second)
+        if assistant.endswith(b"Score: "):
+            return _scoring(b"right" in prompt.split(b"\nResponse: ")[-1])
         return {ord("\n"): 1.0}
 
     backend = ScriptedBackend(script)

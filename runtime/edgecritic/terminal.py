@@ -170,4 +170,4 @@ def _broken(word: str, width: int) -> Iterator[str]:
 def wrapped(text: str, width: int, indent: str = "") -> str:
     """`text` wrapped to `width` columns; `indent` stands before every line but the first."""
     wrapper = Wrapper(width, indent)
-    return wrapper.feed(text.strip(" \t\r\n")) + wrapper.finish()
+    return wrapper.feed(clean(text).strip(" \n")) + wrapper.finish()

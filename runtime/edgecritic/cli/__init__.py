@@ -5,6 +5,6 @@ entry points of the group ``edgecritic.commands``: callables that take the argum
 name and return an exit status.
 """
 
-from edgecritic.cli.main import main
+from edgecritic.cli.dispatch import main
 
 __all__ = ["main"]

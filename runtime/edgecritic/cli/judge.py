@@ -217,7 +217,6 @@ def show(
             if reason is None:
                 reason = cards.reason_wrapper(console.style)
                 console.write(cards.lead("reason", console.style))
-                step = step.lstrip()  # noqa: PLW2901 - the space behind the stated verdict
             console.write(reason.feed(step))
             continue
         if judged is None:

@@ -18,7 +18,7 @@ VERDICT = Verdict(
     status="ok",
     score=8.6,
     level=9,
-    probabilities={level: p for level, p in zip(range(1, 11), [0.0] * 6 + [0.1, 0.2, 0.6, 0.1])},
+    probabilities=dict.fromkeys(range(1, 7), 0.0) | {7: 0.1, 8: 0.2, 9: 0.6, 10: 0.1},
     confidence=0.6,
     mass=0.99,
     rationale="The stroke has a bar on top and no loop, which makes it a seven and not a one.",
@@ -76,7 +76,7 @@ def test_a_preference_says_whether_the_orders_agree(consistent: bool | None, sai
 
 
 def test_a_wide_scale_shows_its_likeliest_levels_and_the_rest() -> None:
-    probabilities = {level: 1 / 101 for level in range(101)}
+    probabilities = dict.fromkeys(range(101), 1 / 101)
     verdict = replace(VERDICT, score=50.0, level=0, confidence=1 / 101, probabilities=probabilities)
     lines = cards.verdict_head(verdict, PLAIN)
     assert len(lines) == 1 + 6 + 1

@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from edgecritic.cli import bundles, commands, demo, judge
 from edgecritic.cli.console import Console
@@ -126,7 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     console = Console.standard()
     try:
-        return _run(sys.argv[1:] if argv is None else list(argv), console)
+        status = _run(sys.argv[1:] if argv is None else list(argv), console)
+        console.write("")  # what argparse printed may still have to be flushed
+        return status
     except InputError as error:
         return _failed(error, USAGE, console)
     except CriticError as error:
@@ -136,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the results has seen enough; Python must not complain about it at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # stdout may be no file at all
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
@@ -156,12 +161,17 @@ def _run(argv: list[str], console: Console) -> int:
     except SystemExit as stopped:  # argparse has said why
         return stopped.code if isinstance(stopped.code, int) else USAGE
     if args.version:
-        from importlib.metadata import version
-
-        console.line(f"edgecritic {version('edgecritic')}")
+        console.line(f"edgecritic {_version()}")
         return DONE
     run: Callable[[argparse.Namespace, Console], int] = args.run
     return run(args, console)
+
+
+def _version() -> str:
+    try:
+        return version("edgecritic")
+    except PackageNotFoundError:  # run from its sources, or frozen into an app
+        return "(version unknown: not installed as a package)"
 
 
 def _failed(error: CriticError, status: int, console: Console) -> int:
