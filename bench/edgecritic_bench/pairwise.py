@@ -1,0 +1,85 @@
+"""Pairwise agreement with gold, its controls, and the pull of the position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecritic_bench.calibration import Calibration
+from edgecritic_bench.intervals import Estimate, mean, share
+from edgecritic_bench.reliability import Reliability, reliability
+from edgecritic_bench.tables import FIRST, SECOND, TIE, Floats, PairTable, reconciled, winners
+from edgecritic_bench.twins import clusters_of, twin_rows
+
+
+def pairwise_estimates(pairs: PairTable, calibration: Calibration) -> dict[str, Estimate]:
+    """Accuracy with and without ties, the controls, and the pull of the position."""
+    right, blank = pairs.where(~pairs.blank), pairs.where(pairs.blank)
+    decided, blind = right.where(right.decided), blank.where(blank.decided)
+    text = right.where(~right.decided & (right.gold != TIE))
+    three_way = winners(reconciled(right, calibration.pairwise_temperature), calibration.tie_margin)
+    return {
+        "pairs": share(preference_hits(decided), decided.clusters),
+        "twins": both_twins(decided),
+        "pairs_ties": share((three_way == right.gold) * 1.0, right.clusters),
+        "text_pairs": share(preference_hits(text), text.clusters),
+        "blank": share(preference_hits(blind), blind.clusters),
+        "lead_right": mean(_lead(decided, calibration), decided.clusters),
+        "lead_blank": mean(_lead(blind, calibration), blind.clusters),
+        "swapped": swapped_picture(decided),
+        "consistent": share(consistent(right), right.clusters),
+        "first_shown": mean(first_shown(right), right.clusters),
+    }
+
+
+def preference_hits(pairs: PairTable) -> Floats:
+    """(n,) 1 where the likelier of first and second is gold's, a half where they are equal."""
+    log_probs = reconciled(pairs)
+    lead = log_probs[:, FIRST] - log_probs[:, SECOND]
+    wanted = np.where(pairs.gold == FIRST, 1.0, -1.0)
+    return np.asarray((np.sign(lead) * wanted + 1) / 2, dtype=np.float64)
+
+
+def _lead(pairs: PairTable, calibration: Calibration) -> Floats:
+    """(n,) |P(first) - P(second)|."""
+    probs = np.exp(reconciled(pairs, calibration.pairwise_temperature))
+    return np.asarray(np.abs(probs[:, FIRST] - probs[:, SECOND]), dtype=np.float64)
+
+
+def both_twins(decided: PairTable) -> Estimate:
+    """Share of text pairs that are judged rightly on both pictures.
+
+    A critic that does not look prefers the same text on both, and gets none of them.
+    """
+    on_a, on_b = twin_rows(decided)
+    hits = preference_hits(decided)
+    return share((hits[on_a] == 1) * (hits[on_b] == 1) * 1.0, clusters_of(decided, on_a))
+
+
+def swapped_picture(decided: PairTable) -> Estimate:
+    """Accuracy against a picture's gold when the critic was shown the item's other picture."""
+    on_a, on_b = twin_rows(decided)
+    hits = preference_hits(decided)
+    shown, meant = np.concatenate([on_b, on_a]), np.concatenate([on_a, on_b])
+    same_gold = decided.gold[shown] == decided.gold[meant]
+    return share(np.where(same_gold, hits[shown], 1 - hits[shown]), clusters_of(decided, meant))
+
+
+def consistent(pairs: PairTable) -> Floats:
+    """(n,) 1 where both orders name the same winner, without a tie margin."""
+    given, swapped = (winners(pairs.orders[:, order]) for order in (0, 1))
+    return np.asarray((given == swapped) * 1.0, dtype=np.float64)
+
+
+def first_shown(pairs: PairTable) -> Floats:
+    """(n,) P(the response shown first wins | no tie), mean of both orders; a half is no bias."""
+    leads = pairs.orders[:, :, FIRST] - pairs.orders[:, :, SECOND]
+    odds = np.stack([leads[:, 0], -leads[:, 1]])
+    # tanh keeps the logistic function from overflowing.
+    return np.asarray(((1 + np.tanh(odds / 2)) / 2).mean(axis=0), dtype=np.float64)
+
+
+def outcome_reliability(pairs: PairTable, temperature: float) -> Reliability:
+    """Of the likeliest of first, second and tie, over all pairs."""
+    log_probs = reconciled(pairs, temperature)
+    hits = (log_probs.argmax(axis=1) == pairs.gold) * 1.0
+    return reliability(np.exp(log_probs.max(axis=1, initial=-np.inf)), hits, pairs.clusters)
