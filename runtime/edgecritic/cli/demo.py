@@ -49,11 +49,11 @@ def _as_card(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Ver
     verdicts = []
     for index, response in enumerate(case.responses):
         console.line()
-        console.line(cards.field("response", response, style))
         if index == case.right:
-            console.line(cards.field("", "(the right answer)", style, "green"))
+            told = cards.field("response", f"{response} (the right answer)", style, "green")
         else:
-            console.line(cards.field("", "(a wrong answer)", style, "red"))
+            told = cards.field("response", f"{response} (the wrong answer)", style, "red")
+        console.line(told)
         steps = critic.score_stream(case.image, case.question, response)
         verdicts.append(show(steps, cards.verdict_head, console))
     console.line()
