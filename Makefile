@@ -50,12 +50,12 @@ clean: ## remove the virtual environment and all caches
 
 $(VENV)/.runtime-installed: pyproject.toml $(LOCK) | $(BIN)/python
 	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
-	$(PIP) -c $(LOCK) -e '.[llama]'
+	$(PIP) -c $(LOCK) -e '.[llama]' || ./scripts/check-build-tools.sh explain
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml $(LOCK) | $(BIN)/python
 	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
-	$(PIP) -c $(LOCK) -e '.[$(EXTRAS_DEV)]'
+	$(PIP) -c $(LOCK) -e '.[$(EXTRAS_DEV)]' || ./scripts/check-build-tools.sh explain
 	@touch $@ $(VENV)/.runtime-installed
 
 $(BIN)/python:

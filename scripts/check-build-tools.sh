@@ -1,27 +1,48 @@
 #!/bin/sh
-# Stops with the cure in one line when llama-cpp-python has to be built and cannot be.
-# cmake and ninja need not be installed: pip brings them, as build requirements of that package.
+# Says in one line what is missing to build llama-cpp-python, and what installs it here.
+#
+#   check-build-tools.sh           before the build: fails when there is no C++ compiler
+#   check-build-tools.sh explain   after a failed build: names cmake and ninja, which pip brings as
+#                                  build requirements where it can
 PYTHON=${PYTHON:-python3}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+install_command() { # the command that installs a compiler, or cmake and ninja
+    if [ "$(uname -s)" = Darwin ]; then
+        [ "$1" = compiler ] && echo "xcode-select --install" || echo "brew install cmake ninja"
+        return
+    fi
+    for manager in apt-get dnf zypper pacman apk; do has $manager && break || manager=none; done
+    case $manager-$1 in
+        apt-get-compiler) echo "sudo apt-get install g++" ;;
+        apt-get-cmake) echo "sudo apt-get install cmake ninja-build" ;;
+        dnf-compiler) echo "sudo dnf install gcc-c++" ;;
+        dnf-cmake) echo "sudo dnf install cmake ninja-build" ;;
+        zypper-compiler) echo "sudo zypper install gcc-c++" ;;
+        zypper-cmake) echo "sudo zypper install cmake ninja" ;;
+        pacman-compiler) echo "sudo pacman -S gcc" ;;
+        pacman-cmake) echo "sudo pacman -S cmake ninja" ;;
+        apk-compiler) echo "sudo apk add g++ linux-headers" ;;
+        apk-cmake) echo "sudo apk add cmake ninja" ;;
+        *) echo "install $1 with your system's packages" ;;
+    esac
+}
+
+if [ "${1:-}" = explain ]; then
+    echo "error: the installation failed; pip says why above" >&2
+    echo "hint: if cmake or ninja could not be found or fetched: $(install_command cmake)" >&2
+    exit 1
+fi
 
 "$PYTHON" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("llama_cpp") is None)' && exit 0
 
 for compiler in "${CXX:-}" c++ g++ clang++; do
-    [ -n "$compiler" ] && command -v "$compiler" >/dev/null 2>&1 && found=$compiler && break
+    if [ -n "$compiler" ] && has "$compiler"; then
+        echo "llama.cpp is built with $compiler, once; pip keeps the result in its cache" >&2
+        exit 0
+    fi
 done
-if [ -z "${found:-}" ]; then
-    case $(uname -s) in
-        Darwin) cure="xcode-select --install" ;;
-        *)
-            cure="install g++ or clang++ with your system's packages, or set CXX"
-            command -v apk >/dev/null 2>&1 && cure="sudo apk add g++ linux-headers"
-            command -v pacman >/dev/null 2>&1 && cure="sudo pacman -S gcc"
-            command -v zypper >/dev/null 2>&1 && cure="sudo zypper install gcc-c++"
-            command -v dnf >/dev/null 2>&1 && cure="sudo dnf install gcc-c++"
-            command -v apt-get >/dev/null 2>&1 && cure="sudo apt-get install g++"
-            ;;
-    esac
-    echo "error: no C++ compiler found (looked for \$CXX, c++, g++, clang++); llama.cpp is built from source" >&2
-    echo "hint: $cure" >&2
-    exit 1
-fi
-echo "llama.cpp is built with $found, once: some minutes on two cores; pip keeps the result in its cache" >&2
+echo "error: no C++ compiler (\$CXX, c++, g++, clang++); llama.cpp is built from source" >&2
+echo "hint: $(install_command compiler)" >&2
+exit 1
