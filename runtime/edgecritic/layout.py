@@ -63,7 +63,7 @@ class LaidPrompt:
 
     @property
     def answer_rows(self) -> list[tuple[int, ...]]:
-        """The same rows without the prompt; never empty ones unless answers share no token."""
+        """The same rows without the prompt."""
         return [(*self.answers.outcomes.forced, *node) for node in self.answers.outcomes.nodes]
 
 
@@ -94,10 +94,9 @@ class Layout:
             prompt, tuple(span for span in spans if len(span)), self._answers(prompt.answers)
         )
 
-    def lead_ins(self, setting: Setting) -> tuple[str, ...]:
+    def lead_in(self, setting: Setting) -> str:
         """The text that announces a verdict, for generations to stop at."""
-        lead_in = self._dialect.answers[setting].answer.partition("{verdict}")[0].rstrip()
-        return (lead_in,) if lead_in else ()
+        return self._dialect.answers[setting].answer.partition("{verdict}")[0].rstrip()
 
     def text(self, text: str) -> TextSpan:
         """Ordinary text, in which no control token is recognised."""

@@ -169,7 +169,7 @@ def _reason(
                 thinking,
                 logits,
                 replace(sampling, max_tokens=min(sampling.max_tokens, room)),
-                stops=layout.lead_ins(prompt.prompt.setting),
+                stops=(layout.lead_in(prompt.prompt.setting),),
                 end_tokens=layout.end_tokens,
                 cancel=cancel,
             )

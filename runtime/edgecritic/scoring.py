@@ -8,7 +8,8 @@ ends where it is the only one left: "7" need not be spelled out once no other ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,8 @@ class OutcomeTrie:
         """
         texts = [tuple(answer) for answer in answers]
         n_forced = _common_length(texts)
-        paths = [_shortest_unique(text, texts, n_forced) for text in texts]
+        beginnings = Counter(text[:end] for text in texts for end in range(n_forced, len(text) + 1))
+        paths = [_shortest_unique(text, beginnings, n_forced) for text in texts]
         nodes = sorted({path[:k] for path in paths for k in range(len(path))}, key=_by_length)
         return cls(texts[0][:n_forced], tuple(paths), tuple(nodes))
 
@@ -78,10 +80,10 @@ def _common_length(texts: Sequence[tuple[int, ...]]) -> int:
 
 
 def _shortest_unique(
-    text: tuple[int, ...], texts: Sequence[tuple[int, ...]], start: int
+    text: tuple[int, ...], beginnings: Mapping[tuple[int, ...], int], start: int
 ) -> tuple[int, ...]:
     for end in range(start + 1, len(text) + 1):
-        if sum(other[:end] == text[:end] for other in texts) == 1:
+        if beginnings[text[:end]] == 1:
             return text[start:end]
     raise VerdictParseError(
         "one verdict's tokens are the beginning of another's", "put a terminator behind the verdict"

@@ -134,7 +134,7 @@ def decode_rows(
         read: called once with each row's index and its (n_vocab,) logits, in no set order.
         keep: the row whose sequence stays open, to generate behind it.
         base: an open sequence that all rows continue; it is left as it is.
-        reserve: positions that must still fit behind the longest row.
+        reserve: positions that must still fit behind the row to keep.
         cancel: stops the decoding.
 
     Raises:
@@ -144,7 +144,7 @@ def decode_rows(
     Whatever is raised, all sequences but `base` are closed again.
     """
     room = backend.info.n_ctx - (0 if base is None else backend.length(base))
-    _check_fit(rows, room, reserve)
+    _check_fit(rows, room, keep, reserve)
     n_sequences = backend.info.max_sequences - (0 if base is None else 1)
     walk = _Walk(backend, read, keep=keep, n_sequences=n_sequences, room=room, cancel=cancel)
     try:
@@ -157,11 +157,12 @@ def decode_rows(
     return Decoded(walk.positions, walk.kept)
 
 
-def _check_fit(rows: Sequence[Row], room: int, reserve: int) -> None:
-    longest = max(rows, key=row_length)
-    needed = row_length(longest) + reserve
+def _check_fit(rows: Sequence[Row], room: int, keep: int | None, reserve: int) -> None:
+    needs = [row_length(row) + (reserve if index == keep else 0) for index, row in enumerate(rows)]
+    needed = max(needs)
     if needed <= room:
         return
+    longest = rows[needs.index(needed)]
     n_image = sum(len(span) for span in longest if isinstance(span, ImageSpan))
     fitting = max(0, room - n_image)
     beside = f"beside the {n_image} tokens of the picture, " if n_image else ""

