@@ -99,7 +99,8 @@ class Critic:
                 f"n_ctx is {n_ctx}, and {bundle.name} was made for at most {longest} tokens",
                 f"give at most {longest}",
             )
-        options = EngineOptions(n_ctx=n_ctx or longest, n_threads=threads, device=device)
+        n_ctx = longest if n_ctx is None else n_ctx
+        options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device)
         profile = CriticProfile.of(bundle)
         engine = load_backend(bundle, backend, options)
         try:

@@ -159,17 +159,16 @@ def test_writing_again_replaces(
 @given(
     temperature=st.floats(0.01, 100),
     margin=st.floats(0, 10),
-    low=st.integers(0, 5),
     n=st.integers(1, 100),
     words=st.lists(st.text(max_size=9), max_size=3),
     training=st.none() | st.text(max_size=5) | st.dictionaries(st.text(max_size=3), st.integers()),
 )
 def test_manifests_round_trip(
-    temperature: float, margin: float, low: int, n: int, words: list[str], training: object
+    temperature: float, margin: float, n: int, words: list[str], training: object
 ) -> None:
     manifest = Manifest(
         "n", "1", "llava_onevision", (LANGUAGE_MODEL,), "base", DialectRef("d", "c" * 64),
-        Rubric(low, low + n), 1, None, Calibration(temperature, 1.0, margin), "MIT", training,
+        Rubric(n, 2 * n), 1, None, Calibration(temperature, 1.0, margin), "MIT", training,
         tuple(words), (), "2026-11-23T10:00:00+00:00",
     )  # fmt: skip
     assert Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict()))) == manifest
@@ -293,16 +292,22 @@ def test_no_damage_to_the_manifest_escapes_the_reader(data: st.DataObject) -> No
         if not deeper or data.draw(st.booleans()):
             break
         inner = inner[key]
-    json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
+    json_values: st.SearchStrategy[object] = (
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
+    )
     inner[key] = data.draw(json_values | st.just({}))
     try:
         Manifest.from_dict("critic.json", damaged)
     except ArtifactError as error:
-        assert "critic.json" in error.message or "image geometry" in error.message
+        named = "critic.json" in error.message or "image geometry" in error.message
+        if not named:
+            raise
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "nul", "\xff", "[" * 100_000, '"' + "x" * 2**20 + '"']
+    "text",
+    ["", "{", "[]", "nul", "\xff", "[" * 100_000, '"' + "x" * 2**20 + '"'],
+    ids=["empty", "cut", "list", "word", "latin-1", "deep", "huge"],
 )
 def test_what_is_no_json_object_is_named(bundle: Bundle, text: str) -> None:
     (bundle.folder / "critic.json").write_bytes(text.encode("latin-1"))

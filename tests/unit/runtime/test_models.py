@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -197,7 +198,7 @@ def test_offline_is_a_clear_error(index: Path, cache: Path) -> None:
 def test_a_silent_failure_still_says_something(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.raises(ArtifactError, match="ended with code 1"):
         pull(bundle_of(FILE), cache_dir=cache)
 
@@ -211,7 +212,7 @@ def test_an_interrupted_pull_leaves_nothing_and_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(models.os, "fsync", interrupted)
+        patch.setattr("os.fsync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pull(bundle_of(FILE), cache_dir=cache)
     assert stored(cache) == []
@@ -358,4 +359,4 @@ def test_sources_survive_json() -> None:
 def test_nothing_of_the_hubs_client_is_imported_here() -> None:
     code = "import sys, edgecritic.models; sys.exit('huggingface_hub' in sys.modules)"
     runtime = Path(models.__file__).parents[1]
-    subprocess.run([models.sys.executable, "-c", code], cwd=runtime, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=runtime, check=True)

@@ -63,7 +63,7 @@ def test_levels_outside_the_range_are_none(level: int) -> None:
         ("Score for the response: good", None),
         ("There are 7 apples.", None),
         ("", None),
-        ("Score: ٧", None),
+        ("Score: \u0667", None),
     ],
 )
 def test_levels(text: str, level: int | None) -> None:
