@@ -74,19 +74,23 @@ class EmbeddedConfig:
     """Everything that a training run of the embedded critic is made of.
 
     Attributes:
+        answer_tokens: length of an alignment row: the picture, its question and the answer.
         row_tokens: length of a packed row; branches that do not fit are left out.
         verdict_weight: loss weight of the tokens that tell one verdict from another.
+        answer_weight: of the whole plain answer.
         form_weight: of the fixed words around the verdict.
         reason_weight: of each token of the reason.
     """
 
     tower: TowerShape = field(default_factory=TowerShape)
     lora: LoraShape = field(default_factory=LoraShape)
-    pretrain: StageBudget = StageBudget(270, 256, 1e-3, 1e-3)
-    align: StageBudget = StageBudget(45, 24, 0.0, 2e-3)
-    sft: StageBudget = StageBudget(600, 24, 3e-4, 6e-4, 8e-4)
-    row_tokens: int = 1152
+    pretrain: StageBudget = StageBudget(300, 256, 1e-3, 1e-3)
+    align: StageBudget = StageBudget(90, 64, 2e-4, 1e-3, 8e-4)
+    sft: StageBudget = StageBudget(600, 32, 3e-4, 6e-4, 8e-4)
+    answer_tokens: int = 384
+    row_tokens: int = 896
     verdict_weight: float = 1.0
+    answer_weight: float = 2.0
     form_weight: float = 0.02
     reason_weight: float = 0.06
     seed: int = 20261123

@@ -1,20 +1,25 @@
-"""Stage 1: the vision tower learns to read the engine's pictures by answering about them.
+"""Stage 1: the vision tower learns to read the engine's pictures.
 
-A small decoder over characters answers the item's question from the tower's patches. It is
-cheap, so the tower sees several times as many pictures as the language model could show it, and
-characters make it read words and numbers it has never met. The decoder is thrown away.
+Two readers look at the tower's patches and are thrown away afterwards. One names attributes
+(which objects, which digit, how many), a dense signal that starts the tower off; the other
+spells the answer to the item's question character by character, so that words, numbers and
+charts that were never seen as a whole can be read.
+
+Rendering is slower than the GPU, so pictures stay in the card's memory and are shown again.
 
 Source: captioning as vision pretraining, arXiv:2306.07915.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,43 +32,127 @@ from edgecritic_train.embedded.model import tower_features
 
 QUESTION_CHARS, ANSWER_CHARS = 72, 56
 END, PAD = 10, 0
-VOCAB = 128
+N_CHARACTERS = 128
+
+ATTRIBUTES = (
+    "objects", "category", "digit", "number", "word", "count", "colour", "shape", "garment",
+    "chart_max", "chart_min", "chart_trend", "chart_slice", "card", "flag",
+)  # fmt: skip
+"""Labels that a picture determines without its question."""
+N_VALUES = 4096
+"""Buckets for ``key=value``: a few thousand values, so that collisions are rare."""
+MAX_VALUES = 4
+REPLAYS = 2
+"""Steps on pictures shown before, for each step on new ones."""
+POOL = 300_000
+"""Pictures kept for replay: 33 GB at 192 px."""
+
+
+def bucket(key: str, value: str) -> int:
+    """The class of an attribute value, the same in every process."""
+    return zlib.crc32(f"{key}={value}".encode()) % N_VALUES
 
 
 def characters(question: str, answer: str) -> tuple[list[int], int]:
-    """ASCII codes of question and answer, and where the answer starts; too long a question
-    loses its beginning.
+    """ASCII codes of question and answer, and where the answer starts.
+
+    Too long a question loses its beginning, too long an answer its end.
     """
-    asked = [min(ord(c), VOCAB - 1) for c in question[-QUESTION_CHARS:]] + [END]
-    told = [min(ord(c), VOCAB - 1) for c in answer[: ANSWER_CHARS - 1]] + [END]
+    asked = [min(ord(c), N_CHARACTERS - 1) for c in question[1 - QUESTION_CHARS :]] + [END]
+    told = [min(ord(c), N_CHARACTERS - 1) for c in answer[: ANSWER_CHARS - 1]] + [END]
     return asked + told, len(asked)
 
 
 @dataclass(frozen=True)
-class PretrainCollate:
-    """Items to (tiles, characters, answer mask): one view of each of the two pictures."""
+class Pictures:
+    """Pictures with what they show.
+
+    Attributes:
+        tiles: (n, S, S, 3) uint8.
+        codes: (n, T) uint8 characters of question and answer, 0 behind them.
+        starts: (n,) int16, where the answer starts.
+        values: (n, attributes, 4) int16 buckets; -1 where there is none.
+    """
+
+    tiles: Tensor
+    codes: Tensor
+    starts: Tensor
+    values: Tensor
+
+    def map(self, change: object) -> Pictures:
+        """The same pictures with `change` applied to every tensor."""
+        return Pictures(*(change(t) for t in (self.tiles, self.codes, self.starts, self.values)))  # type: ignore[operator]
+
+    def pin_memory(self) -> Pictures:
+        """In page-locked memory (torch's DataLoader asks for it)."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+@dataclass(frozen=True)
+class PictureCollate:
+    """Items to pictures: one of the two views of each of the two images."""
 
     geometry: ImageGeometry
 
-    def __call__(self, items: Sequence[TwinItem]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tiles (2n, S, S, 3) uint8, characters (2n, T) uint8, mask (2n, T) bool."""
-        length = QUESTION_CHARS + ANSWER_CHARS + 1
-        codes = np.full((2 * len(items), length), PAD, np.uint8)
-        mask = np.zeros(codes.shape, bool)
+    def __call__(self, items: Sequence[TwinItem]) -> Pictures:
+        """2n pictures from n items."""
+        n = 2 * len(items)
+        codes = np.full((n, QUESTION_CHARS + ANSWER_CHARS), PAD, np.uint8)
+        starts = np.zeros(n, np.int16)
+        values = np.full((n, len(ATTRIBUTES), MAX_VALUES), -1, np.int16)
         tiles = []
-        for number, item in enumerate(items):
-            for side in (0, 1):
-                row = 2 * number + side
-                text, start = characters(item.question, item.facts[side])
-                codes[row, : len(text)] = text
-                mask[row, start : len(text)] = True
-                views = tile(item.images[side], self.geometry).tiles
-                tiles.append(views[(item.seed + side) % len(views)])
-        return torch.from_numpy(np.stack(tiles)), torch.from_numpy(codes), torch.from_numpy(mask)
+        for row, (item, side) in enumerate((item, side) for item in items for side in (0, 1)):
+            text, starts[row] = characters(item.question, item.facts[side])
+            codes[row, : len(text)] = text
+            _fill_values(values[row], item.labels[side])
+            tiles.append(self._view(item.images[side], padded=bool((item.seed + side) % 2)))
+        return Pictures(
+            torch.from_numpy(np.stack(tiles)),
+            torch.from_numpy(codes),
+            torch.from_numpy(starts),
+            torch.from_numpy(values),
+        )
+
+    def _view(self, image: Image.Image, *, padded: bool) -> np.ndarray:  # type: ignore[type-arg]
+        """The padded tile or the squashed base view, as `tile` makes them."""
+        if padded:
+            return tile(image, self.geometry).tiles[1]
+        side = self.geometry.tile_size
+        return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _fill_values(values: np.ndarray, labels: Mapping[str, str]) -> None:  # type: ignore[type-arg]
+    for number, key in enumerate(ATTRIBUTES):
+        if key in labels:
+            names = labels[key].split("|")[:MAX_VALUES]
+            values[number, : len(names)] = [bucket(key, name) for name in names]
+
+
+class AttributeReader(nn.Module):
+    """One attention query per attribute over the patches, then a linear classifier."""
+
+    def __init__(self, tower: TowerShape) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(len(ATTRIBUTES), tower.width) * 0.02)
+        self.norm_in = nn.LayerNorm(tower.width)
+        self.attention = nn.MultiheadAttention(tower.width, tower.heads, batch_first=True)
+        self.norm_out = nn.LayerNorm(tower.width)
+        self.out = nn.Linear(tower.width, N_VALUES)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(n, patches, width) to (n, attributes, 4096) logits."""
+        patches = self.norm_in(patches)
+        queries = self.queries.expand(len(patches), -1, -1)
+        pooled, _ = self.attention(queries, patches, patches, need_weights=False)
+        logits: Tensor = self.out(self.norm_out(pooled))
+        return logits
 
 
 class CharacterReader(nn.Module):
-    """A transformer decoder over characters that looks at the tower's patches.
+    """A transformer decoder over characters that looks at the patches.
 
     Args:
         tower: gives the width.
@@ -72,14 +161,14 @@ class CharacterReader(nn.Module):
 
     def __init__(self, tower: TowerShape, layers: int = 4) -> None:
         super().__init__()
-        self.embed = nn.Embedding(VOCAB, tower.width)
+        self.embed = nn.Embedding(N_CHARACTERS, tower.width)
         self.place = nn.Parameter(torch.randn(QUESTION_CHARS + ANSWER_CHARS, tower.width) * 0.02)
         self.norm_in = nn.LayerNorm(tower.width)
         block = nn.TransformerDecoderLayer(
             tower.width, tower.heads, tower.mlp, 0.0, "gelu", batch_first=True, norm_first=True
         )
         self.blocks = nn.TransformerDecoder(block, layers, norm=nn.LayerNorm(tower.width))
-        self.out = nn.Linear(tower.width, VOCAB)
+        self.out = nn.Linear(tower.width, N_CHARACTERS)
 
     def forward(self, codes: Tensor, patches: Tensor) -> Tensor:
         """(n, T) codes and (n, patches, width) features to (n, T, 128) next-character logits."""
@@ -91,42 +180,104 @@ class CharacterReader(nn.Module):
         return logits
 
 
+def attribute_loss(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy to the named values, shared equally, and the top-1 hit rate of the objects."""
+    present = values >= 0
+    logs = functional.log_softmax(logits.float(), -1)
+    picked = logs.gather(-1, values.clamp(min=0).long()) * present
+    n_values = present.sum(-1)
+    losses = -picked.sum(-1) / n_values.clamp(min=1)
+    named = n_values > 0
+    hit = (logits.argmax(-1)[..., None] == values).any(-1).float()
+    objects = named[:, 0]
+    return (losses * named).sum() / named.sum(), (hit[:, 0] * objects).sum() / objects.sum()
+
+
+def spelling_loss(logits: Tensor, codes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the answer's characters, and the share of answers spelt without a slip."""
+    wanted = codes[:, 1:]
+    order = torch.arange(1, codes.shape[1], device=codes.device)
+    answer = (order >= starts[:, None]) & (wanted != PAD)
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, 1), wanted.flatten(), reduction="none"
+    ).view(wanted.shape)
+    exact = ((logits.argmax(-1) == wanted) | ~answer).all(-1).float().mean()
+    return (losses * answer).sum() / answer.sum(), exact
+
+
+class Pool:
+    """The latest pictures, on the device, for replay."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.count = size, 0
+        self.pictures: Pictures | None = None
+
+    def add(self, pictures: Pictures) -> None:
+        """Keep pictures, in place of the oldest once the pool is full."""
+        if self.pictures is None:
+            self.pictures = pictures.map(lambda t: t.new_empty((self.size, *t.shape[1:])))
+        place = torch.arange(self.count, self.count + len(pictures)) % self.size
+        place = place.to(pictures.tiles.device)
+        for kept, new in zip(vars(self.pictures).values(), vars(pictures).values(), strict=True):
+            kept[place] = new
+        self.count += len(pictures)
+
+    def draw(self, n: int) -> Pictures:
+        """`n` random pictures."""
+        assert self.pictures is not None  # noqa: S101
+        device = self.pictures.tiles.device
+        chosen = torch.randint(min(self.count, self.size), (n,), device=device)
+        return self.pictures.map(lambda tensor: tensor[chosen])
+
+
+def _shown(feed: Iterator[Pictures], pool: Pool, device: torch.device) -> Iterator[Pictures]:
+    """New pictures, each batch followed by replays."""
+    for fresh in feed:
+        pictures = fresh.map(lambda tensor: tensor.to(device, non_blocking=True))
+        pool.add(pictures)
+        yield pictures
+        for _ in range(REPLAYS):
+            yield pool.draw(len(pictures))
+
+
 def pretrain(
     tower: nn.Module,
     config: EmbeddedConfig,
     geometry: ImageGeometry,
+    *,
     packs: tuple[Path, ...],
     folder: Path,
     n_workers: int,
-    *,
-    compiled: bool,
 ) -> None:
     """Train `tower` in place for the stage's budget; resumes from `folder`."""
+    budget = config.pretrain
     device = next(tower.parameters()).device
-    reader = CharacterReader(config.tower).to(device)
-    budget = replace(config.pretrain)
+    names, speller = AttributeReader(config.tower), CharacterReader(config.tower)
+    readers = nn.ModuleList([names, speller]).to(device)
     groups: list[dict[str, object]] = [
         {"params": list(tower.parameters()), "lr": budget.lr_tower},
-        {"params": list(reader.parameters()), "lr": budget.lr_projector},
+        {"params": list(readers.parameters()), "lr": budget.lr_projector},
     ]
-    stage = Stage("pretrain", folder, {"tower": tower, "reader": reader}, groups, budget)
+    stage = Stage("pretrain", folder, {"tower": tower, "readers": readers}, groups, budget)
+    if not stage.running:
+        return
     stream = ItemStream(packs, "train", config.seed + 1000 * stage.steps)
-    feed = batches(stream, budget.batch // 2, PretrainCollate(geometry), n_workers)
-
-    def loss_of(tiles: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    feed = batches(stream, budget.batch // 2, PictureCollate(geometry), n_workers)
+    for shown in _shown(feed, Pool(POOL if device.type == "cuda" else 512), device):
+        codes = shown.codes.long()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = reader(codes[:, :-1], tower_features(tower, tiles))
-        wanted = codes[:, 1:]
-        losses = functional.cross_entropy(
-            logits.float().flatten(0, 1), wanted.flatten(), reduction="none"
-        ).view(wanted.shape)
-        answer = mask[:, 1:]
-        right = ((logits.argmax(-1) == wanted) | ~answer).all(-1)
-        return (losses * answer).sum() / answer.sum(), right.float().mean()
-
-    if compiled:
-        loss_of = torch.compile(loss_of)
-    while stage.running:
-        tiles, codes, mask = (t.to(device, non_blocking=True) for t in next(feed))
-        loss, exact = loss_of(normalised(tiles), codes.long(), mask)
-        stage.step(loss, {"exact": exact})
+            patches = tower_features(tower, normalised(shown.tiles))
+            attributes, spelling = names(patches), speller(codes[:, :-1], patches)
+        naming, objects = attribute_loss(attributes, shown.values)
+        reading, exact = spelling_loss(spelling, codes, shown.starts)
+        stage.step(
+            naming + 2 * reading,
+            {
+                "naming": naming.detach(),
+                "reading": reading.detach(),
+                "objects": objects,
+                "exact": exact,
+            },
+        )
+        if not stage.running:
+            return

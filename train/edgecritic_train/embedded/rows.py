@@ -27,6 +27,9 @@ Tokenize = Callable[..., tuple[int, ...]]
 IMAGE = -1
 """Stands in a row's token ids where an image feature goes."""
 
+MAX_PAIRS, MAX_SCORES = 3, 3
+"""Judgements of one picture in a row: more of them would cost pictures, which teach more."""
+
 CRITERIA = (
     "Is the answer right?",
     "correctness",
@@ -127,7 +130,7 @@ class RowMaker:
         """A branch that answers the question itself: reading the picture, without judging."""
         opening = self.ids([Text("\n" + question), prompt.pieces[-1]])
         tokens = self.tokenize(answer) + self.ids([prompt.end])[:1]
-        weight = self.config.verdict_weight / len(tokens)
+        weight = self.config.answer_weight / len(tokens)
         targets = tuple((len(opening) + k - 1, t, weight) for k, t in enumerate(tokens))
         return Branch(opening + tokens, targets, "answer")
 
@@ -139,7 +142,7 @@ def training_branches(
     dialect = maker.dialect
     prompt = render(Task(item.question, ("",), 1), dialect)
     yield maker.plain_answer(prompt, item.question, item.references[side])
-    for pair in [pair for pair in pairs if pair.side == side]:
+    for pair in [pair for pair in pairs if pair.side == side][:MAX_PAIRS]:
         texts = (pair.first.text, pair.second.text)
         winner = pair.winner
         if rng.random() < 0.5:
@@ -150,7 +153,7 @@ def training_branches(
         prompt = render(task, dialect, int(rng.integers(4)))
         reason = swap_ordinals(pair.reason) if swapped else pair.reason
         yield maker.judgement(prompt, prompt.outcomes.index(winner), reason)
-    for index in rng.permutation(len(item.responses))[:4]:
+    for index in rng.permutation(len(item.responses))[:MAX_SCORES]:
         response = item.responses[index]
         reference, rubric = _extras(item, side, rng, pairwise=False)
         prompt = render(
@@ -245,8 +248,10 @@ def pack_row(
     )
 
 
-def item_rows(item: TwinItem, maker: RowMaker, geometry: ImageGeometry) -> list[Row]:
-    """The two training rows of an item."""
+def item_rows(
+    item: TwinItem, maker: RowMaker, geometry: ImageGeometry, *, judged: bool, limit: int
+) -> list[Row]:
+    """The two rows of an item: its judgements or, for alignment, the plain answer alone."""
     rng = np.random.default_rng([item.seed % 2**63, 7])
     pairs = list(preferences(item))
     prefix = maker.split(render(Task(item.question, ("",), 1), maker.dialect))[0]
@@ -254,5 +259,5 @@ def item_rows(item: TwinItem, maker: RowMaker, geometry: ImageGeometry) -> list[
     for side in (0, 1):
         branches = list(training_branches(item, side, pairs, maker, rng))
         image = pack_image(item.images[side], geometry)
-        rows.append(pack_row(prefix, image, branches, maker.config.row_tokens))
+        rows.append(pack_row(prefix, image, branches if judged else branches[:1], limit))
     return rows

@@ -1,4 +1,8 @@
-"""Stages 2 and 3: projector alignment, then tower, projector and LoRA learn to judge."""
+"""Stages 2 and 3: answering about pictures, then judging answers.
+
+Alignment trains on the plain answers to the questions, short rows in which every token tells
+the projector and the adapter what a picture shows; SFT trains on judgements.
+"""
 
 from __future__ import annotations
 
@@ -94,20 +98,36 @@ def stack_rows(rows: Sequence[Row], length: int, patches: int) -> RowBatch:
 
 
 class RowCollate:
-    """Items to a batch of rows; the tokenizer is opened in the worker that needs it."""
+    """Items to a batch of rows; the tokenizer is opened in the worker that needs it.
+
+    Args:
+        language_model: the GGUF file, for its vocabulary.
+        config: of the run.
+        geometry: of the pictures.
+        judged: rows of judgements; otherwise of plain answers.
+    """
 
     def __init__(
-        self, language_model: Path, config: EmbeddedConfig, geometry: ImageGeometry
+        self, language_model: Path, config: EmbeddedConfig, geometry: ImageGeometry, *, judged: bool
     ) -> None:
         self.language_model, self.config, self.geometry = language_model, config, geometry
+        self.judged = judged
+        self.limit = config.row_tokens if judged else config.answer_tokens
         self._maker: RowMaker | None = None
 
     def __call__(self, items: Sequence[TwinItem]) -> RowBatch:
+        """A batch of two rows per item."""
         if self._maker is None:
             tokenize = PieceTokenizer.from_gguf(self.language_model)
             self._maker = RowMaker(tokenize, load_dialect(), self.config)
-        rows = [row for item in items for row in item_rows(item, self._maker, self.geometry)]
-        return stack_rows(rows, self.config.row_tokens, self.geometry.patches_per_side**2)
+        rows = [
+            row
+            for item in items
+            for row in item_rows(
+                item, self._maker, self.geometry, judged=self.judged, limit=self.limit
+            )
+        ]
+        return stack_rows(rows, self.limit, self.geometry.patches_per_side**2)
 
 
 def branch_mask(segments: Tensor) -> Tensor:
@@ -146,64 +166,94 @@ def hidden_states(model: Parts, batch: RowBatch) -> Tensor:
 
 
 def weighted_loss(
-    model: Parts, batch: RowBatch, verdict_weight: float
+    model: Parts, batch: RowBatch, counted: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss per judgement, mean cross-entropy of verdict tokens, and their accuracy."""
+    """Loss per judgement, and mean cross-entropy and accuracy of the targets that count.
+
+    Args:
+        model: the parts.
+        batch: rows.
+        counted: weight of the targets that the metrics are about; None for all.
+    """
     hidden = hidden_states(model, batch)[batch.targets[:, 0]]
     logits = model.head(hidden).float()
     wanted = batch.targets[:, 1]
     losses = functional.cross_entropy(logits, wanted, reduction="none")
-    verdict = batch.weights == verdict_weight
-    right = (logits.argmax(-1) == wanted).float()
+    told = torch.ones_like(batch.weights) if counted is None else batch.weights == counted
+    right = (logits.argmax(-1) == wanted) * told
     return (
         (losses * batch.weights).sum() / batch.n_judgements,
-        losses[verdict].mean().detach(),
-        right[verdict].mean(),
+        (losses.detach() * told).sum() / told.sum(),
+        right.sum() / told.sum(),
     )
 
 
-def train_rows(
-    name: str,
-    model: PeftModel,
-    budget: StageBudget,
-    config: EmbeddedConfig,
-    geometry: ImageGeometry,
-    packs: tuple[Path, ...],
-    language_model: Path,
-    folder: Path,
-    n_workers: int,
-    *,
-    compiled: bool,
-) -> None:
-    """Train what the budget gives a learning rate, in place; resumes from `folder`."""
+@dataclass(frozen=True)
+class Sources:
+    """Where a stage reads from and writes to.
+
+    Attributes:
+        packs: asset packs.
+        language_model: the GGUF file.
+        folder: the run.
+        n_workers: rendering processes.
+        compiled: compile the layers.
+    """
+
+    packs: tuple[Path, ...]
+    language_model: Path
+    folder: Path
+    n_workers: int
+    compiled: bool
+
+
+def optimizer_groups(model: PeftModel, budget: StageBudget) -> list[dict[str, object]]:
+    """Parameter groups of what the budget gives a rate; the rest is frozen."""
     pieces = parts(model.base_model.model)
-    device = pieces.newline.device
-    adapter = [p for n, p in model.named_parameters() if "lora_" in n]
-    connector = [*pieces.projector.parameters(), pieces.newline]
     groups: list[dict[str, object]] = []
     for parameters, rate in (
         (list(pieces.tower.parameters()), budget.lr_tower),
-        (connector, budget.lr_projector),
-        (adapter, budget.lr_adapter),
+        ([*pieces.projector.parameters(), pieces.newline], budget.lr_projector),
+        ([p for name, p in model.named_parameters() if "lora_" in name], budget.lr_adapter),
     ):
         for parameter in parameters:
             parameter.requires_grad_(rate > 0)
         if rate > 0:
             groups.append({"params": parameters, "lr": rate})
-    stage = Stage(name, folder, {"trained": TrainedPart(model)}, groups, budget)
-    if compiled:
+    return groups
+
+
+def train_rows(
+    model: PeftModel,
+    config: EmbeddedConfig,
+    geometry: ImageGeometry,
+    sources: Sources,
+    *,
+    judged: bool,
+) -> None:
+    """Train tower, projector and adapter in place: SFT if `judged`, else alignment; resumes."""
+    name, budget = ("sft", config.sft) if judged else ("align", config.align)
+    pieces = parts(model.base_model.model)
+    device = pieces.newline.device
+    groups = optimizer_groups(model, budget)
+    stage = Stage(name, sources.folder, {"trained": TrainedPart(model)}, groups, budget)
+    if not stage.running:
+        return
+    if sources.compiled:
+        # All layers share one code object: the second one must find the first one's graph.
+        torch._dynamo.config.recompile_limit = 64
         for layer in pieces.decoder.layers:
-            layer.compile()
-        for layer in pieces.tower.encoder.layers:
-            layer.compile(dynamic=True)
-    collate = RowCollate(language_model, config, geometry)
-    stream = ItemStream(packs, "train", config.seed + len(name) + 1000 * (stage.steps + 1))
-    feed = batches(stream, max(1, budget.batch // 2), collate, n_workers)
+            layer.compile(dynamic=False)
+    collate = RowCollate(sources.language_model, config, geometry, judged=judged)
+    seed = config.seed + 1 + judged + 1000 * (stage.steps + 1)
+    stream = ItemStream(sources.packs, "train", seed)
+    feed = batches(stream, max(1, budget.batch // 2), collate, sources.n_workers)
+    counted = config.verdict_weight if judged else None
     while stage.running:
         batch = next(feed).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss, verdict, right = weighted_loss(pieces, batch, config.verdict_weight)
-        stage.step(loss, {"verdict_nats": verdict, "verdict_right": right})
+            loss, nats, right = weighted_loss(pieces, batch, counted)
+        stage.step(loss, {"nats": nats, "right": right})
 
 
 class TrainedPart(nn.Module):

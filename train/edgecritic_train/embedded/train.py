@@ -27,57 +27,55 @@ from edgecritic.prompts import load_dialect
 from edgecritic_train.embedded.config import EmbeddedConfig, embedded_geometry
 from edgecritic_train.embedded.feed import ItemStream, batches, normalised
 from edgecritic_train.embedded.model import build, parts, start_projector, with_lora
-from edgecritic_train.embedded.pretrain import PretrainCollate, pretrain
-from edgecritic_train.embedded.sft import TrainedPart, train_rows
+from edgecritic_train.embedded.pretrain import PictureCollate, pretrain
+from edgecritic_train.embedded.sft import Sources, TrainedPart, train_rows
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 logger = logging.getLogger(__name__)
 STAGES = ("pretrain", "align", "sft")
+WEIGHTS = "critic.safetensors"
 
 
-def train(
-    config: EmbeddedConfig,
-    packs: tuple[Path, ...],
-    language_model: Path,
-    folder: Path,
-    stages: Sequence[str],
-    *,
-    n_workers: int,
-    compiled: bool,
-) -> PeftModel:
-    """Run the stages in order and write the critic's own weights; returns the trained model."""
+def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> PeftModel:
+    """Run the stages in order and write the critic's own weights; returns the trained model.
+
+    A stage that is not run takes its weights from the checkpoint it left in the folder.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     torch.set_float32_matmul_precision("high")
     geometry = embedded_geometry()
-    model = build(language_model, config.tower, geometry).to(device)
+    model = build(sources.language_model, config.tower, geometry).to(device)
     pieces = parts(model)
     if device.type == "cuda":  # frozen weights in bf16; what is trained stays in float32
         pieces.decoder.to(torch.bfloat16)
         pieces.head.to(torch.bfloat16)
     if "pretrain" in stages:
-        pretrain(pieces.tower, config, geometry, packs, folder, n_workers, compiled=compiled)
+        pretrain(
+            pieces.tower,
+            config,
+            geometry,
+            packs=sources.packs,
+            folder=sources.folder,
+            n_workers=sources.n_workers,
+        )
     wrapped = with_lora(model, config.lora)
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
-    previous = folder / "critic.safetensors"
     if "align" in stages:
-        sample = next(
-            batches(ItemStream(packs, "train", config.seed + 7), 16, PretrainCollate(geometry), 0)
-        )
-        start_projector(pieces, normalised(sample[0].to(device)))
-    elif previous.exists():
-        load_trained(wrapped, previous)
-    for name, budget in (("align", config.align), ("sft", config.sft)):
-        if name in stages:
-            train_rows(
-                name, wrapped, budget, config, geometry, packs, language_model, folder, n_workers,
-                compiled=compiled,
-            )  # fmt: skip
-    save_trained(wrapped, folder, config, language_model)
+        stream = ItemStream(sources.packs, "train", config.seed + 7)
+        sample = next(batches(stream, 16, PictureCollate(geometry), 0))
+        start_projector(pieces, normalised(sample.tiles.to(device)))
+        train_rows(wrapped, config, geometry, sources, judged=False)
+    elif (sources.folder / WEIGHTS).exists():
+        load_trained(wrapped, sources.folder / WEIGHTS)
+    save_trained(wrapped, sources.folder, config, sources.language_model)
+    if "sft" in stages:
+        train_rows(wrapped, config, geometry, sources, judged=True)
+        save_trained(wrapped, sources.folder, config, sources.language_model)
     return wrapped
 
 
@@ -90,9 +88,9 @@ def save_trained(
     state = {
         k: v.detach().float().cpu().contiguous() for k, v in TrainedPart(model).state_dict().items()
     }
-    temporary = folder / "critic.safetensors.tmp"
+    temporary = folder / f"{WEIGHTS}.tmp"
     save_file(state, temporary)
-    temporary.replace(folder / "critic.safetensors")
+    temporary.replace(folder / WEIGHTS)
     summary = summarise(folder, config, language_model)
     (folder / "training.json").write_text(json.dumps(summary, indent=2) + "\n")
 
@@ -173,12 +171,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         train(
             configured(options.seconds, options.batch),
-            tuple(options.assets),
-            options.language_model,
-            options.out,
+            Sources(
+                tuple(options.assets),
+                options.language_model,
+                options.out,
+                options.workers,
+                not options.no_compile,
+            ),
             options.stages.split(","),
-            n_workers=options.workers,
-            compiled=not options.no_compile,
         )
     except CriticError as error:
         logger.error("%s", error)
