@@ -25,7 +25,8 @@ install_command() { # the command that installs a compiler, or cmake and ninja
         pacman-cmake) echo "sudo pacman -S cmake ninja" ;;
         apk-compiler) echo "sudo apk add g++ linux-headers" ;;
         apk-cmake) echo "sudo apk add cmake ninja" ;;
-        *) echo "install $1 with your system's packages" ;;
+        *-compiler) echo "install a C++ compiler with your system's packages" ;;
+        *) echo "install cmake and ninja with your system's packages" ;;
     esac
 }
 
