@@ -82,11 +82,16 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
 def save_trained(
     model: PeftModel, folder: Path, config: EmbeddedConfig, language_model: Path
 ) -> None:
-    """Write ``critic.safetensors`` (float32) and ``training.json``, each by rename."""
+    """Write ``critic.safetensors`` and ``training.json``.
+
+    The weights are rounded to float16, which is what the bundle ships, so that every later
+    evaluation, in torch or in an engine, judges with the same numbers.
+    """
     from safetensors.torch import save_file
 
     state = {
-        k: v.detach().float().cpu().contiguous() for k, v in TrainedPart(model).state_dict().items()
+        name: value.detach().to("cpu", torch.float16).contiguous()
+        for name, value in TrainedPart(model).state_dict().items()
     }
     temporary = folder / f"{WEIGHTS}.tmp"
     save_file(state, temporary)
