@@ -25,7 +25,8 @@ class Terminal(io.TextIOWrapper):
     """A text stream that says it is a terminal."""
 
     def __init__(self) -> None:
-        super().__init__(io.BytesIO(), encoding="utf-8")
+        self._written = io.BytesIO()
+        super().__init__(self._written, encoding="utf-8")
 
     def isatty(self) -> bool:
         return True
@@ -33,4 +34,4 @@ class Terminal(io.TextIOWrapper):
     @property
     def text(self) -> str:
         self.flush()
-        return self.buffer.getvalue().decode()
+        return self._written.getvalue().decode()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgecritic import cards
 from edgecritic.terminal import Style, display_width
-from edgecritic.verdict import OrderVerdict, Preference, Ranking, Timings, Usage, Verdict
+from edgecritic.verdict import OrderVerdict, Preference, Ranking, Status, Timings, Usage, Verdict
 
 PLAIN = Style(width=72)
 VERDICT = Verdict(
@@ -84,7 +84,7 @@ def test_a_wide_scale_shows_its_likeliest_levels_and_the_rest() -> None:
 
 
 @pytest.mark.parametrize("status", ["unparsed", "cancelled"])
-def test_no_verdict_is_no_score(status: str) -> None:
+def test_no_verdict_is_no_score(status: Status) -> None:
     verdict = Verdict(status, None, None, {}, None, 0.12)
     preference = Preference(status, None, {}, None, None, ())
     for card in (cards.verdict_card(verdict, PLAIN), cards.preference_card(preference, PLAIN)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import Path
 
 import pytest
 
 from command_line import Ran
 from edgecritic.cli import commands
-from edgecritic.errors import InputError
+from edgecritic.errors import InputError, MissingExtraError
 
 Run = Callable[..., Ran]
 seen: list[Sequence[str]] = []
@@ -67,14 +68,14 @@ def test_an_added_command_that_fails_is_told_in_a_line(
     assert "Traceback" not in ran.err
 
 
-def test_the_project_s_own_parts_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Distribution:
-        name = "edgecritic"
-
-    class Point(EntryPoint):
-        dist = Distribution()
-
-    point = Point("bench", "no_such_package.cli:main", commands.GROUP)
-    with pytest.raises(commands.MissingExtraError) as caught:
+def test_the_project_s_own_parts_name_their_extra(tmp_path: Path) -> None:
+    installed = tmp_path / "edgecritic-0.1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: edgecritic\nVersion: 0.1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[edgecritic.commands]\nbench = no_such_package.cli:main\n"
+    )
+    (point,) = Distribution.at(installed).entry_points
+    with pytest.raises(MissingExtraError) as caught:
         commands.run(point, [])
     assert "'edgecritic[bench]'" in caught.value.hint

@@ -64,9 +64,9 @@ def test_a_rubric_may_stand_in_a_file(tmp_path: Path) -> None:
 
 
 def test_endless_input_ends() -> None:
-    class Endless(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            return b"a" * size
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return b"a" * (size or 0)
 
     with pytest.raises(InputError, match="over 64 MiB"):
         Inputs(Endless()).text("-", "--response")

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from command_line import Ran, Terminal
+from edgecritic import cards
 from edgecritic.cli import main
+from edgecritic.cli.console import Console
+from edgecritic.cli.judge import complete, show
 from edgecritic.critic import Critic
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, BackendUnavailableError
+from edgecritic.verdict import Verdict
 from scripted_critic import REASON, scripted_critic
 
 Run = Callable[..., Ran]
@@ -109,6 +113,8 @@ def test_what_cannot_be_judged_is_a_line_and_a_hint(
         ("score", *ASK, "--response", "a", "--threads", "0"),
         ("score", *ASK, "--response", "a", "--wording", "-1"),
         ("score", *ASK, "--response", "a", "--temperature", "nan"),
+        ("score", *ASK, "--response", "a", "--temperature", "hot"),
+        ("score", *ASK, "--response", "a", "--seed", "x"),
         ("compare", *ASK, "--response", "a", "--response", "b", "--orders", "three"),
         ("models",),
     ],
@@ -208,6 +214,34 @@ def test_output_that_cannot_be_stored_is_status_1(
     monkeypatch.setattr(sys, "stdout", Full())
     assert main(["score", *ASK, "--response", "right"]) == 1
     assert "No space left" in capsys.readouterr().err
+
+
+def test_a_critic_that_reasons_first_shows_its_reason_first() -> None:
+    out = Terminal()
+    console = Console(out, Terminal(), {"COLUMNS": "80", "NO_COLOR": "1"})
+    verdict = Verdict("ok", 9.0, 9, {1: 0.0, 9: 1.0}, 1.0, 1.0, "It is so.")
+    steps: list[Verdict | str] = ["It is", " so.", verdict]
+    assert show(iter(steps), cards.verdict_head, console) == verdict
+    reason, score, _, costs = out.text.splitlines()
+    assert reason == "  reason    It is so."
+    assert score.startswith("  score     9.0")
+    assert costs.endswith("0.00 s")
+
+
+def test_a_critic_that_was_closed_under_way_is_an_error(run: Run) -> None:
+    console = Console(Terminal(), Terminal(), {})
+    nothing: list[Verdict | str] = []
+    with pytest.raises(BackendUnavailableError):
+        show(iter(nothing), cards.verdict_head, console)
+    with pytest.raises(BackendUnavailableError):
+        complete(iter(nothing), console)
+
+
+def test_a_picture_comes_by_stdin(run: Run, monkeypatch: pytest.MonkeyPatch, picture: str) -> None:
+    content = Path(picture).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    (line,) = run("score", "--image", "-", *ASK, "--response", "right", "--json").json
+    assert line["usage"]["image_tokens"] > 0
 
 
 def test_texts_come_from_files_and_stdin(
