@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecritic.debias import reconcile, winner
+from edgecritic.errors import VerdictParseError
 from edgecritic.judgement import pointwise_verdict, preference
 from edgecritic.manifest import Calibration
 from edgecritic.scoring import OutcomeTrie, log_softmax, normalise
@@ -16,6 +17,11 @@ PLAIN = Calibration()
 log_probs = st.lists(st.floats(-20, 0), min_size=3, max_size=3).map(
     lambda some: normalise(np.array(some)).log_probs
 )
+
+
+def test_no_possible_outcome_is_no_verdict() -> None:
+    verdict = pointwise_verdict(np.full(3, -np.inf), range(3), PLAIN)
+    assert (verdict.status, verdict.mass) == ("unparsed", 0)
 
 
 def test_a_sure_verdict_is_exactly_its_level() -> None:
@@ -81,3 +87,23 @@ def test_a_thousand_levels_are_laid_out_quickly() -> None:
     assert bytes(trie.forced) == b"Score: "
     assert len(trie.paths) == 1001
     assert len(trie.nodes) == 1 + 9 + 90 + 1  # "", tens, hundreds, "100"
+
+
+@pytest.mark.parametrize("answers", [[b"same", b"same"], [b"1", b"10"], [b"a", b"1", b"10"]])
+def test_answers_that_no_logits_can_tell_apart(answers: list[bytes]) -> None:
+    with pytest.raises(VerdictParseError):
+        OutcomeTrie.build(answers)
+
+
+@given(st.lists(st.floats(-30, 30), min_size=128, max_size=128))
+def test_joint_probabilities_are_products_along_the_paths(logits: list[float]) -> None:
+    trie = OutcomeTrie.build([f"Score: {level};".encode() for level in (1, 2, 10, 11)])
+    assert [bytes(node) for node in trie.nodes] == [b"", b"1"]
+    first = np.array(logits, dtype=np.float32)
+    second = first[::-1].copy()
+    found = trie.log_probs([first, second])
+    p, q = np.exp(log_softmax(first)), np.exp(log_softmax(second))
+    one = p[ord("1")]
+    expected = [one * q[ord(";")], p[ord("2")], one * q[ord("0")], one * q[ord("1")]]
+    np.testing.assert_allclose(np.exp(found), expected, rtol=1e-9)
+    assert np.exp(found).sum() <= 1 + 1e-9

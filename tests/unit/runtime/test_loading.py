@@ -1,4 +1,4 @@
-"""`Critic.load` on the real engine with tiny random models: the whole way from files to verdicts."""
+"""`Critic.load` on the real engine with tiny random models: from files to verdicts."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_verdict_and_rationale_on_a_real_engine(
     assert last.status == "ok"
     assert 0 < last.usage.rationale_tokens <= 8
     assert "".join(str(piece) for piece in pieces) == last.rationale
-    last.rationale.encode()  # type: ignore[union-attr]
+    last.rationale.encode()
     assert first != last
 
 

@@ -1,0 +1,70 @@
+"""Rubrics and tasks: what makes a judgement, and what does not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecritic.errors import InputError
+from edgecritic.task import Rubric, Task
+
+
+@given(
+    low=st.integers(0, 50),
+    n=st.integers(1, 1000),
+    criteria=st.none() | st.text(max_size=9),
+    data=st.data(),
+)
+def test_rubrics_round_trip(low: int, n: int, criteria: str | None, data: st.DataObject) -> None:
+    levels = st.dictionaries(st.integers(low, low + n), st.text(max_size=5), max_size=3)
+    rubric = Rubric(low, low + n, criteria, data.draw(levels))
+    assert Rubric.parse(json.dumps(rubric.to_dict())) == rubric
+    assert list(rubric.levels) == sorted(rubric.levels)
+    assert len(rubric.range) == n + 1
+    for form in ("{}-{}", " {} .. {} ", "{} to {}"):
+        assert Rubric.parse(form.format(low, low + n)) == Rubric(low, low + n)
+
+
+def test_a_rubric_in_part_takes_the_rest_from_1_to_10() -> None:
+    assert Rubric.parse('{"criteria": "accuracy"}') == Rubric(1, 10, "accuracy")
+    assert Rubric.parse('{"levels": {"1": "wrong"}}').levels == {1: "wrong"}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("10-1", "10-1 is not ascending"),
+        ("5-5", "not ascending"),
+        ("0-1001", "more than 1001 levels"),
+        ("1 - five", "neither a range nor JSON"),
+        ("nan-10", "neither a range nor JSON"),
+        ("[1, 5]", "JSON list, not an object"),
+        ('{"low": NaN}', "low is nan, not a whole number"),
+        ('{"low": 1.5}', "low is 1.5"),
+        ('{"high": true}', "high is True"),
+        ('{"hihg": 5}', "unknown key 'hihg'"),
+        ('{"criteria": 7}', "criteria is 7"),
+        ('{"levels": ["wrong"]}', "not a map"),
+        ('{"levels": {"1": 2}}', "not a map"),
+        ('{"levels": {"one": "wrong"}}', "level is not a whole number"),
+        ('{"levels": {"11": "perfect"}}', "describes level 11"),
+    ],
+)
+def test_wrong_rubrics_are_named(text: str, named: str) -> None:
+    with pytest.raises(InputError, match=named) as caught:
+        Rubric.parse(text)
+    assert caught.value.hint
+
+
+def test_a_negative_range() -> None:
+    with pytest.raises(InputError, match="-1-5 is not ascending from zero"):
+        Rubric(-1, 5)
+
+
+def test_swapping_twice_changes_nothing() -> None:
+    task = Task("q?", ("a", "b"), 1, "ref", Rubric(1, 5))
+    assert task.swapped().responses == ("b", "a")
+    assert task.swapped().swapped() == task
