@@ -11,6 +11,7 @@ MARGIN = "  "
 _LABEL = 10  # columns of the labels on the left
 _BAR = 24
 _MAX_LEVELS = 6
+_TASK_LINES = 4
 _MIN_SHARE = 0.005  # what rounds to less than one percent is not worth a line
 
 
@@ -45,13 +46,12 @@ def reason_wrapper(style: Style) -> Wrapper:
 def task_lines(
     images: Sequence[str], question: str, responses: Mapping[str, str], style: Style
 ) -> list[str]:
-    """What is judged: pictures, question, and the responses by their label."""
+    """What is judged: pictures, question, and the responses by their label, long ones cut."""
     lines = [field("picture", image, style) for image in images]
-    lines.append(field("question", question, style))
-    lines += [
-        field(label, text if text.strip() else "(empty)", style)
-        for label, text in responses.items()
-    ]
+    for label, text in {"question": question, **responses}.items():
+        room = _TASK_LINES * (style.width - _LABEL)
+        shown = clipped(text[: 4 * room], room)  # 4: blanks and combining characters take no room
+        lines.append(field(label, shown or "(empty)", style))
     return lines
 
 

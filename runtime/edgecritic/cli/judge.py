@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -87,8 +87,9 @@ def score(args: argparse.Namespace, console: Console) -> int:
     request = Request.read(args, Inputs())
     with loaded(args, console) as critic:
         for number, response in enumerate(request.responses, start=1):
-            if not args.json:
-                _introduce("score", request, {"response": response}, number, console)
+            about = _introduction("score", request, {"response": response}, console.style)
+            if number > 1:
+                about = ["", *about]
             steps = critic.score_stream(
                 request.images,
                 request.question,
@@ -100,7 +101,7 @@ def score(args: argparse.Namespace, console: Console) -> int:
                 temperature=args.temperature,
                 seed=args.seed,
             )
-            report(steps, cards.verdict_head, args.json, console)
+            report(steps, cards.verdict_head, about, args.json, console)
     return 0
 
 
@@ -114,8 +115,8 @@ def compare(args: argparse.Namespace, console: Console) -> int:
         )
     first, second = request.responses
     with loaded(args, console) as critic:
-        if not args.json:
-            _introduce("compare", request, {"first": first, "second": second}, 1, console)
+        answers = {"first": first, "second": second}
+        about = _introduction("compare", request, answers, console.style)
         steps = critic.compare_stream(
             request.images,
             request.question,
@@ -129,7 +130,7 @@ def compare(args: argparse.Namespace, console: Console) -> int:
             temperature=args.temperature,
             seed=args.seed,
         )
-        report(steps, cards.preference_head, args.json, console)
+        report(steps, cards.preference_head, about, args.json, console)
     return 0
 
 
@@ -138,39 +139,37 @@ def rank(args: argparse.Namespace, console: Console) -> int:
     request = Request.read(args, Inputs())
     if len(request.responses) < 2:
         raise InputError("rank takes two responses or more, not one", "judge one with score")
-    with loaded(args, console) as critic:
-        if not args.json:
-            _introduce("rank", request, {}, 1, console)
-        with console.busy(f"judging {len(request.responses)} responses"):
-            ranking = critic.rank(
-                request.images,
-                request.question,
-                list(request.responses),
-                method=args.method,
-                reference=request.reference,
-                rubric=request.rubric,
-                wording=args.wording,
-            )
+    waiting = f"judging {len(request.responses)} responses"
+    with loaded(args, console) as critic, console.busy(waiting):
+        ranking = critic.rank(
+            request.images,
+            request.question,
+            list(request.responses),
+            method=args.method,
+            reference=request.reference,
+            rubric=request.rubric,
+            wording=args.wording,
+        )
     if args.json:
         console.json(ranking.to_dict())
     else:
+        console.line("\n".join(_introduction("rank", request, {}, console.style)))
         console.line(cards.ranking_card(ranking, request.responses, console.style))
     return 0
 
 
-def _introduce(
-    title: str, request: Request, responses: dict[str, str], number: int, console: Console
-) -> None:
-    if number > 1:
-        console.line()
-    console.line(cards.heading(title, console.style))
-    for line in cards.task_lines(request.image_names, request.question, responses, console.style):
-        console.line(line)
+def _introduction(
+    title: str, request: Request, responses: dict[str, str], style: Style
+) -> list[str]:
+    """The top of a card: what is judged."""
+    lines = cards.task_lines(request.image_names, request.question, responses, style)
+    return [cards.heading(title, style), *lines]
 
 
 def report(
     steps: Iterator[Judged | str],
     head: Callable[[Judged, Style], list[str]],
+    introduction: Sequence[str],
     as_json: bool,
     console: Console,
 ) -> None:
@@ -178,7 +177,7 @@ def report(
     if as_json:
         console.json(complete(steps, console).to_dict())
     else:
-        show(steps, head, console)
+        show(steps, head, console, introduction)
 
 
 def complete(steps: Iterator[Judged | str], console: Console) -> Judged:
@@ -195,7 +194,10 @@ def complete(steps: Iterator[Judged | str], console: Console) -> Judged:
 
 
 def show(
-    steps: Iterator[Judged | str], head: Callable[[Judged, Style], list[str]], console: Console
+    steps: Iterator[Judged | str],
+    head: Callable[[Judged, Style], list[str]],
+    console: Console,
+    introduction: Sequence[str] = (),
 ) -> Judged:
     """Print a card while a judgement is made, the reason word by word.
 
@@ -203,6 +205,7 @@ def show(
         steps: what `Critic.score_stream` or `Critic.compare_stream` yields.
         head: the lines of the card that say the verdict.
         console: where to.
+        introduction: lines above it, printed when it is clear that the judgement can be made.
 
     Returns:
         The complete judgement.
@@ -212,7 +215,9 @@ def show(
     """
     judged: Judged | None = None
     reason: Wrapper | None = None
-    for step in _waited_for(steps, console):
+    for number, step in enumerate(_waited_for(steps, console)):
+        if number == 0 and introduction:
+            console.line("\n".join(introduction))
         if isinstance(step, str):
             if reason is None:
                 reason = cards.reason_wrapper(console.style)

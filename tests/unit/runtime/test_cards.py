@@ -119,6 +119,12 @@ def test_cards_keep_their_width_whatever_the_text(
     assert all(display_width(line) <= width for text in card for line in text.split("\n"))
 
 
+def test_a_long_response_is_cut_on_the_card() -> None:
+    _, response = cards.task_lines([], "q", {"response": "word " * 40_000}, PLAIN)
+    assert len(response.split("\n")) <= 5
+    assert response.endswith("...")
+
+
 def test_colours_do_not_change_the_words() -> None:
     painted = cards.verdict_card(VERDICT, replace(PLAIN, colour=True))
     assert "\x1b[" in painted
