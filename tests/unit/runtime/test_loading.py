@@ -227,3 +227,11 @@ def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SeenError) as caught:
         Critic.load(bundle, device="cpu", threads=3)
     assert caught.value.args == (EngineOptions(n_ctx=1024, n_threads=3, device="cpu"),)
+
+
+def test_without_a_name_the_embedded_critic_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecritic.bundle.package_files", lambda package: tmp_path)
+    with pytest.raises(ArtifactError, match="no embedded critic"):
+        Critic.load()
