@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from edgecritic.errors import ArtifactError
+from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
 from edgecritic_export.gguf_file import FloatType, Tensor, Value, as_float, write_gguf
 
 _VISION_NAMES: Final = {
@@ -162,7 +163,7 @@ def _target_name(source: str, n_blocks: int) -> str | None:
     if name.startswith(("language_model.", "lm_head.")):
         return None
     if name == "image_newline":
-        return "v.image_newline"
+        return IMAGE_NEWLINE
     if name.startswith("multi_modal_projector."):
         layer, _, kind = name.removeprefix("multi_modal_projector.").rpartition(".")
         return f"{_PROJECTOR_NAMES[layer]}.{kind}" if layer in _PROJECTOR_NAMES else _unknown(name)
@@ -191,38 +192,19 @@ def _unknown(source: str) -> str:
 
 
 def _check_shapes(written: Mapping[str, Tensor], config: VisionTowerConfig) -> None:
-    for name, shape in _expected_shapes(written, config).items():
+    shape = TowerShape(
+        n_blocks=config.n_blocks,
+        patch_size=config.patch_size,
+        patches=(config.image_size // config.patch_size) ** 2,
+        width=config.n_embd,
+        hidden=config.n_ff,
+        inner=_rows(written, "mm.0.bias"),
+        outer=_rows(written, "mm.2.bias"),
+    )
+    for name, expected in tensor_shapes(shape).items():
         actual = written[name].shape if name in written else None
-        if actual != shape:
-            raise ArtifactError(f"vision tensor {name} is {actual}, expected {shape}", _HINT)
-
-
-def _expected_shapes(
-    written: Mapping[str, Tensor], config: VisionTowerConfig
-) -> dict[str, tuple[int, ...]]:
-    width, hidden, patch = config.n_embd, config.n_ff, config.patch_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "v.patch_embd.weight": (width, 3, patch, patch),
-        "v.patch_embd.bias": (width,),
-        "v.position_embd.weight": ((config.image_size // patch) ** 2, width),
-    }
-    for block in range(config.n_blocks):
-        prefix = f"v.blk.{block}"
-        for part in ("ln1", "ln2"):
-            shapes |= {f"{prefix}.{part}.weight": (width,), f"{prefix}.{part}.bias": (width,)}
-        for part, rows, columns in (
-            *((f"attn_{head}", width, width) for head in ("q", "k", "v", "out")),
-            ("ffn_up", hidden, width),
-            ("ffn_down", width, hidden),
-        ):
-            shapes |= {f"{prefix}.{part}.weight": (rows, columns), f"{prefix}.{part}.bias": (rows,)}
-    inner, outer = (_rows(written, f"mm.{layer}.bias") for layer in (0, 2))
-    return shapes | {
-        "mm.0.weight": (inner, width),
-        "mm.0.bias": (inner,),
-        "mm.2.weight": (outer, inner),
-        "mm.2.bias": (outer,),
-    }
+        if actual != expected:
+            raise ArtifactError(f"vision tensor {name} is {actual}, expected {expected}", _HINT)
 
 
 def _rows(written: Mapping[str, Tensor], name: str) -> int:

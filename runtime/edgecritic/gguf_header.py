@@ -92,6 +92,7 @@ _TENSOR_TYPES: Final[dict[int, tuple[str, int, int]]] = {
     29: ("IQ1_M", 256, 56),
     30: ("BF16", 1, 2),
 }
+TENSOR_TYPE_NAMES: Final = frozenset(name for name, _, _ in _TENSOR_TYPES.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ projector types are allow-listed, and everything that an assertion would test is
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edgecritic.errors import ArtifactError
-from edgecritic.gguf_header import GgufHeader, read_header
+from edgecritic.gguf_header import TENSOR_TYPE_NAMES, GgufHeader, read_header
+from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
 
 LANGUAGE_MODELS: Final = ("llama", "qwen2")
 TOKENIZER: Final = "gpt2"  # byte-level BPE, of SmolLM2 and Qwen2
@@ -205,44 +207,37 @@ def _check_projector_tensors(header: GgufHeader, patches: int, patch_size: int) 
             "do not go together",
             _WRONG_PROJECTOR,
         )
-    expected: dict[str, tuple[int, ...]] = {
-        "v.patch_embd.weight": (patch_size, patch_size, 3, width),
-        "v.patch_embd.bias": (width,),
-        "v.position_embd.weight": (width, patches),
-    }
-    for block in range(header.count("clip.vision.block_count", limit=_MAX_LAYERS)):
-        name = f"v.blk.{block}"
-        for norm in ("ln1", "ln2"):
-            expected |= {f"{name}.{norm}.weight": (width,), f"{name}.{norm}.bias": (width,)}
-        for part, rows, columns in (
-            *((f"attn_{part}", width, width) for part in ("q", "k", "v", "out")),
-            ("ffn_up", hidden, width),
-            ("ffn_down", width, hidden),
-        ):
-            expected |= {f"{name}.{part}.weight": (columns, rows), f"{name}.{part}.bias": (rows,)}
-    inner = header.tensor("mm.0.weight").shape[-1]
-    outer = header.tensor("mm.2.weight").shape[-1]
-    expected |= {
-        "mm.0.weight": (width, inner),
-        "mm.0.bias": (inner,),
-        "mm.2.weight": (inner, outer),
-        "mm.2.bias": (outer,),
-    }
-    for name, shape in expected.items():
+    shape = TowerShape(
+        n_blocks=header.count("clip.vision.block_count", limit=_MAX_LAYERS),
+        patch_size=patch_size,
+        patches=patches,
+        width=width,
+        hidden=hidden,
+        inner=header.tensor("mm.0.weight").shape[-1],
+        outer=header.tensor("mm.2.weight").shape[-1],
+    )
+    expected = tensor_shapes(shape)
+    for name, numpy_shape in expected.items():
         claim = header.tensor(name)
-        plain = len(shape) != 2  # ggml adds and convolves unquantized tensors only
-        allowed = ("F32",) if len(shape) == 1 else ("F32", "F16") if plain else None
-        if claim.shape != shape or (allowed and claim.type_name not in allowed):
+        if claim.shape != numpy_shape[::-1] or claim.type_name not in _allowed_types(numpy_shape):
             raise ArtifactError(
-                f"{header.path}: {name} is {claim.type_name} {claim.shape}, expected {shape}",
+                f"{header.path}: {name} is {claim.type_name} {claim.shape}, "
+                f"expected {numpy_shape[::-1]}",
                 _WRONG_PROJECTOR,
             )
-    extra = header.tensors.keys() - expected.keys() - {"v.image_newline"}
+    extra = header.tensors.keys() - expected.keys() - {IMAGE_NEWLINE}
     if extra:
         raise ArtifactError(
             f"{header.path}: tensor {sorted(extra)[0]} is not expected", _WRONG_PROJECTOR
         )
-    return outer
+    return shape.outer
+
+
+def _allowed_types(shape: tuple[int, ...]) -> Container[str]:
+    """Types with which ggml computes: it adds and convolves unquantized tensors only."""
+    if len(shape) == 1:
+        return ("F32",)
+    return TENSOR_TYPE_NAMES if len(shape) == 2 else ("F32", "F16")
 
 
 def check_adapter(path: Path, language_model: LanguageModelFacts) -> None:

@@ -144,14 +144,6 @@ def test_cancelling_within_a_batch(backend: LlamaCppBackend) -> None:
     np.testing.assert_array_equal(decode(backend, span), expected)
 
 
-def test_a_short_step_is_not_slowed_by_the_callback(backend: LlamaCppBackend) -> None:
-    token = StopWithin(at=1000)
-    sequence = backend.open_sequence()
-    backend.append([Append(sequence, (TextSpan((70,)),))], token)
-    assert token.checks == 1
-    backend.close_sequence(sequence)
-
-
 def test_gpu_without_a_gpu(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
     library = native.load_native().llama
     monkeypatch.setattr(library, "llama_supports_gpu_offload", lambda: False)
