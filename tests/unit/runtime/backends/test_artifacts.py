@@ -1,0 +1,169 @@
+"""Each single claim that llama.cpp would trust, made false in an otherwise good header."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgecritic.backends.llamacpp import artifacts
+from edgecritic.backends.llamacpp.artifacts import (
+    LanguageModelFacts,
+    check_adapter,
+    check_language_model,
+    check_projector,
+)
+from edgecritic.errors import ArtifactError
+from edgecritic.gguf_header import ArrayClaim, GgufHeader, Scalar, TensorClaim, read_header
+from tiny_models import TinyModels
+
+FLOATS = ArrayClaim("float32", 2, (0.5, 0.5), 1)
+
+
+@pytest.fixture
+def facts(tiny_models: TinyModels) -> LanguageModelFacts:
+    return check_language_model(tiny_models.language_model)
+
+
+def claim(
+    monkeypatch: pytest.MonkeyPatch,
+    header: GgufHeader,
+    key: str,
+    value: Scalar | ArrayClaim | None,
+    stored_as: str = "",
+) -> None:
+    """Let the checks see `header` with one key changed, or without it."""
+    metadata = {name: old for name, old in header.metadata.items() if name != key}
+    types = {name: old for name, old in header.types.items() if name != key}
+    if value is not None:
+        metadata[key] = value
+        types[key] = stored_as or header.types[key]
+    changed = replace(header, metadata=metadata, types=types)
+    monkeypatch.setattr(artifacts, "read_header", lambda _: changed)
+
+
+def test_the_facts_of_good_files(tiny_models: TinyModels, facts: LanguageModelFacts) -> None:
+    assert (facts.architecture, facts.n_embd, facts.n_vocab) == ("llama", 64, 262)
+    tower = check_projector(tiny_models.mmproj, facts)
+    assert (tower.tile_size, tower.patches, tower.n_embd) == (28, 16, 64)
+    check_adapter(tiny_models.adapter, facts)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("llama.attention.head_count", 7, "width 64 with 7 heads"),
+        ("llama.attention.head_count_kv", 3, "3 key heads"),
+        ("llama.attention.head_count", None, "head_count should be an integer"),
+        ("llama.block_count", 1 << 20, "block_count should be an integer"),
+        ("llama.rope.dimension_count", 18, "18 rotated"),
+        ("llama.rope.dimension_count", 15, "15 rotated"),
+        ("llama.attention.layer_norm_rms_epsilon", -1.0, "rms_epsilon should be a number"),
+        ("llama.attention.layer_norm_rms_epsilon", float("nan"), "rms_epsilon should be a number"),
+        ("llama.embedding_length", 128, r"token_embd\.weight is \(64, 262\)"),
+        ("tokenizer.ggml.model", "bert", "tokenizer 'bert' is not supported"),
+        ("tokenizer.ggml.tokens", FLOATS, "should be an array of string"),
+        ("tokenizer.ggml.merges", FLOATS, "should be an array of string"),
+        ("tokenizer.ggml.token_type", FLOATS, "should be an array of int32"),
+        ("tokenizer.ggml.token_type", ArrayClaim("int32", 2, (1, 1), 1), "not as long as the 262"),
+    ],
+)
+def test_language_model(
+    tiny_models: TinyModels,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: Scalar | ArrayClaim | None,
+    message: str,
+) -> None:
+    claim(monkeypatch, read_header(tiny_models.language_model), key, value)
+    with pytest.raises(ArtifactError, match=message):
+        check_language_model(tiny_models.language_model)
+
+
+def test_part_of_a_split_model(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(monkeypatch, read_header(tiny_models.language_model), "split.count", 3, "uint16")
+    with pytest.raises(ArtifactError, match="one part of a split model"):
+        check_language_model(tiny_models.language_model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored_as", "message"),
+    [
+        ("clip.projector_type", "ldp", "", "projector 'ldp' is not 'mlp'"),
+        ("clip.vision.patch_size", 8, "", "no multiple of patches of 8"),
+        ("clip.vision.image_size", 35, "", r"position_embd\.weight is F32 \(32, 16\)"),
+        ("clip.vision.patch_size", 7, "uint64", "of type uint64 is not expected"),
+        ("clip.vision.image_grid_pinpoints", FLOATS, "array", "is not expected here"),
+        ("clip.vision.attention.head_count", 5, "", "5 heads"),
+        ("clip.vision.attention.layer_norm_epsilon", -1e-6, "", "should be a number"),
+        ("clip.vision.feed_forward_length", 32, "", "do not go together"),
+        ("clip.vision.block_count", 3, "", "feature_layer is"),
+        ("clip.vision.image_std", FLOATS, "", "image_std is"),
+        ("clip.has_vision_encoder", False, "", "has_vision_encoder is False"),
+        ("clip.has_audio_encoder", True, "bool", "has_audio_encoder is True"),
+        ("clip.use_gelu", False, "", "use_gelu is False"),
+        ("clip.vision.projection_dim", None, "", "projection_dim is missing"),
+    ],
+)
+def test_projector(
+    *,
+    tiny_models: TinyModels,
+    facts: LanguageModelFacts,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: Scalar | ArrayClaim | None,
+    stored_as: str,
+    message: str,
+) -> None:
+    claim(monkeypatch, read_header(tiny_models.mmproj), key, value, stored_as)
+    with pytest.raises(ArtifactError, match=message):
+        check_projector(tiny_models.mmproj, facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "type_name", "message"),
+    [
+        ("v.blk.0.attn_q.bias", "F16", r"attn_q\.bias is F16"),
+        ("v.patch_embd.weight", "Q8_0", r"patch_embd\.weight is Q8_0"),
+        ("v.class_embd", "F32", r"v\.class_embd is not expected"),
+    ],
+)
+def test_projector_tensors(
+    *,
+    tiny_models: TinyModels,
+    facts: LanguageModelFacts,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    type_name: str,
+    message: str,
+) -> None:
+    header = read_header(tiny_models.mmproj)
+    old = header.tensors.get(name, TensorClaim(name, (32,), "F32", 128, 0))
+    tensors = header.tensors | {name: replace(old, type_name=type_name)}
+    monkeypatch.setattr(artifacts, "read_header", lambda _: replace(header, tensors=tensors))
+    with pytest.raises(ArtifactError, match=message):
+        check_projector(tiny_models.mmproj, facts)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored_as", "message"),
+    [
+        ("adapter.type", "control_vector", "", "no LoRA adapter"),
+        ("adapter.lora.alpha", 8.0, "float64", "no LoRA adapter"),
+        ("adapter.lora.alpha", None, "", "no LoRA adapter"),
+        ("general.architecture", "qwen2", "", "adapts 'qwen2'"),
+    ],
+)
+def test_adapter(
+    *,
+    tiny_models: TinyModels,
+    facts: LanguageModelFacts,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: Scalar | None,
+    stored_as: str,
+    message: str,
+) -> None:
+    claim(monkeypatch, read_header(tiny_models.adapter), key, value, stored_as)
+    with pytest.raises(ArtifactError, match=message):
+        check_adapter(tiny_models.adapter, facts)
