@@ -248,6 +248,7 @@ def pretrain(
     packs: tuple[Path, ...],
     folder: Path,
     n_workers: int,
+    compiled: bool,
 ) -> None:
     """Train `tower` in place for the stage's budget; resumes from `folder`."""
     budget = config.pretrain
@@ -261,6 +262,9 @@ def pretrain(
     stage = Stage("pretrain", folder, {"tower": tower, "readers": readers}, groups, budget)
     if not stage.running:
         return
+    if compiled:
+        for layer in [*tower.encoder.layers, *speller.blocks.layers]:
+            layer.compile(dynamic=True)  # the tower's stay compiled for the stages that follow
     stream = ItemStream(packs, "train", config.seed + 1000 * stage.steps)
     feed = batches(stream, budget.batch // 2, PictureCollate(geometry), n_workers)
     for shown in _shown(feed, Pool(POOL if device.type == "cuda" else 512), device):

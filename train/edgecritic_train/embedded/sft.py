@@ -240,8 +240,6 @@ def train_rows(
     if not stage.running:
         return
     if sources.compiled:
-        # All layers share one code object: the second one must find the first one's graph.
-        torch._dynamo.config.recompile_limit = 64
         for layer in pieces.decoder.layers:
             layer.compile(dynamic=False)
     collate = RowCollate(sources.language_model, config, geometry, judged=judged)

@@ -46,6 +46,8 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     torch.set_float32_matmul_precision("high")
+    # All layers share one code object: each must find a graph, its own or another layer's.
+    torch._dynamo.config.recompile_limit = 64
     geometry = embedded_geometry()
     model = build(sources.language_model, config.tower, geometry).to(device)
     pieces = parts(model)
@@ -60,6 +62,7 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
             packs=sources.packs,
             folder=sources.folder,
             n_workers=sources.n_workers,
+            compiled=sources.compiled,
         )
     wrapped = with_lora(model, config.lora)
     for name, parameter in wrapped.named_parameters():
