@@ -17,9 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgecritic.errors import ArtifactError
 
 MAGIC: Final = b"GGUF"
@@ -229,28 +226,6 @@ def read_header(path: Path) -> GgufHeader:
         raise ArtifactError(f"cannot read {path}: {error}", "check the path") from error
     except ValueError as error:  # mmap of an empty file
         raise ArtifactError(f"{path} is empty", DAMAGED_HINT) from error
-
-
-def read_vector(header: GgufHeader, name: str) -> NDArray[np.float32]:
-    """Read one small tensor, such as the newline feature of a vision tower.
-
-    Args:
-        header: of the file that holds it.
-        name: a one-dimensional F32 tensor.
-
-    Returns:
-        (n,) float32.
-
-    Raises:
-        ArtifactError: it is missing, or of another type.
-    """
-    claim = header.tensor(name)
-    if claim.type_name != "F32" or len(claim.shape) != 1:
-        raise ArtifactError(
-            f"{header.path}: {name} is {claim.type_name} {claim.shape}, expected an F32 vector",
-            _WRONG,
-        )
-    return np.fromfile(header.path, dtype="<f4", count=claim.shape[0], offset=claim.start)
 
 
 class _Reader:

@@ -117,12 +117,11 @@ class ScriptedBackend:
             )
         return bytes([token]) if token < _BYTES else b""
 
-    def encode_tiles(self, tiles: UInt8Array, cancel: CancelToken | None = None) -> FloatArray:
+    def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
         """Mean colour of each quarter of a tile, repeated over the width of a feature.
 
         Args:
             tiles: (n, S, S, 3) uint8 RGB.
-            cancel: asked before each tile.
 
         Returns:
             (n, 4, n_embd) float32.
@@ -137,8 +136,6 @@ class ScriptedBackend:
             )
         features = []
         for tile in tiles:
-            if cancel is not None and cancel.cancelled:
-                raise Cancelled
             half = size // _PATCHES_PER_SIDE
             quarters = tile.reshape(_PATCHES_PER_SIDE, half, _PATCHES_PER_SIDE, half, 3)
             colours = quarters.mean(axis=(1, 3), dtype=np.float32).reshape(-1, 3) / 255

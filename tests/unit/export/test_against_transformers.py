@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model, get_peft_model_state_dict
 from transformers import (
@@ -29,7 +30,7 @@ from transformers import (
 from edgecritic.backends.base import Append, FloatArray, ImageSpan, Span, TextSpan
 from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
-from edgecritic.gguf_header import read_header, read_vector
+from edgecritic.mmproj_layout import IMAGE_NEWLINE
 from edgecritic_export.gguf_file import FloatType, Tensor
 from edgecritic_export.lora import Architecture, LoraConfig, write_lora
 from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
@@ -223,6 +224,6 @@ def test_adapter(reference: Reference, tmp_path: Path, rank_stabilised: bool) ->
 
 
 def test_the_newline_feature_travels_in_the_file(reference: Reference, tmp_path: Path) -> None:
-    mmproj = tower_file(reference, tmp_path / "mmproj.gguf", "F16")
-    newline = reference.model.model.image_newline.detach().numpy()
-    np.testing.assert_array_equal(read_vector(read_header(mmproj), "v.image_newline"), newline)
+    tensors = GGUFReader(tower_file(reference, tmp_path / "mmproj.gguf", "F16")).tensors
+    (stored,) = (tensor.data for tensor in tensors if tensor.name == IMAGE_NEWLINE)
+    np.testing.assert_array_equal(stored, reference.model.model.image_newline.detach().numpy())

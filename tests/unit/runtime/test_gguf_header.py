@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgecritic.errors import ArtifactError
-from edgecritic.gguf_header import GgufHeader, read_header, read_vector
+from edgecritic.gguf_header import GgufHeader, read_header
 from edgecritic_export.gguf_file import write_gguf
 from tiny_models import TinyModels
 
@@ -48,7 +48,6 @@ def test_it_reads_what_gguf_py_writes(header: GgufHeader, small_file: Path) -> N
     assert header.array("a.list", "int32").items == (1, 2)
     assert header.types["a.count"] == "uint32"
     assert header.tensor("matrix").shape == (4, 3)
-    np.testing.assert_array_equal(read_vector(header, "vector"), np.arange(5))
     reference = {tensor.name: tensor for tensor in GGUFReader(small_file).tensors}
     for name, claim in header.tensors.items():
         assert claim.n_bytes == reference[name].n_bytes
@@ -77,8 +76,6 @@ def test_a_wrong_question_names_key_and_value(header: GgufHeader) -> None:
         header.array("a.list", "string")
     with pytest.raises(ArtifactError, match="tensor absent is missing"):
         header.tensor("absent")
-    with pytest.raises(ArtifactError, match="matrix is F16"):
-        read_vector(header, "matrix")
     assert header.count("absent", default=4) == 4
 
 

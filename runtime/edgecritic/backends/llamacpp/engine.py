@@ -164,20 +164,12 @@ class LlamaCppBackend:
                 return buffer.raw[:count]
         raise BackendUnavailableError(f"token {token} has no bytes", "check the language model")
 
-    def encode_tiles(self, tiles: UInt8Array, cancel: CancelToken | None = None) -> FloatArray:
-        """Vision tower and projector; see `Backend.encode_tiles`.
-
-        Args:
-            tiles: (n, S, S, 3) uint8 RGB.
-            cancel: asked before each tile.
-
-        Returns:
-            (n, patches, n_embd) float32.
-        """
+    def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
+        """Vision tower and projector; see `Backend.encode_tiles`."""
         self._require_open()
         if self._handles.projector is None:
             raise InputError("this critic has no vision tower", "load it with its mmproj file")
-        return self._handles.projector.encode(tiles, cancel)
+        return self._handles.projector.encode(tiles)
 
     def open_sequence(self) -> int:
         """A new, empty sequence."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edgecritic.backends.base import Cancelled, CancelToken, FloatArray, UInt8Array
+from edgecritic.backends.base import FloatArray, UInt8Array
 from edgecritic.backends.llamacpp.artifacts import ProjectorFacts
 from edgecritic.backends.llamacpp.native import Native
 from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
@@ -67,19 +67,17 @@ class Projector:
                 "export the vision tower again with edgecritic_export",
             )
 
-    def encode(self, tiles: UInt8Array, cancel: CancelToken | None) -> FloatArray:
+    def encode(self, tiles: UInt8Array) -> FloatArray:
         """Encode tiles.
 
         Args:
             tiles: (n, S, S, 3) uint8 RGB, S the tower's tile size.
-            cancel: asked before each tile.
 
         Returns:
             (n, patches, n_embd) float32.
 
         Raises:
             ImageError: the tiles have another shape or type.
-            Cancelled: `cancel` was set.
             BackendUnavailableError: the encoding failed.
         """
         size, facts = self._facts.tile_size, self._facts
@@ -91,8 +89,6 @@ class Projector:
             )
         features = np.empty((len(tiles), facts.patches, facts.n_embd), dtype=np.float32)
         for index, tile in enumerate(tiles):
-            if cancel is not None and cancel.cancelled:
-                raise Cancelled
             self._encode_one(np.ascontiguousarray(tile), features[index])
         if not np.isfinite(features).all():
             raise BackendUnavailableError(

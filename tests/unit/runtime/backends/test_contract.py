@@ -413,13 +413,6 @@ def test_tiles_are_encoded_each_on_its_own(backend: AnyBackend) -> None:
     assert backend.encode_tiles(tiles[:0]).shape == (0, *features.shape[1:])
 
 
-def test_encoding_can_be_cancelled(backend: AnyBackend) -> None:
-    tiles = np.zeros((2, 28, 28, 3), dtype=np.uint8)
-    with pytest.raises(Cancelled):
-        backend.encode_tiles(tiles, CancelledAtCheck(1))
-    assert len(backend.encode_tiles(tiles)) == 2
-
-
 def test_closing_twice_and_using_it_afterwards(make_backend: MakeBackend) -> None:
     backend = make_backend(OPTIONS)
     backend.open_sequence()
