@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -69,6 +70,10 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[Critic]:
         ArtifactError: there is no such critic, or its files are not what they should be.
         BackendUnavailableError: nothing that could run it is installed.
     """
+    # Threads that wait for each other shall sleep, not spin: on cores that others use as well,
+    # spinning made a judgement several times slower (docs/experiments.md). Read by libgomp when
+    # the engine is loaded; this process is ours, so the setting is, too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with console.busy("loading the critic"):
         from edgecritic.critic import Critic
 

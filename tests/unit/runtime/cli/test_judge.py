@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_score_prints_the_library_s_json(run: Run, picture: str) -> None:
         verdict = critic.score(picture, "What is it?", "It is right.")
     (line,) = ran.json
     assert line | {"timings": None} == verdict.to_dict() | {"timings": None}
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    if before is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    assert run("score", *ASK, "--response", "a", "--json").status == 0
+    assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 def test_score_judges_every_response_by_itself(run: Run) -> None:
