@@ -131,9 +131,11 @@ def fit_tie_margin(log_probs: Floats, gold: Ints) -> float:
     best = int(np.argmax(np.where(possible, totals, -len(gold))))
     if best == 0:
         return 0.0
+    above = np.nextafter(leads[best - 1], np.inf)
     if best == len(leads):
-        return float(np.nextafter(leads[-1], np.inf))
-    return float((leads[best - 1] + leads[best]) / 2)
+        return float(above)
+    # The middle of two neighbouring floats may be the lower one, which is not above itself.
+    return float(max(above, (leads[best - 1] + leads[best]) / 2))
 
 
 def file_digest(path: Path) -> str:

@@ -16,14 +16,18 @@ def pairwise_estimates(pairs: PairTable, calibration: Calibration) -> dict[str, 
     right, blank = pairs.where(~pairs.blank), pairs.where(pairs.blank)
     decided, blind = right.where(right.decided), blank.where(blank.decided)
     text = right.where(~right.decided & (right.gold != TIE))
+    lead = _lead(decided, calibration)
+    sure = decided.where(lead >= np.median(lead)) if len(decided) else decided
     three_way = winners(reconciled(right, calibration.pairwise_temperature), calibration.tie_margin)
     return {
         "pairs": share(preference_hits(decided), decided.clusters),
         "twins": both_twins(decided),
+        "sure_half": share(preference_hits(sure), sure.clusters),
         "pairs_ties": share((three_way == right.gold) * 1.0, right.clusters),
+        "commonest": share((right.gold == _commonest(right)) * 1.0, right.clusters),
         "text_pairs": share(preference_hits(text), text.clusters),
         "blank": share(preference_hits(blind), blind.clusters),
-        "lead_right": mean(_lead(decided, calibration), decided.clusters),
+        "lead_right": mean(lead, decided.clusters),
         "lead_blank": mean(_lead(blind, calibration), blind.clusters),
         "swapped": swapped_picture(decided),
         "consistent": share(consistent(right), right.clusters),
@@ -43,6 +47,11 @@ def _lead(pairs: PairTable, calibration: Calibration) -> Floats:
     """(n,) |P(first) - P(second)|."""
     probs = np.exp(reconciled(pairs, calibration.pairwise_temperature))
     return np.asarray(np.abs(probs[:, FIRST] - probs[:, SECOND]), dtype=np.float64)
+
+
+def _commonest(pairs: PairTable) -> int:
+    """The outcome that a critic should name if it had to say the same every time."""
+    return int(np.bincount(pairs.gold, minlength=TIE + 1).argmax())
 
 
 def both_twins(decided: PairTable) -> Estimate:

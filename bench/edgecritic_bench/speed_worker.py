@@ -82,7 +82,8 @@ class Handler:
                 "{% for part in message.content %}"
                 "{% if part.type == 'image_url' %}{{ part.image_url.url }}"
                 "{% else %}{{ part.text }}{% endif %}"
-                "{% endfor %}{% endif %}<|im_end|>{{ '\n' }}{% endfor %}<|im_start|>assistant\n"
+                "{% endfor %}{% endif %}<|im_end|>{{ '\n' }}{% endfor %}"
+                "<|im_start|>assistant{{ '\n' }}"  # Jinja drops a plain newline at the end
             )
 
         manifest = bundle.manifest

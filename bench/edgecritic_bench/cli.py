@@ -1,0 +1,155 @@
+"""``edgecritic bench``: judge, calibrate, report, parity, speed.
+
+stdout is data, stderr is talk, as in the runtime's own commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edgecritic import Bundle, Critic, CriticError, InputError
+from edgecritic_bench import calibration
+from edgecritic_bench.features import compare_features
+from edgecritic_bench.judge import Plan, judge_sets, read_meta
+from edgecritic_bench.options import build_parser
+from edgecritic_bench.parity import compare
+from edgecritic_bench.parity_page import parity_section
+from edgecritic_bench.provenance import Provenance
+from edgecritic_bench.records import read_records
+from edgecritic_bench.report import ReportOptions, build_report
+from edgecritic_bench.speed import SpeedOptions, SpeedResult, measure
+from edgecritic_bench.speed_page import speed_json, speed_page
+
+_TELL_EVERY = 50
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a bench command.
+
+    Args:
+        argv: the arguments behind ``edgecritic bench``.
+
+    Returns:
+        The exit status; 2 where argparse refuses the arguments.
+
+    Raises:
+        CriticError: what went wrong; the runtime's command line turns it into text and a status.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else 2
+    commands: dict[str, Callable[[argparse.Namespace, Sequence[str]], None]] = {
+        "judge": _judge,
+        "calibrate": _calibrate,
+        "report": _report,
+        "parity": _parity,
+        "speed": _speed,
+    }
+    commands[args.command](args, argv)
+    return 0
+
+
+def run(argv: Sequence[str]) -> int:
+    """`main` with errors as text: for ``python -m edgecritic_bench``."""
+    try:
+        return main(argv)
+    except CriticError as error:
+        _talk(f"edgecritic bench: error: {error}")
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        _talk("interrupted")
+        return 130
+
+
+def _judge(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    plan = Plan(tuple(args.settings), tuple(args.conditions), args.limit, args.shared)
+    with Critic.load(_bundle(args.bundle), threads=args.threads) as critic:
+        judged = 0
+        for record in judge_sets(critic, args.sets, plan, args.out, Provenance.here(argv)):
+            judged += 1
+            if judged % _TELL_EVERY == 0:
+                _talk(f"{judged} judgements, at {record.place.item}")
+    _talk(f"{judged} new judgements in {args.out}")
+
+
+def _calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
+    digests = [calibration.file_digest(path) for path in args.records]
+    fitted = calibration.fit(read_records(args.records), digests)
+    calibration.save(fitted, args.out)
+    print(json.dumps(asdict(fitted)))
+
+
+def _report(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    packages = ("edgecritic", "numpy", "scipy", "matplotlib")
+    options = ReportOptions(
+        records=tuple(args.records),
+        calibration=calibration.load(args.calibration),
+        judged_by=args.judged_by,
+        images=args.plots,
+        page=args.out,
+        parity=_text(args.parity) if args.parity else "",
+    )
+    report = build_report(options, Provenance.here(argv, packages))
+    _write(args.out, report.page)
+    _talk(f"{args.out} is written; the short table for a README:")
+    print(report.readme, end="")
+
+
+def _parity(args: argparse.Namespace, _: Sequence[str]) -> None:
+    found = compare(read_records([args.reference]), read_records([args.other]))
+    features = compare_features(*args.features) if args.features else None
+    names = args.names or [_engine(path) for path in (args.reference, args.other)]
+    page = parity_section(found, features, *names) + "\n"
+    if args.json:
+        numbers = {**found.to_dict(), "features": None if features is None else asdict(features)}
+        _write(args.json, json.dumps(numbers, indent=2) + "\n")
+    if args.out:
+        _write(args.out, page)
+    else:
+        print(page, end="")
+
+
+def _speed(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    bundle = _bundle(args.bundle)
+    options = SpeedOptions(args.bundle, args.image, args.threads, args.rounds, args.repeats)
+    for step in measure(options):
+        if isinstance(step, SpeedResult):
+            run_here = Provenance.here(argv)
+            _write(args.out, speed_page(step, options, bundle.name, run_here))
+            if args.json:
+                numbers = speed_json(step, options, run_here)
+                _write(args.json, json.dumps(numbers, indent=2) + "\n")
+        else:
+            _talk(step)
+    _talk(f"{args.out} is written")
+
+
+def _bundle(name: str) -> Bundle:
+    return Bundle.embedded() if name == "embedded" else Bundle.read(name)
+
+
+def _engine(records: Path) -> str:
+    meta = read_meta(records)
+    return records.name if meta is None else f"{meta['critic']} run by {meta['engine']}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "check its name") from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _talk(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""Options of ``edgecritic bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgecritic_bench.records import CONDITIONS, SETTINGS
+from edgecritic_bench.speed import SpeedOptions
+
+_DEFAULTS = SpeedOptions()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all bench commands."""
+    parser = argparse.ArgumentParser(
+        prog="edgecritic bench",
+        description="Measures how far a critic's judgements can be trusted, and what they cost.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text, add in (
+        ("judge", "judge evaluation sets and record every verdict", _judge),
+        ("calibrate", "fit temperatures and tie margin on records", _calibrate),
+        ("report", "write the page on agreement, with plots, from records", _report),
+        ("parity", "compare the records of two engines row by row", _parity),
+        ("speed", "time a verdict beside llama-cpp-python's chat handler", _speed),
+    ):
+        command = commands.add_parser(
+            name,
+            help=help_text,
+            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+        add(command)
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sets", nargs="+", type=Path, metavar="SET", help="evaluation set folder")
+    parser.add_argument("--out", type=Path, required=True, help="JSONL; gone on with if it exists")
+    _bundle(parser)
+    parser.add_argument("--limit", type=positive, help="items of each set")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument(
+        "--shared", action="store_true", help="one ranking a picture: faster, other batches"
+    )
+    parser.add_argument("--threads", type=positive, help="the physical cores when left out")
+
+
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORDS")
+    parser.add_argument("--out", type=Path, required=True, help="JSON")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORDS")
+    parser.add_argument("--calibration", type=Path, required=True, help="from bench calibrate")
+    parser.add_argument("--out", type=Path, default=Path("docs/embedded-critic.md"))
+    parser.add_argument("--plots", type=Path, default=Path("docs/images"))
+    parser.add_argument("--parity", type=Path, help="Markdown from bench parity, put into the page")
+    parser.add_argument("--judged-by", default="", help="critic and engine, if nothing noted them")
+
+
+def _parity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", type=Path, help="records of the reference")
+    parser.add_argument("other", type=Path, help="records of the engine to compare with it")
+    parser.add_argument("--names", nargs=2, metavar=("REFERENCE", "OTHER"), help="of the engines")
+    parser.add_argument(
+        "--features", nargs=2, type=Path, metavar=("REFERENCE", "OTHER"), help=".npy or .npz"
+    )
+    parser.add_argument("--out", type=Path, help="Markdown; stdout when left out")
+    parser.add_argument("--json", type=Path, help="the numbers as JSON")
+
+
+def _speed(parser: argparse.ArgumentParser) -> None:
+    _bundle(parser)
+    parser.add_argument("--image", default=_DEFAULTS.image, help="a picture; default: a drawn one")
+    parser.add_argument("--threads", type=positive, default=_DEFAULTS.threads)
+    parser.add_argument("--rounds", type=positive, default=_DEFAULTS.rounds)
+    parser.add_argument("--repeats", type=positive, default=_DEFAULTS.repeats)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    parser.add_argument("--json", type=Path, help="all samples as JSON")
+
+
+def _bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", default="embedded", help="folder with a critic.json")
