@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecritic import Critic, InputError, Preference, Rubric, Verdict
+from edgecritic import Critic, ImageError, InputError, Preference, Rubric, Verdict
 from edgecritic_bench.items import EvaluationItem, GoldPair, read_items
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.records import (
@@ -168,8 +168,7 @@ class _Picture:
         self.critic, self.item, self.place, self.shared = critic, item, place, shared
         self.calibration = critic.profile.calibration
         self.texts = [response.text for response in item.responses]
-        with Image.open(item.images[place.side]) as opened:
-            self.picture = opened.convert("RGB")
+        self.picture = _opened(item.images[place.side])
         if place.condition == "blank":
             self.picture = Image.new("RGB", self.picture.size, GREY)
 
@@ -244,6 +243,16 @@ class _Picture:
             log_probs = _untempered(values, self.calibration.pairwise_temperature)
             orders[order.shown_first] = _Order(log_probs, order.mass)
         return orders["first"], orders["second"]
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        raise ImageError(
+            f"{path} is no picture: {error}", "write the evaluation set again"
+        ) from error
 
 
 def _untempered(probabilities: Sequence[float | None], temperature: float) -> LogProbs | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgecritic_bench.speed import (
     ratio,
     scaled,
 )
-from edgecritic_bench.speed_tasks import ORDERED_PAIRS
+from edgecritic_bench.speed_tasks import ORDERED_PAIRS, default_picture
 from edgecritic_bench.speed_worker import HANDLER_PAIRS
 
 _TITLES: dict[Task, str] = {
@@ -43,6 +44,7 @@ def speed_page(
     verdict = {engine: result.samples[engine, "verdict"].tokens for engine in ENGINES}
     return Template(template("benchmarks.md")).substitute(
         critic=critic,
+        picture=_picture(options.image),
         threads=options.threads,
         rounds=options.rounds,
         repeats=options.repeats,
@@ -60,6 +62,12 @@ def speed_page(
         date=provenance.date,
         command=provenance.command,
     )
+
+
+def _picture(image: str) -> str:
+    if image == "default":
+        return "a drawn picture of {} x {} pixels".format(*default_picture().size)
+    return f"the picture `{Path(image).name}`"
 
 
 def _times(result: SpeedResult) -> str:
@@ -94,14 +102,16 @@ def _memory(result: SpeedResult) -> str:
         [
             engine,
             f"{result.load_seconds[engine]:.2f} s",
-            f"{memory.loaded:.0f} MiB",
-            f"{memory.peak:.0f} MiB",
-            f"{memory.anonymous:.0f} MiB",
+            *(_mebibytes(value) for value in (memory.loaded, memory.peak, memory.anonymous)),
         ]
         for engine, memory in ((engine, result.memory[engine]) for engine in ENGINES)
     ]
     heads = ["", "loading", "memory after it", "peak", "of which not mapped from files"]
     return table(heads, rows)
+
+
+def _mebibytes(value: float) -> str:
+    return "unknown here" if np.isnan(value) else f"{value:.0f} MiB"
 
 
 def speed_json(

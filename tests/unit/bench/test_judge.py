@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgecritic import Critic, InputError, Rubric
+from edgecritic import Critic, ImageError, InputError, Rubric
 from edgecritic_bench.items import read_items
 from edgecritic_bench.judge import Plan, judge_sets, meta_path, read_meta
 from edgecritic_bench.provenance import Provenance
@@ -197,6 +197,12 @@ def test_a_damaged_set_is_named(evaluation_set, tmp_path):
     rows.write_text(json.dumps(bad))
     with pytest.raises(InputError, match="not in the item"):
         list(read_items(evaluation_set))
+
+
+def test_a_picture_that_is_none_is_named(evaluation_set, tmp_path):
+    (evaluation_set / "images" / "T0-000001-b.png").write_text("no picture")
+    with pytest.raises(ImageError, match=r"T0-000001-b\.png is no picture"):
+        judged(evaluation_set, tmp_path / "records.jsonl")
 
 
 def test_provenance_reads_back_and_shows_no_folders(tmp_path):

@@ -17,6 +17,7 @@ from edgecritic.prompts import load_dialect, render
 from edgecritic.task import Rubric, Task
 from edgecritic.vision import ImageGeometry
 from edgecritic_bench import cli
+from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.speed import (
     Memory,
     Samples,
@@ -26,6 +27,7 @@ from edgecritic_bench.speed import (
     ratio,
     scaled,
 )
+from edgecritic_bench.speed_page import speed_page
 from edgecritic_bench.speed_tasks import ORDERED_PAIRS, default_picture, fill, new_picture
 
 
@@ -127,6 +129,21 @@ def test_a_ratio_is_that_of_neighbours():
     assert found.low == 3.0
     assert found.high == 4.0
     assert found.n == 3
+
+
+def test_where_the_system_does_not_tell_memory_the_page_says_so():
+    nan = float("nan")
+    found = result((1.0,), (2.0,))
+    silent = SpeedResult(
+        found.samples,
+        {engine: Memory(nan, nan, nan) for engine in ("edgecritic", "handler")},
+        found.load_seconds,
+    )
+    run = Provenance("m", "s", (), "d", "c")
+    page = speed_page(silent, SpeedOptions(image="cats/tabby.png"), "x-1", run)
+    assert "unknown here" in page
+    assert "nan" not in page
+    assert "judges the picture `tabby.png` on" in page
 
 
 def test_calls_that_were_not_made_are_multiplied():
