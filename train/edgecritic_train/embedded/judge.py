@@ -167,7 +167,8 @@ class TorchJudge:
         head = self.model.head.weight
         logits = (states[torch.from_numpy(ends).to(states.device)].to(head.dtype) @ head.T).float()
         table = logits.cpu().numpy()
-        start, given = 0, None
+        start = 0
+        given = normalise(np.zeros(1))
         for query in queries:
             rows = table[start : start + len(query.branches)]
             start += len(query.branches)
@@ -177,7 +178,6 @@ class TorchJudge:
             elif not query.swapped:
                 given = read
             else:
-                assert given is not None
                 orders = [given.log_probs.tolist(), relabelled(read.log_probs).tolist()]
                 yield {**query.record, "orders": orders, "mass": [given.mass, read.mass]}
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from edgecritic.vision import ImageGeometry
 from edgecritic_train.embedded.config import LoraShape, TowerShape
-from edgecritic_train.embedded.language_model import load_language_model
+from edgecritic_train.embedded.language_model import (
+    build_tokenizer,
+    load_language_model,
+    special_ids,
+)
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -20,10 +24,13 @@ if TYPE_CHECKING:
         LlavaOnevisionConfig,
         LlavaOnevisionForConditionalGeneration,
     )
+    from transformers.models.llava_onevision.modeling_llava_onevision import (
+        LlavaOnevisionMultiModalProjector,
+    )
 
-IMAGE_TOKEN = "<empty_output>"
+IMAGE_TOKEN = "<empty_output>"  # noqa: S105
 """A control token of SmolLM2 that no prompt uses; transformers wants one to mark image tokens."""
-VIDEO_TOKEN = "<jupyter_script>"
+VIDEO_TOKEN = "<jupyter_script>"  # noqa: S105
 
 ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -64,6 +71,8 @@ def llava_config(
 class Parts:
     """The modules of a LLaVA-OneVision model that training addresses one by one.
 
+    Tower and decoder are `Any`: their classes moved between transformers' 5.x releases.
+
     Attributes:
         tower: SigLIP encoder; its last hidden state before the closing norm is the feature.
         projector: two-layer MLP into the language model's space.
@@ -72,15 +81,15 @@ class Parts:
         head: (d) to (vocab) logits.
     """
 
-    tower: nn.Module
-    projector: nn.Module
+    tower: Any
+    projector: LlavaOnevisionMultiModalProjector
     newline: nn.Parameter
-    decoder: nn.Module
-    head: nn.Module
+    decoder: Any
+    head: nn.Linear
 
 
-def parts(model: LlavaOnevisionForConditionalGeneration) -> Parts:
-    """Name the parts; transformers moved the tower's modules between its 5.x releases."""
+def parts(model: Any) -> Parts:
+    """Name the parts of a `LlavaOnevisionForConditionalGeneration`."""
     inner = model.model
     tower = inner.vision_tower
     return Parts(
@@ -92,7 +101,7 @@ def parts(model: LlavaOnevisionForConditionalGeneration) -> Parts:
     )
 
 
-def tower_features(tower: nn.Module, pixels: Tensor) -> Tensor:
+def tower_features(tower: Any, pixels: Tensor) -> Tensor:
     """Last hidden states before the closing norm, as LLaVA-OneVision takes them.
 
     Args:
@@ -114,13 +123,10 @@ def build(
     """A critic with a fresh tower and projector around the weights of a GGUF file, in float32."""
     from transformers import LlavaOnevisionForConditionalGeneration
 
-    from edgecritic_train.embedded.language_model import build_tokenizer
-
     tokenizer = build_tokenizer(language_model)
-    image_token = tokenizer.token_to_id(IMAGE_TOKEN)
-    video_token = tokenizer.token_to_id(VIDEO_TOKEN)
+    control = special_ids(tokenizer)
     text = load_language_model(language_model)
-    config = llava_config(text.config, tower, geometry, image_token, video_token)
+    config = llava_config(text.config, tower, geometry, control[IMAGE_TOKEN], control[VIDEO_TOKEN])
     model = LlavaOnevisionForConditionalGeneration(config)
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())

@@ -96,7 +96,8 @@ class RowMaker:
         """Token ids of pieces without images."""
         ids: tuple[int, ...] = ()
         for piece in pieces:
-            assert isinstance(piece, Control | Text)
+            if isinstance(piece, ImageSlot):
+                raise ValueError("an image has no token ids; split the prompt at its slot")
             ids += self.tokenize(piece.text, control=isinstance(piece, Control))
         return ids
 

@@ -6,8 +6,8 @@ the projector and the adapter what a picture shows; SFT trains on judgements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,17 +59,15 @@ class RowBatch:
 
     def to(self, device: torch.device) -> RowBatch:
         """The batch on another device."""
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return RowBatch(**moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> RowBatch:
         """The batch in page-locked memory (torch's DataLoader asks for it)."""
-        return RowBatch(
-            **{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        )
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> RowBatch:
+        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
 
 def stack_rows(rows: Sequence[Row], length: int, patches: int) -> RowBatch:
