@@ -7,7 +7,7 @@ the projector and the adapter what a picture shows; SFT trains on judgements.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +66,16 @@ class RowBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> RowBatch:
-        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return RowBatch(
+            tokens=change(self.tokens),
+            segments=change(self.segments),
+            positions=change(self.positions),
+            targets=change(self.targets),
+            weights=change(self.weights),
+            tiles=change(self.tiles),
+            gather=change(self.gather),
+            n_judgements=self.n_judgements,
+        )
 
 
 def stack_rows(rows: Sequence[Row], length: int, patches: int) -> RowBatch:
