@@ -255,9 +255,11 @@ class _Reader:
             metadata[key] = self._value(type_id)
             types[key] = TYPE_NAMES[type_id]
         alignment = metadata.get("general.alignment", 32)
-        if alignment not in ALIGNMENTS or types.get("general.alignment", "uint32") != "uint32":
+        if not isinstance(alignment, int) or alignment not in ALIGNMENTS:
             raise self._damaged(f"general.alignment is {alignment!r}")
-        tensors = self._tensors(n_tensors, int(alignment))
+        if types.get("general.alignment", "uint32") != "uint32":
+            raise self._damaged(f"general.alignment is of type {types['general.alignment']}")
+        tensors = self._tensors(n_tensors, alignment)
         return GgufHeader(self._path, version, metadata, types, tensors)
 
     def _tensors(self, n_tensors: int, alignment: int) -> dict[str, TensorClaim]:
