@@ -29,10 +29,10 @@ from edgecritic.task import Task
 from edgecritic.vision import ImageGeometry
 from edgecritic_train.embedded.config import EmbeddedConfig, embedded_geometry
 from edgecritic_train.embedded.language_model import PieceTokenizer
-from edgecritic_train.embedded.model import Parts, build, parts, with_lora
+from edgecritic_train.embedded.model import Parts, parts
 from edgecritic_train.embedded.rows import Branch, Row, RowMaker, pack_image, pack_row
 from edgecritic_train.embedded.sft import hidden_states, stack_rows
-from edgecritic_train.embedded.train import load_trained
+from edgecritic_train.embedded.train import load_critic
 
 CONDITIONS = ("right", "blank")
 _ROW_LIMIT = 8192
@@ -183,15 +183,13 @@ class TorchJudge:
 
 
 def load_judge(checkpoint: Path, language_model: Path, *, float32: bool) -> TorchJudge:
-    """A judge from a training run's ``critic.safetensors``."""
-    config, geometry = EmbeddedConfig(), embedded_geometry()
-    model = with_lora(build(language_model, config.tower, geometry), config.lora)
-    load_trained(model, checkpoint)
+    """A judge from a training run's ``critic.safetensors``, its ``training.json`` beside it."""
+    model = load_critic(checkpoint, language_model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
-    maker = RowMaker(PieceTokenizer.from_gguf(language_model), load_dialect(), config)
+    maker = RowMaker(PieceTokenizer.from_gguf(language_model), load_dialect(), EmbeddedConfig())
     autocast = device.type == "cuda" and not float32
-    return TorchJudge(parts(model.base_model.model), maker, geometry, autocast=autocast)
+    return TorchJudge(parts(model.base_model.model), maker, embedded_geometry(), autocast=autocast)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,8 +23,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgecritic.errors import CriticError
+from edgecritic.hashing import file_sha256
 from edgecritic.prompts import load_dialect
-from edgecritic_train.embedded.config import EmbeddedConfig, embedded_geometry
+from edgecritic_train.embedded.config import (
+    EmbeddedConfig,
+    LoraShape,
+    TowerShape,
+    embedded_geometry,
+)
 from edgecritic_train.embedded.feed import ItemStream, batches, normalised
 from edgecritic_train.embedded.model import build, parts, start_projector, with_lora
 from edgecritic_train.embedded.pretrain import PictureCollate, pretrain
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 STAGES = ("pretrain", "align", "sft")
-WEIGHTS = "critic.safetensors"
+WEIGHTS, SUMMARY = "critic.safetensors", "training.json"
 
 
 def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> PeftModel:
@@ -101,7 +107,31 @@ def save_trained(
     save_file(state, temporary)
     temporary.replace(folder / WEIGHTS)
     summary = summarise(folder, config, language_model)
-    (folder / "training.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def load_critic(checkpoint: Path, language_model: Path) -> PeftModel:
+    """The critic of a finished run, in float32, in the shapes that its summary states.
+
+    Args:
+        checkpoint: ``critic.safetensors``, with ``training.json`` beside it.
+        language_model: the GGUF file that it was trained over.
+
+    Raises:
+        CriticError: a file is missing, or the weights do not have those shapes.
+    """
+    summary = checkpoint.with_name(SUMMARY)
+    try:
+        shapes = json.loads(summary.read_text(encoding="utf-8"))["config"]
+        tower, lora = TowerShape(**shapes["tower"]), LoraShape(**shapes["lora"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CriticError(
+            f"{summary} does not state the critic's shapes: {error!r}",
+            "keep it beside the checkpoint that it was written with",
+        ) from error
+    model = with_lora(build(language_model, tower, embedded_geometry()), lora)
+    load_trained(model, checkpoint)
+    return model
 
 
 def load_trained(model: PeftModel, path: Path) -> None:
@@ -133,7 +163,9 @@ def summarise(folder: Path, config: EmbeddedConfig, language_model: Path) -> dic
     return {
         "config": asdict(config),
         "dialect": load_dialect().identity,
+        "image": embedded_geometry().to_dict(),
         "language_model": language_model.name,
+        "language_model_sha256": file_sha256(language_model),
         "stages": {
             name: {k: entry[k] for k in entry if k != "stage"} for name, entry in last.items()
         },

@@ -1,0 +1,52 @@
+"""``edgecritic train``: asset packs, items, the embedded critic and what looks at it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "assets": ("edgecritic_train.data.assets", "build the asset packs from their sources"),
+    "items": ("edgecritic_train.data.engine", "write an evaluation set or a contact sheet"),
+    "embedded": ("edgecritic_train.embedded.train", "train the embedded critic"),
+    "judge": ("edgecritic_train.embedded.judge", "judge an evaluation set in torch"),
+    "features": ("edgecritic_train.embedded.features", "write image features, from torch"),
+    "hf": ("edgecritic_train.embedded.hf", "write a folder that transformers loads"),
+}
+"""Name to the module whose `main` carries the command out, and what it does."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command's name; what follows is the command's own."""
+    listed = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="edgecritic train",
+        description="Trains critics.",
+        epilog=f"commands:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a train command.
+
+    Args:
+        argv: the arguments behind ``edgecritic train``.
+
+    Returns:
+        The exit status; 2 where argparse refuses the arguments.
+
+    Raises:
+        CriticError: what went wrong; the runtime's command line turns it into text and a status.
+        ImportError: a package of the extra ``train`` is missing; that command line names it.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+        command: Callable[[Sequence[str]], int] = import_module(COMMANDS[args.command][0]).main
+        return command(args.arguments)
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else 2
