@@ -59,7 +59,7 @@ class StageBudget:
         lr_tower: peak learning rate of the vision tower; 0 freezes it.
         lr_projector: of projector and newline (and the captioner in pretraining).
         lr_adapter: of the LoRA; 0 freezes it.
-        warmup: share of the budget in which the rate climbs.
+        warmup_steps: steps in which the rates climb.
     """
 
     seconds: float
@@ -67,7 +67,7 @@ class StageBudget:
     lr_tower: float
     lr_projector: float
     lr_adapter: float = 0.0
-    warmup: float = 0.03
+    warmup_steps: int = 200
 
 
 @dataclass(frozen=True, slots=True)

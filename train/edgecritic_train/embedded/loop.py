@@ -25,12 +25,19 @@ class TrainingDivergedError(CriticError):
     """The loss is no longer finite."""
 
 
-def learning_rate(progress: float, warmup: float) -> float:
-    """Factor in [0, 1] at `progress` in [0, 1]: linear climb, then half a cosine down to 2%."""
-    if progress < warmup:
-        return progress / warmup
-    rest = (progress - warmup) / (1 - warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+def learning_rate(progress: float, step: int, warmup_steps: int) -> float:
+    """Factor in (0, 1]: half a cosine down to 2% by the clock, after a linear climb by steps.
+
+    The climb counts steps because the first of them may last as long as a compilation: by the
+    clock it would be over before the second.
+
+    Args:
+        progress: share of the budget that is spent, 0..1.
+        step: steps done before this one.
+        warmup_steps: steps of the climb.
+    """
+    climb = min(1.0, (step + 1) / warmup_steps)
+    return climb * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
 class Stage:
@@ -88,7 +95,7 @@ class Stage:
         Raises:
             TrainingDivergedError: the loss was not finite at the last look (every 20 steps).
         """
-        factor = learning_rate(self.progress, self.budget.warmup)
+        factor = learning_rate(self.progress, self.steps, self.budget.warmup_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         loss.backward()  # type: ignore[no-untyped-call]
