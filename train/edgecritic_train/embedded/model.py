@@ -142,13 +142,44 @@ def embedding_rms(model: Parts) -> float:
 
 
 @torch.no_grad()
+def rescale_tower(tower: Any, pixels: Tensor) -> float:
+    """Centre the tower's features and bring them to standard deviation 1, in place and exactly.
+
+    LLaVA-OneVision reads the residual stream, whose size nothing holds during pretraining. Every
+    block normalises what it reads, so dividing all that is written into the stream by one number
+    divides the features by it; the last bias is added after the last reading and may carry off
+    the mean of each channel.
+
+    Args:
+        tower: a SigLIP vision model.
+        pixels: (n, 3, S, S) a sample of pictures to measure the features on.
+
+    Returns:
+        The standard deviation around the channels' means before, by which was divided.
+    """
+    features = tower_features(tower, pixels).float().flatten(0, 1)
+    centre = features.mean(0)
+    spread = float((features - centre).std())
+    embeddings, layers = tower.embeddings, tower.encoder.layers
+    layers[-1].mlp.fc2.bias -= centre
+    embeddings.position_embedding.weight /= spread
+    writers = [embeddings.patch_embedding]
+    writers += [module for layer in layers for module in (layer.self_attn.out_proj, layer.mlp.fc2)]
+    for writer in writers:
+        writer.weight /= spread
+        writer.bias /= spread
+    return spread
+
+
+@torch.no_grad()
 def start_projector(model: Parts, pixels: Tensor) -> None:
     """Let image features enter the language model at the size of its token embeddings.
 
     Args:
-        model: the parts, with a pretrained tower.
+        model: the parts, with a pretrained tower, which is rescaled.
         pixels: (n, 3, S, S) a sample of pictures to measure the tower's features on.
     """
+    rescale_tower(model.tower, pixels)
     first, second = model.projector.linear_1, model.projector.linear_2
     features = tower_features(model.tower, pixels)
     for linear, inputs in ((first, features), (second, None)):
