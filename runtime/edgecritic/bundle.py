@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -18,6 +19,7 @@ from edgecritic.hashing import file_sha256, verify
 from edgecritic.manifest import BundleFile, Manifest, Role
 from edgecritic.models import cached_file
 from edgecritic.prompts import Dialect, load_dialect
+from edgecritic.strict_json import decode
 
 MANIFEST = "critic.json"
 _MAX_MANIFEST_BYTES = 1 << 20
@@ -151,15 +153,21 @@ class Bundle:
 
 def _read_json(path: Path) -> object:
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could block, a device never end
+            raise ArtifactError(
+                f"{path} cannot be read: it is no plain file", "name a bundle folder"
+            )
+        with path.open("rb") as file:
+            content = file.read(_MAX_MANIFEST_BYTES + 1)
+        if len(content) > _MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path} is over 1 MiB, no manifest", "name a bundle folder")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return decode(content.decode())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"there is no bundle at {path.parent}: {path.name} is missing",
             "name a folder that holds a critic.json",
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{path} cannot be read: {error}", "fetch or export the bundle again"
         ) from error
@@ -194,7 +202,7 @@ def write_bundle(
         ArtifactError: a source is missing, or is not what the manifest says.
     """
     folder = Path(folder)
-    checked = Manifest.from_dict(str(folder / MANIFEST), json.loads(_dumps(manifest)))
+    checked = Manifest.from_dict(str(folder / MANIFEST), decode(_dumps(manifest)))
     inside = [file for file in checked.files if not file.external]
     for file in inside:
         if file.path not in sources:

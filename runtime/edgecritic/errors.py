@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+_SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """A foreign value as messages quote it: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
 
 class CriticError(Exception):
     """Base of every error that edgecritic raises on purpose.

@@ -9,7 +9,8 @@ from typing import TypeAlias
 from edgecritic.errors import ArtifactError
 
 # What was hashed in this process: a file that has not changed since need not be hashed again.
-_Identity: TypeAlias = tuple[str, int, int, int]
+# The time of the last change of its status counts, too: unlike the other, no program can set it.
+_Identity: TypeAlias = tuple[int, ...]
 _hashed: dict[_Identity, str] = {}
 
 
@@ -37,7 +38,10 @@ def verify(path: Path, size: int, sha256: str, hint: str) -> None:
         status = path.stat()
         if status.st_size != size:
             raise ArtifactError(f"{path} has {status.st_size:,} bytes, not {size:,}", hint)
-        identity = (str(path.resolve()), status.st_mtime_ns, status.st_size, status.st_ino)
+        identity = (
+            *(status.st_dev, status.st_ino, status.st_size),
+            *(status.st_mtime_ns, status.st_ctime_ns),
+        )
         if identity not in _hashed:
             _hashed[identity] = file_sha256(path)
     except OSError as error:

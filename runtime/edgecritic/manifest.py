@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias, cast, get_args
 
-from edgecritic.errors import ArtifactError, CriticError
+from edgecritic.errors import ArtifactError, CriticError, shown
 from edgecritic.strict_json import HINT, JsonObject
 from edgecritic.task import Rubric
 from edgecritic.vision.geometry import ImageGeometry
@@ -19,7 +19,7 @@ Role: TypeAlias = Literal["language_model", "adapter", "mmproj", "image_newline"
 VISION_ROLES: tuple[Role, Role] = ("mmproj", "image_newline")
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
 _SHA256 = r"[0-9a-f]{64}"
 
 
@@ -179,7 +179,7 @@ class Manifest:
         schema = data.get("schema") if isinstance(data, Mapping) else None
         if schema != SCHEMA or isinstance(schema, bool):
             raise ArtifactError(
-                f"{where} has schema {schema!r}; this edgecritic reads schema {SCHEMA}",
+                f"{where} has schema {shown(schema)}; this edgecritic reads schema {SCHEMA}",
                 "upgrade with: pip install -U edgecritic",
             )
         top = JsonObject(where, data, frozenset({"schema", *(f.name for f in fields(cls))}))
@@ -228,7 +228,7 @@ def _family(top: JsonObject) -> str:
     family = top.text("family")
     if family not in FAMILIES:
         raise ArtifactError(
-            f"{top.where}: family {family!r} is not one of {', '.join(FAMILIES)}",
+            f"{top.where}: family {shown(family)} is not one of {', '.join(FAMILIES)}",
             "a newer edgecritic may know it: pip install -U edgecritic",
         )
     return family
@@ -268,7 +268,7 @@ def _source(where: str, data: object) -> Source:
             repository.text("revision", _NAME),
             relative_path(repository, "file"),
         )
-    raise ArtifactError(f"{where}: kind is {kind!r}, neither 'pypi' nor 'hub'", HINT)
+    raise ArtifactError(f"{where}: kind is {shown(kind)}, neither 'pypi' nor 'hub'", HINT)
 
 
 def relative_path(parent: JsonObject, key: str) -> str:
@@ -279,10 +279,10 @@ def relative_path(parent: JsonObject, key: str) -> str:
     """
     text = parent.text(key)
     path = PurePosixPath(text)
-    plain = not (set(text) & set('\\:\0<>|"?*')) and text == str(path) != "."
+    plain = text.isprintable() and not set(text) & set('\\:<>|"?*') and text == str(path) != "."
     if not plain or path.is_absolute() or ".." in path.parts:
         raise ArtifactError(
-            f"{parent.where}: {key} {text!r} is not a path inside the folder",
+            f"{parent.where}: {key} {shown(text)} is not a path inside the folder",
             "paths are relative, with forward slashes and without '..'",
         )
     return text

@@ -1,15 +1,82 @@
-"""JSON from outside, read key by key; whatever is not as expected is named with its place."""
+"""JSON from outside: decoded without its loose ends, and read key by key.
+
+Whatever is not as expected is named with its place.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, shown
 
 HINT = "the file is damaged or of another version: fetch or export the bundle again"
+_MAX_DEPTH = 32
+_MAX_DIGITS = 18  # of whole numbers: they fit 64 bits, and convert to floats
+
+
+def decode(text: str) -> Any:
+    """Decode JSON, and refuse what decoders disagree about or what could harm a reader.
+
+    Refused are keys that occur twice, NaN and infinities, whole numbers of more than 18 digits,
+    halves of surrogate pairs, and nesting deeper than 32 levels.
+
+    Raises:
+        ValueError: the text is no such JSON; it says what is wrong.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            parse_constant=_no_number,
+        )
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels") from None
+    _check_texts(value, 0)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in decoded:
+            raise ValueError(f"the key {shown(key)} appears twice")
+        decoded[key] = value
+    return decoded
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a whole number has {len(text)} digits")
+    return int(text)
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _no_number(text: str) -> Never:
+    raise ValueError(f"{shown(text)} is no finite number")
+
+
+def _check_texts(value: object, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, str):
+        value.encode()  # UnicodeEncodeError is a ValueError
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            key.encode()
+            _check_texts(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item, depth + 1)
 
 
 class JsonObject:
@@ -29,11 +96,11 @@ class JsonObject:
         self, where: str, data: object, keys: frozenset[str], optional: frozenset[str] = frozenset()
     ) -> None:
         if not isinstance(data, Mapping):
-            raise ArtifactError(f"{where} is {_shown(data)}, not an object", HINT)
+            raise ArtifactError(f"{where} is {shown(data)}, not an object", HINT)
         if missing := keys - data.keys():
             raise ArtifactError(f"{where} lacks {min(missing)!r}", HINT)
         if unknown := data.keys() - keys - optional:
-            raise ArtifactError(f"{where} has the unknown key {min(unknown)!r}", HINT)
+            raise ArtifactError(f"{where} has the unknown key {shown(min(unknown))}", HINT)
         self.where = where
         self._data = data
 
@@ -90,11 +157,4 @@ class JsonObject:
         return JsonObject(f"{self.where}: {key}", self.raw(key), frozenset(keys))
 
     def _wrong(self, key: str, expected: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self.where}: {key} is {_shown(self.raw(key))}, not {expected}", HINT
-        )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        return ArtifactError(f"{self.where}: {key} is {shown(self.raw(key))}, not {expected}", HINT)

@@ -252,7 +252,13 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (at("rubric", "low", value="1"), "rubric low is '1'"),
     (at("n_ctx", value=0), "n_ctx is 0"),
     (at("calibration", "pointwise_temperature", value=0), "pointwise_temperature is 0"),
-    (at("calibration", "pairwise_temperature", value=float("nan")), "pairwise_temperature is nan"),
+    (at("calibration", "pairwise_temperature", value=float("nan")), "'NaN' is no finite number"),
+    (at("calibration", "tie_margin", value=10**400), "whole number has 401 digits"),
+    (at("image", "mean", value=[10**400, 0, 0]), "whole number has 401 digits"),  # type: ignore[list-item]
+    (at("training", "loss", value=float("inf")), "'Infinity' is no finite number"),
+    (at("files", 1, "path", value="\ud800"), "surrogates not allowed"),
+    (at("files", 1, "path", value="\x1b[2Jx"), "is not a path inside"),
+    (at("family", value="x" * 9999), r"family 'x{60,90}\.\.\. is not one of"),
     (at("calibration", "tie_margin", value=-0.1), "tie_margin is -0.1"),
     (at("calibration", "tie_margin", value="0"), "tie_margin is '0'"),
     (at("calibration", "tie_margin", value=True), "tie_margin is True"),
@@ -304,8 +310,13 @@ def test_no_damage_to_the_manifest_escapes_the_reader(data: st.DataObject) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "nul", "\xff", "[" * 100_000, '"' + "x" * 2**20 + '"'],
-    ids=["empty", "cut", "list", "word", "latin-1", "deep", "huge"],
+    [
+        *("", "{", "[]", "nul", "\xff", "[" * 100_000, '"' + "x" * 2**20 + '"'),
+        '{"a":' * 40 + "1" + "}" * 40,
+        '{"schema": 1, "schema": 1}',
+        '{"schema": 1e999}',
+    ],
+    ids=["empty", "cut", "list", "word", "latin-1", "deep", "huge", "deeper", "twice", "infinite"],
 )
 def test_what_is_no_json_object_is_named(bundle: Bundle, text: str) -> None:
     (bundle.folder / "critic.json").write_bytes(text.encode("latin-1"))
@@ -462,3 +473,22 @@ def test_a_manifest_that_could_not_be_read_is_not_written(
     with pytest.raises(ArtifactError, match="name is ''"):
         write_bundle(tmp_path / "b", replace(manifest, name=""), sources)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_manifest_that_never_ends_is_not_read(bundle: Bundle) -> None:
+    path = bundle.folder / "critic.json"
+    for place in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero")):
+        path.unlink()
+        place()
+        with pytest.raises(ArtifactError, match="is no plain file"):
+            Bundle.read(bundle.folder)
+
+
+def test_a_file_whose_times_were_set_back_is_hashed_again(bundle: Bundle) -> None:
+    path = bundle.file("mmproj")
+    before = path.stat()
+    path.write_bytes(b"mmprok")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ArtifactError, match="damaged: its sha256 is"):
+        bundle.file("mmproj")
