@@ -64,7 +64,7 @@ class Bundle:
         Raises:
             ArtifactError: this installation has none.
         """
-        folder = Path(str(package_files("edgecritic") / "embedded"))
+        folder = _embedded_folder()
         if not (folder / MANIFEST).is_file():
             raise ArtifactError(
                 f"this installation has no embedded critic: {folder / MANIFEST} is missing",
@@ -114,7 +114,9 @@ class Bundle:
             ArtifactError: it is missing or damaged, or lies outside of the bundle's folder.
         """
         if file.external:
-            return cached_file(file)
+            embedded = self.folder == _embedded_folder()
+            name = "embedded" if embedded else str(self.folder)
+            return cached_file(file, bundle=name)
         path = self.folder / file.path
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise ArtifactError(
@@ -149,6 +151,10 @@ class Bundle:
     def describe(self) -> dict[str, object]:
         """The manifest as JSON-ready values, with where the bundle lies."""
         return {"folder": str(self.folder), **self.manifest.to_dict()}
+
+
+def _embedded_folder() -> Path:
+    return Path(str(package_files("edgecritic") / "embedded"))
 
 
 def _read_json(path: Path) -> object:

