@@ -105,18 +105,20 @@ class PictureEncoder:
                 "this critic reads text only, and a picture was given",
                 "leave the picture out, or load a critic with a vision tower",
             )
-        single = len(sources) > 1
-        pictures = [load_image(source, self.limits) for source in sources]
-        self._check_fit(pictures, self.profile.geometry, single)
-        return tuple(self._span(picture, self.profile, single, cancel) for picture in pictures)
-
-    def _check_fit(
-        self, pictures: list[Image.Image], geometry: ImageGeometry, single: bool
-    ) -> None:
-        n_tokens = sum(
-            token_count((picture.height, picture.width), geometry, single=single)
-            for picture in pictures
+        geometry = self.profile.geometry
+        if len(sources) == 1:
+            picture = load_image(sources[0], self.limits)
+            self._check_fit(token_count((picture.height, picture.width), geometry))
+            return (self._span(picture, self.profile, False, cancel),)
+        # Their tokens are known before any is decoded, and one decoded picture is held at a time.
+        side = geometry.tile_size
+        self._check_fit(len(sources) * token_count((side, side), geometry, single=True))
+        return tuple(
+            self._span(load_image(source, self.limits), self.profile, True, cancel)
+            for source in sources
         )
+
+    def _check_fit(self, n_tokens: int) -> None:
         n_ctx = self.backend.info.n_ctx
         if n_tokens >= n_ctx:
             raise ContextOverflowError(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from edgecritic.errors import InputError
+from edgecritic.errors import ContextOverflowError, InputError, shown
+from edgecritic.strict_json import decode
 
 MAX_LEVELS = 1001
+MAX_TEXT_BYTES = 1 << 20
+"""Of one text. No critic's context holds that much, and to count its tokens takes seconds."""
+
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|\.\.|to)\s*(\d{1,6})\s*")
 
 
@@ -26,7 +29,8 @@ class Rubric:
         levels: level to description, for some or all of the levels.
 
     Raises:
-        InputError: the range is inverted, not of whole numbers, or a level lies outside it.
+        InputError: the range is inverted, not of whole numbers, a level lies outside it, or a
+            description is no text.
     """
 
     low: int = 1
@@ -38,7 +42,7 @@ class Rubric:
         for name, value in (("low", self.low), ("high", self.high)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(
-                    f"rubric {name} is {value!r}, not a whole number",
+                    f"rubric {name} is {shown(value)}, not a whole number",
                     "give the range as two whole numbers such as 1-10 or 0-100",
                 )
         if not 0 <= self.low < self.high:
@@ -51,6 +55,12 @@ class Rubric:
                 f"rubric range {self.low}-{self.high} has more than {MAX_LEVELS} levels",
                 "use a coarser scale such as 0-100",
             )
+        if self.criteria is not None:
+            _check_text("rubric criteria", self.criteria)
+        for level, text in self.levels.items():
+            if isinstance(level, bool) or not isinstance(level, int):
+                raise InputError(f"rubric level {shown(level)} is not a whole number", "use 1, 2")
+            _check_text(f"the rubric's level {level}", text)
         outside = [level for level in self.levels if not self.low <= level <= self.high]
         if outside:
             raise InputError(
@@ -77,10 +87,10 @@ class Rubric:
         if match := _RANGE.fullmatch(text):
             return cls(int(match[1]), int(match[2]))
         try:
-            data = json.loads(text)
+            data = decode(text)
         except ValueError as error:
             raise InputError(
-                f"rubric {text[:60]!r} is neither a range nor JSON: {error}",
+                f"rubric {shown(text)} is neither a range nor JSON: {error}",
                 'use 1-5, or {"low": 1, "high": 5, "criteria": "...", "levels": {"1": "..."}}',
             ) from None
         return cls.from_dict(data)
@@ -100,12 +110,12 @@ class Rubric:
         unknown = set(data) - {"low", "high", "criteria", "levels"}
         if unknown:
             raise InputError(
-                f"rubric has the unknown key {min(unknown)!r}",
+                f"rubric has the unknown key {shown(min(unknown))}",
                 "known keys: low, high, criteria, levels",
             )
         criteria, levels = data.get("criteria"), data.get("levels", {})
         if criteria is not None and not isinstance(criteria, str):
-            raise InputError(f"rubric criteria is {criteria!r}, not text", "write one string")
+            raise InputError(f"rubric criteria is {shown(criteria)}, not text", "write one string")
         if not isinstance(levels, Mapping) or not all(isinstance(d, str) for d in levels.values()):
             raise InputError(
                 "rubric levels is not a map from level to text",
@@ -117,7 +127,13 @@ class Rubric:
             raise InputError(
                 f"rubric level is not a whole number: {error}", "use 1, 2, ..."
             ) from None
+        if len(described) < len(levels):
+            raise InputError("rubric describes a level twice", "describe each level once")
         return cls(data.get("low", 1), data.get("high", 10), criteria, described)
+
+    def __reduce__(self) -> tuple[type[Rubric], tuple[object, ...]]:
+        """For pickle and copy, which do not know read-only maps."""
+        return Rubric, (self.low, self.high, self.criteria, dict(self.levels))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""
@@ -171,9 +187,14 @@ def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str):
         raise InputError(f"{what} is {type(text).__name__}, not text", "pass it as str")
     try:
-        text.encode()
+        n_bytes = len(text.encode())
     except UnicodeEncodeError as error:  # half a surrogate pair, as from an undecodable argument
         raise InputError(
             f"{what} holds {text[error.start]!r} at {error.start}, which is no character",
             "decode the text as UTF-8",
         ) from None
+    if n_bytes > MAX_TEXT_BYTES:
+        raise ContextOverflowError(
+            f"{what} has {n_bytes:,} bytes: more than any critic reads ({MAX_TEXT_BYTES:,})",
+            "shorten it; what fits is a few thousand words",
+        )

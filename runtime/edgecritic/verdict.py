@@ -28,6 +28,12 @@ class _Record:
 
     __slots__ = ()
 
+    def __reduce__(self) -> tuple[type[_Record], tuple[object, ...]]:
+        """For pickle and copy, which do not know read-only maps."""
+        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        plain = (dict(v) if isinstance(v, MappingProxyType) else v for v in values)
+        return type(self), tuple(plain)
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, nested records included, as JSON-ready values."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +35,7 @@ from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Verdict
-from edgecritic.vision import FeatureCache
+from edgecritic.vision import FeatureCache, ImageLimits, ImageSource, load_image
 from hashed_critic import PROFILE, REASON, VISION, hashed_critic, noise, verdict_script, words
 
 QUESTION = "Which digit is this?"
@@ -211,6 +214,8 @@ def test_json_says_the_same(record: object) -> None:
     assert data == json.loads(json.dumps(judged.to_dict()))
     assert data["status"] == "ok"
     assert data["usage"]["decoded_tokens"] == judged.usage.decoded_tokens
+    # As it goes to another process, or is copied.
+    assert pickle.loads(pickle.dumps(judged)) == copy.deepcopy(judged) == judged  # noqa: S301
 
 
 def test_a_verdict_comes_back_from_its_json() -> None:
@@ -610,6 +615,30 @@ def test_pictures_that_fill_the_context_are_not_even_encoded() -> None:
     with pytest.raises(ContextOverflowError, match="pictures alone take 10 tokens"):
         critic.score(picture(), QUESTION, "x")
     assert backend.tiles == 0
+
+
+def test_too_many_pictures_are_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    critic, _ = hashed_critic(options=EngineOptions(n_ctx=10))
+    monkeypatch.setattr("edgecritic.pictures.load_image", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ContextOverflowError, match="pictures alone take 15 tokens"):
+        critic.score([picture()] * 3, QUESTION, "x")
+
+
+def test_of_several_pictures_one_is_held_decoded_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    critic, _ = hashed_critic()
+    held: list[weakref.ref[Image.Image]] = []
+
+    def load(source: ImageSource, limits: ImageLimits | None = None) -> Image.Image:
+        assert not any(decoded() for decoded in held)
+        image = load_image(source, limits)
+        held.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("edgecritic.pictures.load_image", load)
+    critic.score([picture("red"), picture("blue"), picture("green")], QUESTION, "x")
+    assert len(held) == 3
 
 
 def test_room_for_the_rationale_is_made_sure_of() -> None:

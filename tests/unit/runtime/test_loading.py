@@ -191,7 +191,7 @@ def test_a_model_that_was_never_fetched_names_the_command(
     outside = Bundle(bundle.folder, changed)
     with pytest.raises(ArtifactError, match=r"model\.gguf is missing") as caught:
         Critic.load(outside)
-    assert "edgecritic models pull embedded" in caught.value.hint
+    assert f"edgecritic models pull {bundle.folder}" in caught.value.hint
     path = cache_path(external)
     path.parent.mkdir(parents=True)
     shutil.copy(bundle.folder / "model.gguf", path)

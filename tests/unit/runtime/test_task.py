@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecritic.errors import InputError
-from edgecritic.task import Rubric, Task
+from edgecritic.errors import ContextOverflowError, InputError
+from edgecritic.task import MAX_TEXT_BYTES, Rubric, Task
 
 
 @given(
@@ -42,7 +45,12 @@ def test_a_rubric_in_part_takes_the_rest_from_1_to_10() -> None:
         ("1 - five", "neither a range nor JSON"),
         ("nan-10", "neither a range nor JSON"),
         ("[1, 5]", "JSON list, not an object"),
-        ('{"low": NaN}', "low is nan, not a whole number"),
+        ('{"low": NaN}', "'NaN' is no finite number"),
+        ('{"low": 1e999}', "'1e999' is no finite number"),
+        ('{"high": ' + "9" * 400 + "}", "a whole number has 400 digits"),
+        ("[" * 100_000, "nested deeper than 32 levels"),
+        ('{"low": 1, "low": 2}', "the key 'low' appears twice"),
+        ('{"levels": {"1": "a", "01": "b"}}', "describes a level twice"),
         ('{"low": 1.5}', "low is 1.5"),
         ('{"high": true}', "high is True"),
         ('{"hihg": 5}', "unknown key 'hihg'"),
@@ -57,6 +65,42 @@ def test_wrong_rubrics_are_named(text: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
         Rubric.parse(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("criteria", "levels", "named"),
+    [
+        (7, {}, "rubric criteria is int, not text"),
+        ("\ud800", {}, "rubric criteria holds"),
+        (None, {"1": "wrong"}, "rubric level '1' is not a whole number"),
+        (None, {1: None}, "the rubric's level 1 is NoneType"),
+        ("x" * (MAX_TEXT_BYTES + 1), {}, "rubric criteria has 1,048,577 bytes"),
+        (None, {1: "x" * (MAX_TEXT_BYTES + 1)}, "the rubric's level 1 has 1,048,577 bytes"),
+    ],
+)
+def test_wrong_descriptions_are_named(criteria: Any, levels: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Rubric(1, 5, criteria, levels)
+
+
+@pytest.mark.parametrize(
+    ("question", "responses", "reference"),
+    [
+        ("é" * (MAX_TEXT_BYTES // 2 + 1), ("a",), None),
+        ("q", ("a" * 2**21,), None),
+        ("q", ("a",), "r" * 2**21),
+    ],
+)
+def test_texts_that_no_context_holds_are_not_even_tokenized(
+    question: str, responses: tuple[str, ...], reference: str | None
+) -> None:
+    with pytest.raises(ContextOverflowError, match="more than any critic reads"):
+        Task(question, responses, reference=reference)
+
+
+def test_rubrics_go_to_other_processes() -> None:
+    rubric = Rubric(1, 5, "be strict", {5: "right", 1: "wrong"})
+    assert pickle.loads(pickle.dumps(rubric)) == copy.deepcopy(rubric) == rubric  # noqa: S301
 
 
 def test_a_negative_range() -> None:

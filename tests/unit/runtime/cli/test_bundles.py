@@ -102,7 +102,7 @@ def test_verify_finds_what_is_missing_or_damaged(
     ran = run("models", "verify", str(bundle.folder))
     assert ran.status == 1
     assert [line.split()[0] for line in ran.out.splitlines()] == ["failed", "ok"]
-    assert "hint: fetch it with: edgecritic models pull embedded" in ran.err
+    assert f"hint: fetch it with: edgecritic models pull {bundle.folder}" in ran.err
     model, adapter = run("models", "verify", str(bundle.folder), "--json").json
     assert (model["whole"], adapter["whole"]) == (False, True)
     assert "model.gguf" in model["error"]["message"]
