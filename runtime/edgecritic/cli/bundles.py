@@ -28,7 +28,11 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
 def add_models(parser: argparse.ArgumentParser) -> None:
     """The commands below ``models``."""
     commands = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", title="actions"
+        dest="action",
+        required=True,
+        metavar="ACTION",
+        title="actions",
+        prog="edgecritic models",
     )
     for name, help_text in (
         ("pull", "fetch the files that are kept in the cache folder"),

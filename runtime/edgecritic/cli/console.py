@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -45,8 +46,8 @@ class Console:
 
     @classmethod
     def standard(cls) -> Console:
-        """The process's own stdout and stderr."""
-        return cls(sys.stdout, sys.stderr, os.environ)
+        """The process's own stdout and stderr, which windowed programs do not have."""
+        return cls(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), os.environ)
 
     def write(self, text: str) -> None:
         """Write results as they are, and show them at once.

@@ -13,6 +13,7 @@ from edgecritic.demo import DemoCase, demo_cases
 from edgecritic.verdict import Preference, Verdict
 
 if TYPE_CHECKING:
+    from edgecritic.backends.base import CancelToken
     from edgecritic.critic import Critic
 
 
@@ -26,9 +27,9 @@ def demo(args: argparse.Namespace, console: Console) -> int:
     """Judge every case pointwise and pairwise, and say how often the critic was right."""
     cases = demo_cases()
     scored = preferred = 0
-    with loaded(args, console) as critic:
+    with loaded(args, console) as (critic, cancel):
         for case in cases:
-            made = _as_json(case, critic, console) if args.json else _as_card(case, critic, console)
+            made = (_as_json if args.json else _as_card)(case, critic, cancel, console)
             verdicts, preference = made
             scored += _scored_right(case, verdicts)
             preferred += preference.winner == _expected(case)
@@ -42,7 +43,9 @@ def demo(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _as_card(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Verdict], Preference]:
+def _as_card(
+    case: DemoCase, critic: Critic, cancel: CancelToken, console: Console
+) -> tuple[list[Verdict], Preference]:
     style = console.style
     console.line(cards.heading(case.title, style))
     console.line("\n".join(cards.task_lines([str(case.image)], case.question, {}, style)))
@@ -54,29 +57,31 @@ def _as_card(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Ver
         else:
             told = cards.field("response", f"{response} (the wrong answer)", style, "red")
         console.line(told)
-        steps = critic.score_stream(case.image, case.question, response)
+        steps = critic.score_stream(case.image, case.question, response, cancel=cancel)
         verdicts.append(show(steps, cards.verdict_head, console))
     console.line()
     for label, response in zip(("first", "second"), case.responses, strict=True):
         console.line(cards.field(label, response, style))
-    comparison = critic.compare_stream(case.image, case.question, *case.responses)
+    comparison = critic.compare_stream(case.image, case.question, *case.responses, cancel=cancel)
     preference = show(comparison, cards.preference_head, console)
     console.line()
     return verdicts, preference
 
 
-def _as_json(case: DemoCase, critic: Critic, console: Console) -> tuple[list[Verdict], Preference]:
+def _as_json(
+    case: DemoCase, critic: Critic, cancel: CancelToken, console: Console
+) -> tuple[list[Verdict], Preference]:
     about = {"case": case.title, "image": str(case.image), "question": case.question}
     verdicts = []
     for index, response in enumerate(case.responses):
-        steps = critic.score_stream(case.image, case.question, response)
+        steps = critic.score_stream(case.image, case.question, response, cancel=cancel)
         verdicts.append(complete(steps, console))
         console.json(
             about
             | {"setting": "pointwise", "responses": [response], "right": index == case.right}
             | {"verdict": verdicts[-1].to_dict()}
         )
-    comparison = critic.compare_stream(case.image, case.question, *case.responses)
+    comparison = critic.compare_stream(case.image, case.question, *case.responses, cancel=cancel)
     preference = complete(comparison, console)
     console.json(
         about

@@ -102,7 +102,9 @@ def build_parser(added: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog=f"Other packages add: {', '.join(added)}." if added else None,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", prog="edgecritic"
+    )
     for command in COMMANDS:
         subparser = subparsers.add_parser(
             command.name,

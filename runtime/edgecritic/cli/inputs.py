@@ -59,7 +59,10 @@ class Inputs:
                 "give one of them as @file",
             )
         self._stdin_taken_by = option
-        return _limited((self._stdin or sys.stdin.buffer).read(_MAX_BYTES + 1), "stdin")
+        stdin = self._stdin or getattr(sys.stdin, "buffer", None)
+        if stdin is None:
+            raise InputError(f"{option} reads stdin, and this process has none", "give it as @file")
+        return _limited(stdin.read(_MAX_BYTES + 1), "stdin")
 
 
 def _read_file(name: str, option: str) -> bytes:

@@ -13,12 +13,14 @@ from edgecritic.cli import options
 from edgecritic.cli.bundles import EMBEDDED
 from edgecritic.cli.console import Console
 from edgecritic.cli.inputs import Inputs
+from edgecritic.cli.interrupts import cancelling, raise_if_cancelled
 from edgecritic.cli.options import Request
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.terminal import Style, Wrapper
 from edgecritic.verdict import Preference, Verdict
 
 if TYPE_CHECKING:
+    from edgecritic.backends.base import CancelToken
     from edgecritic.critic import Critic
 
 Judged = TypeVar("Judged", Verdict, Preference)
@@ -63,8 +65,11 @@ def add_rank(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def loaded(args: argparse.Namespace, console: Console) -> Iterator[Critic]:
+def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[Critic, CancelToken]]:
     """The critic that the options of `add_engine_options` name, closed at the end.
+
+    Yields:
+        It, and the token that Ctrl-C sets, for each of its judgements.
 
     Raises:
         ArtifactError: there is no such critic, or its files are not what they should be.
@@ -74,23 +79,26 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[Critic]:
     # spinning made a judgement several times slower (docs/experiments.md). Read by libgomp when
     # the engine is loaded; this process is ours, so the setting is, too.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with console.busy("loading the critic"):
-        from edgecritic.critic import Critic
+    with cancelling() as cancel:
+        with console.busy("loading the critic"):
+            from edgecritic.critic import Critic
 
-        critic = Critic.load(
-            None if args.bundle in (None, EMBEDDED) else args.bundle,
-            backend=args.backend,
-            device=args.device,
-            threads=args.threads,
-        )
-    with critic:
-        yield critic
+            critic = Critic.load(
+                None if args.bundle in (None, EMBEDDED) else args.bundle,
+                backend=args.backend,
+                device=args.device,
+                threads=args.threads,
+            )
+        with critic:
+            raise_if_cancelled(cancel)
+            yield critic, cancel
+            raise_if_cancelled(cancel)
 
 
 def score(args: argparse.Namespace, console: Console) -> int:
     """Judge each response by itself."""
     request = Request.read(args, Inputs())
-    with loaded(args, console) as critic:
+    with loaded(args, console) as (critic, cancel):
         for number, response in enumerate(request.responses, start=1):
             about = _introduction("score", request, {"response": response}, console.style)
             if number > 1:
@@ -103,6 +111,7 @@ def score(args: argparse.Namespace, console: Console) -> int:
                 rubric=request.rubric,
                 rationale=args.rationale,
                 wording=args.wording,
+                cancel=cancel,
                 temperature=args.temperature,
                 seed=args.seed,
             )
@@ -119,7 +128,7 @@ def compare(args: argparse.Namespace, console: Console) -> int:
             "judge one with score, more than two with rank",
         )
     first, second = request.responses
-    with loaded(args, console) as critic:
+    with loaded(args, console) as (critic, cancel):
         answers = {"first": first, "second": second}
         about = _introduction("compare", request, answers, console.style)
         steps = critic.compare_stream(
@@ -132,6 +141,7 @@ def compare(args: argparse.Namespace, console: Console) -> int:
             rubric=request.rubric,
             rationale=args.rationale,
             wording=args.wording,
+            cancel=cancel,
             temperature=args.temperature,
             seed=args.seed,
         )
@@ -145,7 +155,7 @@ def rank(args: argparse.Namespace, console: Console) -> int:
     if len(request.responses) < 2:
         raise InputError("rank takes two responses or more, not one", "judge one with score")
     waiting = f"judging {len(request.responses)} responses"
-    with loaded(args, console) as critic, console.busy(waiting):
+    with loaded(args, console) as (critic, cancel), console.busy(waiting):
         ranking = critic.rank(
             request.images,
             request.question,
@@ -154,6 +164,7 @@ def rank(args: argparse.Namespace, console: Console) -> int:
             reference=request.reference,
             rubric=request.rubric,
             wording=args.wording,
+            cancel=cancel,
         )
     if args.json:
         console.json(ranking.to_dict())
@@ -193,7 +204,7 @@ def complete(steps: Iterator[Judged | str], console: Console) -> Judged:
     """
     judged: Judged | None = None
     with console.busy("judging"):
-        for step in steps:
+        for step in _unless_cancelled(steps):
             judged = judged if isinstance(step, str) else step
     return _made(judged)
 
@@ -220,7 +231,7 @@ def show(
     """
     judged: Judged | None = None
     reason: Wrapper | None = None
-    for number, step in enumerate(_waited_for(steps, console)):
+    for number, step in enumerate(_waited_for(_unless_cancelled(steps), console)):
         if number == 0 and introduction:
             console.line("\n".join(introduction))
         if isinstance(step, str):
@@ -246,6 +257,14 @@ def _made(judged: Judged | None) -> Judged:
     if judged is None:
         raise BackendUnavailableError("the critic was closed while it judged", "load it again")
     return judged
+
+
+def _unless_cancelled(steps: Iterator[Judged | str]) -> Generator[Judged | str, None, None]:
+    """The steps up to a judgement that was cancelled: here only Ctrl-C does that."""
+    for step in steps:
+        if not isinstance(step, str) and step.status == "cancelled":
+            raise KeyboardInterrupt
+        yield step
 
 
 def _waited_for(

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 RUNTIME = str(Path(__file__).parents[4] / "runtime")
 EDGECRITIC = (sys.executable, "-m", "edgecritic")
 ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -72,3 +74,23 @@ def test_the_version_is_told() -> None:
         (*EDGECRITIC, "--version"), env=ENVIRON, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("edgecritic ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by a POSIX shell")
+def test_streams_that_are_closed_are_no_traceback() -> None:
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("sh", "-c", f'exec "$0" -m edgecritic {command}', sys.executable),
+            env=ENVIRON,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    without_output = shell("--version >&-")
+    assert (without_output.returncode, without_output.stderr) == (0, "")
+    without_errors = shell("score 2>&-")
+    assert without_errors.returncode == 2
+    without_input = shell("score --question a --response - <&-")
+    assert without_input.returncode == 2
+    assert "--response reads stdin, and this process has none" in without_input.stderr
