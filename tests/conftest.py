@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from synthetic_packs import write_packs
 from tiny_models import TinyModels, make_tiny_models
 
 
@@ -11,3 +14,9 @@ from tiny_models import TinyModels, make_tiny_models
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """Random F32 models: language model, vision tower, adapter."""
     return make_tiny_models(tmp_path_factory.mktemp("tiny-models"))
+
+
+@pytest.fixture(scope="session")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Paths of a training and a test pack of synthetic assets."""
+    return write_packs(tmp_path_factory.mktemp("packs"))

@@ -17,6 +17,8 @@ from edgecritic_export.lora import Architecture, LoraConfig, permute_for_rope, w
 from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+# Behind all others, so that the ids of the others do not depend on them.
+PLACEHOLDER_TOKENS = ("<empty_output>", "<jupyter_script>")
 MERGES = ("t h", "th e", "Ġ the")
 NORMAL, CONTROL = 1, 3  # LLAMA_TOKEN_TYPE_*
 
@@ -57,7 +59,8 @@ def byte_symbols() -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    return [*CONTROL_TOKENS, *byte_symbols(), *(merge.replace(" ", "") for merge in MERGES)]
+    merged = (merge.replace(" ", "") for merge in MERGES)
+    return [*CONTROL_TOKENS, *byte_symbols(), *merged, *PLACEHOLDER_TOKENS]
 
 
 def write_language_model(
@@ -87,7 +90,8 @@ def write_language_model(
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tuple(tokens),
         "tokenizer.ggml.token_type": tuple(
-            CONTROL if token in CONTROL_TOKENS else NORMAL for token in tokens
+            CONTROL if token in (*CONTROL_TOKENS, *PLACEHOLDER_TOKENS) else NORMAL
+            for token in tokens
         ),
         "tokenizer.ggml.merges": MERGES,
         "tokenizer.ggml.bos_token_id": 1,
@@ -126,11 +130,15 @@ def language_tensor_name(source: str) -> str:
 def language_tensors(shape: LanguageModelShape, rng: np.random.Generator) -> dict[str, Tensor]:
     """Random weights; std 1/sqrt(n_in) keeps activations near 1 through the layers."""
     kv_width = shape.n_head_kv * shape.head_dim
-    n_vocab = len(vocabulary())
+    n_spoken = len(vocabulary()) - len(PLACEHOLDER_TOKENS)
+    # Nothing speaks of the placeholders: no embedding, and even odds in the head.
+    silent = np.zeros((len(PLACEHOLDER_TOKENS), shape.n_embd), dtype=np.float32)
     tensors: dict[str, Tensor] = {
-        "model.embed_tokens.weight": _normal(rng, n_vocab, shape.n_embd, std=1.0),
+        "model.embed_tokens.weight": np.concatenate(
+            [_normal(rng, n_spoken, shape.n_embd, std=1.0), silent]
+        ),
         "model.norm.weight": np.ones(shape.n_embd, dtype=np.float32),
-        "lm_head.weight": _normal(rng, n_vocab, shape.n_embd),
+        "lm_head.weight": np.concatenate([_normal(rng, n_spoken, shape.n_embd), silent]),
     }
     for layer in range(shape.n_layers):
         prefix = f"model.layers.{layer}"

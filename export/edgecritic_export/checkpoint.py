@@ -127,8 +127,7 @@ class TrainedCritic:
         Raises:
             ArtifactError: a weight is missing, left over, or of another shape.
         """
-        expected = dict(self._expected_vision(language_model))
-        expected |= self._expected_adapter(language_model)
+        expected = self.expected_shapes(language_model)
         for name in sorted(expected.keys() | self.tensors.keys()):
             found = self.tensors[name].shape if name in self.tensors else "missing"
             if found != expected.get(name, "not expected"):
@@ -137,6 +136,11 @@ class TrainedCritic:
                     f"by {SUMMARY} it is {expected.get(name, 'no part of the critic')}",
                     "both files must come from one run",
                 )
+
+    def expected_shapes(self, language_model: GgufHeader) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight that a critic of these numbers has."""
+        vision = dict(self._expected_vision(language_model))
+        return vision | self._expected_adapter(language_model)
 
     def _expected_vision(self, language_model: GgufHeader) -> Iterator[tuple[str, tuple[int, ...]]]:
         width, hidden, patch = self.tower["width"], self.tower["mlp"], self.image.patch_size
@@ -163,7 +167,7 @@ class TrainedCritic:
             yield f"{name}.weight", (width,)
             yield f"{name}.bias", (width,)
 
-    def _expected_adapter(self, language_model: GgufHeader) -> Mapping[str, tuple[int, ...]]:
+    def _expected_adapter(self, language_model: GgufHeader) -> dict[str, tuple[int, ...]]:
         rank = self.lora["rank"]
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(language_model.count("llama.block_count")):

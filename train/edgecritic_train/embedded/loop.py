@@ -93,7 +93,8 @@ class Stage:
         """Backpropagate, clip, update, log; save once a minute.
 
         Raises:
-            TrainingDivergedError: the loss was not finite at the last look (every 20 steps).
+            TrainingDivergedError: a loss since the last look was not finite; the looks are every
+                20 steps and before each save.
         """
         factor = learning_rate(self.progress, self.steps, self.budget.warmup_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -105,12 +106,13 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self._pending.append({"loss": loss.detach(), **metrics})
-        if self.steps % LOG_EVERY == 0:
-            self._log()
         now = time.monotonic()
         self.elapsed += now - self._last
         self._last = now
-        if now - self._saved > SAVE_EVERY_S or not self.running:
+        saving = now - self._saved > SAVE_EVERY_S or not self.running
+        if saving or self.steps % LOG_EVERY == 0:
+            self._log()  # first: what has diverged must not replace the last checkpoint
+        if saving:
             self.save()
 
     def _log(self) -> None:
@@ -121,6 +123,8 @@ class Stage:
             )
             for name in sorted(names)
         }
+        # A metric may be undefined in a batch that has nothing of its kind; the loss never is.
+        means["loss"] = float(torch.stack([e["loss"].float() for e in self._pending]).mean())
         self._pending.clear()
         if not math.isfinite(means["loss"]):
             raise TrainingDivergedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,5 +198,7 @@ def with_lora(model: LlavaOnevisionForConditionalGeneration, shape: LoraShape) -
     config = LoraConfig(
         r=shape.rank, lora_alpha=shape.alpha, target_modules=ADAPTED, lora_dropout=0.0, bias="none"
     )
-    wrapped: PeftModel = get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft asks transformers for a property by its old name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        wrapped: PeftModel = get_peft_model(model, config)
     return wrapped
