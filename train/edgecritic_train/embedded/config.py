@@ -85,7 +85,7 @@ class EmbeddedConfig:
 
     tower: TowerShape = field(default_factory=TowerShape)
     lora: LoraShape = field(default_factory=LoraShape)
-    pretrain: StageBudget = StageBudget(300, 256, 1e-3, 1e-3)
+    pretrain: StageBudget = StageBudget(300, 256, 5e-4, 5e-4, warmup_steps=500)
     align: StageBudget = StageBudget(90, 64, 2e-4, 1e-3, 8e-4)
     sft: StageBudget = StageBudget(600, 32, 3e-4, 6e-4, 8e-4)
     answer_tokens: int = 384

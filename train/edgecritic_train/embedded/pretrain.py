@@ -29,6 +29,7 @@ from edgecritic_train.embedded.config import EmbeddedConfig, TowerShape
 from edgecritic_train.embedded.feed import ItemStream, batches, normalised
 from edgecritic_train.embedded.loop import Stage
 from edgecritic_train.embedded.model import tower_features
+from edgecritic_train.embedded.tower_start import start_tower
 
 QUESTION_CHARS, ANSWER_CHARS = 72, 56
 END, PAD = 10, 0
@@ -267,6 +268,8 @@ def pretrain(
             layer.compile(dynamic=True)  # the tower's stay compiled for the stages that follow
     stream = ItemStream(packs, "train", config.seed + 1000 * stage.steps)
     feed = batches(stream, budget.batch // 2, PictureCollate(geometry), n_workers)
+    if stage.steps == 0:
+        start_tower(tower, normalised(next(feed).tiles.to(device)))
     for shown in _shown(feed, Pool(POOL if device.type == "cuda" else 512), device):
         codes = shown.codes.long()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
