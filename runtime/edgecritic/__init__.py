@@ -19,6 +19,7 @@ from edgecritic.errors import (
     ImageError,
     InputError,
     MissingExtraError,
+    VerdictParseError,
 )
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Ranking, Verdict
@@ -43,6 +44,7 @@ __all__ = [
     "Ranking",
     "Rubric",
     "Verdict",
+    "VerdictParseError",
 ]
 
 # These load numpy and Pillow, which a program that only catches our errors need not wait for.

@@ -55,5 +55,6 @@ class MissingExtraError(BackendUnavailableError):
 class VerdictParseError(CriticError):
     """Model output from which no verdict can be read.
 
-    Raised inside the verdict code only: the judge API turns it into ``status="unparsed"``.
+    The judge API turns it into ``status="unparsed"``. Only `Critic.best_of_n` raises it: an index
+    cannot say so.
     """

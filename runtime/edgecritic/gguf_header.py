@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, shown
 
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
@@ -147,7 +147,7 @@ class GgufHeader:
         """
         value = self.metadata.get(key)
         if not isinstance(value, str):
-            raise ArtifactError(f"{self.path}: {key} should be a string, is {value!r}", _WRONG)
+            raise ArtifactError(f"{self.path}: {key} should be a string, is {shown(value)}", _WRONG)
         return value
 
     def count(self, key: str, *, default: int | None = None, limit: int = 1 << 24) -> int:
@@ -159,7 +159,8 @@ class GgufHeader:
         value = self.metadata.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= limit:
             raise ArtifactError(
-                f"{self.path}: {key} should be an integer from 1 to {limit}, is {value!r}", _WRONG
+                f"{self.path}: {key} should be an integer from 1 to {limit}, is {shown(value)}",
+                _WRONG,
             )
         return value
 
@@ -172,7 +173,8 @@ class GgufHeader:
         value = self.metadata.get(key)
         if not isinstance(value, float) or not low <= value <= high:
             raise ArtifactError(
-                f"{self.path}: {key} should be a number from {low} to {high}, is {value!r}", _WRONG
+                f"{self.path}: {key} should be a number from {low} to {high}, is {shown(value)}",
+                _WRONG,
             )
         return value
 
@@ -185,7 +187,7 @@ class GgufHeader:
         value = self.metadata.get(key)
         if not isinstance(value, ArrayClaim) or value.item_type != item_type:
             raise ArtifactError(
-                f"{self.path}: {key} should be an array of {item_type}, is {value!r}", _WRONG
+                f"{self.path}: {key} should be an array of {item_type}, is {shown(value)}", _WRONG
             )
         return value
 
@@ -250,13 +252,13 @@ class _Reader:
         for _ in range(n_keys):
             key = self._string(MAX_KEY_BYTES)
             if key in metadata:
-                raise self._damaged(f"key {key!r} appears twice")
+                raise self._damaged(f"key {shown(key)} appears twice")
             type_id = self._unsigned("<I")
             metadata[key] = self._value(type_id)
             types[key] = TYPE_NAMES[type_id]
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment not in ALIGNMENTS:
-            raise self._damaged(f"general.alignment is {alignment!r}")
+            raise self._damaged(f"general.alignment is {shown(alignment)}")
         if types.get("general.alignment", "uint32") != "uint32":
             raise self._damaged(f"general.alignment is of type {types['general.alignment']}")
         tensors = self._tensors(n_tensors, alignment)
@@ -268,11 +270,11 @@ class _Reader:
         claims: dict[str, TensorClaim] = {}
         for claim in relative:
             if claim.name in claims:
-                raise self._damaged(f"tensor {claim.name!r} appears twice")
+                raise self._damaged(f"tensor {shown(claim.name)} appears twice")
             start = data_start + claim.start
             if start + claim.n_bytes > self._size:
                 raise self._damaged(
-                    f"tensor {claim.name!r} ends at byte {start + claim.n_bytes}, "
+                    f"tensor {shown(claim.name)} ends at byte {start + claim.n_bytes}, "
                     f"behind the end of the file at {self._size}"
                 )
             claims[claim.name] = replace(claim, start=start)
@@ -280,15 +282,15 @@ class _Reader:
 
     def _tensor(self) -> TensorClaim:
         name = self._string(MAX_KEY_BYTES)
-        n_dimensions = self._limited("<I", MAX_DIMENSIONS, f"dimensions of {name!r}")
+        n_dimensions = self._limited("<I", MAX_DIMENSIONS, f"dimensions of {shown(name)}")
         shape = tuple(self._unsigned("<Q") for _ in range(n_dimensions))
         type_id = self._unsigned("<I")
         if type_id not in _TENSOR_TYPES:
-            raise self._damaged(f"tensor {name!r} has the unknown type {type_id}")
+            raise self._damaged(f"tensor {shown(name)} has the unknown type {type_id}")
         type_name, block, block_bytes = _TENSOR_TYPES[type_id]
         values = math.prod(shape)
         if not shape or values == 0 or shape[0] % block:
-            raise self._damaged(f"tensor {name!r} of type {type_name} has the shape {shape}")
+            raise self._damaged(f"tensor {shown(name)} of type {type_name} has the shape {shape}")
         n_bytes = values // block * block_bytes
         return TensorClaim(name, shape, type_name, n_bytes, start=self._unsigned("<Q"))
 

@@ -11,6 +11,7 @@ from gguf import GGUFReader
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from edgecritic.backends.llamacpp.artifacts import check_language_model
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import GgufHeader, read_header
 from edgecritic_export.gguf_file import write_gguf
@@ -183,3 +184,16 @@ def test_junk_behind_a_valid_start(tmp_path: Path, junk: bytes) -> None:
     path.write_bytes(HEAD + struct.pack("<QQ", 1, 1) + junk)
     with pytest.raises(ArtifactError):
         read_header(path)
+
+
+def test_long_texts_of_a_file_do_not_flood_messages(tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    write_gguf(path, "x" * 500_000, {"k" * 60_000: 1}, {"vector": np.ones(1, dtype=np.float32)})
+    with pytest.raises(ArtifactError, match="no language model") as caught:
+        check_language_model(path)
+    assert len(str(caught.value)) < 600
+    once = string(b"k" * 60_000) + struct.pack("<IB", 0, 0)
+    path.write_bytes(HEAD + struct.pack("<QQ", 0, 2) + once * 2)
+    with pytest.raises(ArtifactError, match="appears twice") as caught:
+        read_header(path)
+    assert len(str(caught.value)) < 600

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgecritic
+from edgecritic import CriticError
 
 RUNTIME = Path(edgecritic.__file__).parents[1]
 ENGINES = {"torch", "llama_cpp", "onnxruntime", "transformers", "huggingface_hub"}
@@ -51,3 +52,10 @@ def test_public_names() -> None:
         assert getattr(edgecritic, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Judge'"):
         _ = edgecritic.Judge
+
+
+def test_every_error_is_public() -> None:
+    def below(error: type[CriticError]) -> set[str]:
+        return {error.__name__}.union(*map(below, error.__subclasses__()))
+
+    assert below(CriticError) <= set(edgecritic.__all__)

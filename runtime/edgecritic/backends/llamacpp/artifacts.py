@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, shown
 from edgecritic.gguf_header import TENSOR_TYPE_NAMES, GgufHeader, read_header
 from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
 
@@ -79,7 +79,7 @@ def check_language_model(path: Path) -> LanguageModelFacts:
     architecture = header.text("general.architecture")
     if architecture not in LANGUAGE_MODELS or header.metadata.get("general.type") == "adapter":
         raise ArtifactError(
-            f"{path} is no language model of a supported architecture: it is {architecture!r}, "
+            f"{path} is no language model of a supported architecture: it is {shown(architecture)}, "
             f"supported are {', '.join(LANGUAGE_MODELS)}",
             _WRONG_FILE,
         )
@@ -109,7 +109,7 @@ def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:
     tokenizer = header.text("tokenizer.ggml.model")
     if tokenizer != TOKENIZER:
         raise ArtifactError(
-            f"{header.path}: tokenizer {tokenizer!r} is not supported, only {TOKENIZER!r} is",
+            f"{header.path}: tokenizer {shown(tokenizer)} is not supported, only {TOKENIZER!r} is",
             _WRONG_FILE,
         )
     tokens = header.array("tokenizer.ggml.tokens", "string")
@@ -145,12 +145,13 @@ def check_projector(path: Path, language_model: LanguageModelFacts) -> Projector
     architecture = header.text("general.architecture")
     if architecture != "clip":
         raise ArtifactError(
-            f"{path} is no vision tower (mmproj): its architecture is {architecture!r}", _WRONG_FILE
+            f"{path} is no vision tower (mmproj): its architecture is {shown(architecture)}",
+            _WRONG_FILE,
         )
     _check_projector_keys(header)
     projector = header.text("clip.projector_type")
     if projector != "mlp":
-        raise ArtifactError(f"{path}: projector {projector!r} is not 'mlp'", _WRONG_FILE)
+        raise ArtifactError(f"{path}: projector {shown(projector)} is not 'mlp'", _WRONG_FILE)
     tile_size = header.count("clip.vision.image_size", limit=4096)
     patch_size = header.count("clip.vision.patch_size", limit=tile_size)
     if tile_size % patch_size:
@@ -174,7 +175,8 @@ def _check_projector_keys(header: GgufHeader) -> None:
     for key, stored_as in header.types.items():
         if key.startswith("clip.") and _PROJECTOR_KEYS.get(key) != stored_as:
             raise ArtifactError(
-                f"{header.path}: {key} of type {stored_as} is not expected here", _WRONG_PROJECTOR
+                f"{header.path}: {shown(key)} of type {stored_as} is not expected here",
+                _WRONG_PROJECTOR,
             )
     missing = _PROJECTOR_KEYS.keys() - header.types.keys() - {"clip.has_audio_encoder"}
     if missing:
@@ -193,7 +195,7 @@ def _check_projector_keys(header: GgufHeader) -> None:
     for key, holds in facts.items():
         if not holds:
             raise ArtifactError(
-                f"{header.path}: {key} is {header.metadata.get(key)!r}", _WRONG_PROJECTOR
+                f"{header.path}: {key} is {shown(header.metadata.get(key))}", _WRONG_PROJECTOR
             )
 
 
@@ -228,7 +230,7 @@ def _check_projector_tensors(header: GgufHeader, patches: int, patch_size: int) 
     extra = header.tensors.keys() - expected.keys() - {IMAGE_NEWLINE}
     if extra:
         raise ArtifactError(
-            f"{header.path}: tensor {sorted(extra)[0]} is not expected", _WRONG_PROJECTOR
+            f"{header.path}: tensor {shown(sorted(extra)[0])} is not expected", _WRONG_PROJECTOR
         )
     return shape.outer
 
@@ -255,7 +257,7 @@ def check_adapter(path: Path, language_model: LanguageModelFacts) -> None:
     architecture = header.text("general.architecture")
     if architecture != language_model.architecture:
         raise ArtifactError(
-            f"{path} adapts {architecture!r}, "
-            f"{language_model.path} is {language_model.architecture!r}",
+            f"{path} adapts {shown(architecture)}, "
+            f"{language_model.path} is {shown(language_model.architecture)}",
             "use the adapter that was exported for this language model",
         )
