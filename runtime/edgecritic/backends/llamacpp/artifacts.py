@@ -79,8 +79,8 @@ def check_language_model(path: Path) -> LanguageModelFacts:
     architecture = header.text("general.architecture")
     if architecture not in LANGUAGE_MODELS or header.metadata.get("general.type") == "adapter":
         raise ArtifactError(
-            f"{path} is no language model of a supported architecture: it is {shown(architecture)}, "
-            f"supported are {', '.join(LANGUAGE_MODELS)}",
+            f"{path} is no language model of a supported architecture: it is "
+            f"{shown(architecture)}, supported are {', '.join(LANGUAGE_MODELS)}",
             _WRONG_FILE,
         )
     if "split.count" in header.metadata:
