@@ -1,7 +1,8 @@
 """How the vision tower starts: patches that differ and places that can be told apart.
 
-Drawings are mostly flat paper. With transformers' start, four fifths of what the first block reads
-is the same on every patch of every picture, and the position embedding is a sixteenth of it.
+Drawings are mostly flat paper. With transformers' start, more than half of the variance that the
+first block reads, and 94% of what the last one writes, is the same on all patches of a picture, and
+the position embedding has a sixteenth of the content's size.
 """
 
 from __future__ import annotations
