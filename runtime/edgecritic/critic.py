@@ -14,8 +14,8 @@ from edgecritic.backends.base import Backend, BackendInfo, CancelToken
 from edgecritic.backends.options import Device, EngineOptions
 from edgecritic.bundle import Bundle
 from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
-from edgecritic.generation import Sampling
 from edgecritic.judging import Judge, Options, Orders
+from edgecritic.judging.generation import Sampling
 from edgecritic.pictures import ImageInput, PictureEncoder
 from edgecritic.profile import CriticProfile
 from edgecritic.task import Rubric

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecritic import cards
+from edgecritic.cli import cards
 from edgecritic.cli.console import Console
+from edgecritic.cli.terminal import clean
 from edgecritic.errors import ArtifactError
-from edgecritic.terminal import clean
 
 if TYPE_CHECKING:
     from edgecritic.bundle import Bundle

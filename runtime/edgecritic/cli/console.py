@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TextIO
 
+from edgecritic.cli.terminal import Style, clean, clipped
 from edgecritic.errors import CriticError
-from edgecritic.terminal import Style, clean, clipped
 
 _MIN_WIDTH, _MAX_WIDTH = 48, 100
 _FRAMES = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")

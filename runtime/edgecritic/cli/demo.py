@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from edgecritic import cards
-from edgecritic.cli import options
+from edgecritic.cli import cards, options
 from edgecritic.cli.console import Console
 from edgecritic.cli.judge import complete, loaded, show
 from edgecritic.demo import DemoCase, demo_cases

@@ -8,15 +8,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from edgecritic import cards
-from edgecritic.cli import options
+from edgecritic.cli import cards, options
 from edgecritic.cli.bundles import EMBEDDED
 from edgecritic.cli.console import Console
 from edgecritic.cli.inputs import Inputs
 from edgecritic.cli.interrupts import cancelling, raise_if_cancelled
 from edgecritic.cli.options import Request
+from edgecritic.cli.terminal import Style, Wrapper
 from edgecritic.errors import BackendUnavailableError, InputError
-from edgecritic.terminal import Style, Wrapper
 from edgecritic.verdict import Preference, Verdict
 
 if TYPE_CHECKING:

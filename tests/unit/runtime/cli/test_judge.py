@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Ran, Terminal
-from edgecritic import cards
-from edgecritic.cli import main
+from edgecritic.cli import cards, main
 from edgecritic.cli.console import Console
 from edgecritic.cli.judge import complete, show
 from edgecritic.critic import Critic

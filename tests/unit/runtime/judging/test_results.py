@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgecritic.debias import reconcile, winner
 from edgecritic.errors import VerdictParseError
-from edgecritic.judgement import pointwise_verdict, preference
+from edgecritic.judging.results import pointwise_verdict, preference
 from edgecritic.manifest import Calibration
 from edgecritic.scoring import OutcomeTrie, log_softmax, normalise
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecritic.terminal import Style, Wrapper, clean, clipped, display_width, wrapped
+from edgecritic.cli.terminal import Style, Wrapper, clean, clipped, display_width, wrapped
 
 anything = st.text(st.characters(codec=None))
 

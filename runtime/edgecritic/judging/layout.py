@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgecritic.backends.base import Backend, ImageSpan, Span, TextSpan
+from edgecritic.judging.trie import Row, row_length
 from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Setting, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Task
-from edgecritic.trie import Row, row_length
 
 # Rubrics that one process judges by; each holds a few thousand numbers at most.
 _REMEMBERED_ANSWERS = 32

@@ -10,8 +10,10 @@ from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 from edgecritic.backends.base import Backend, Cancelled, CancelToken
 from edgecritic.debias import OUTCOMES
-from edgecritic.generation import Generated, Sampling, extend, generate
-from edgecritic.judgement import (
+from edgecritic.judging.generation import Generated, Sampling, extend, generate
+from edgecritic.judging.layout import LaidPrompt, Layout
+from edgecritic.judging.reading import read_after_reason, read_verdicts
+from edgecritic.judging.results import (
     LogProbs,
     Shown,
     pairwise_ranking,
@@ -19,10 +21,8 @@ from edgecritic.judgement import (
     pointwise_verdict,
     preference,
 )
-from edgecritic.layout import LaidPrompt, Layout
 from edgecritic.pictures import ImageInput, PictureEncoder, as_images
 from edgecritic.profile import CriticProfile
-from edgecritic.reading import read_after_reason, read_verdicts
 from edgecritic.task import Rubric, Task
 from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecritic import cards
-from edgecritic.terminal import Style, display_width
+from edgecritic.cli import cards
+from edgecritic.cli.terminal import Style, display_width
 from edgecritic.verdict import OrderVerdict, Preference, Ranking, Status, Timings, Usage, Verdict
 
 PLAIN = Style(width=72)

@@ -14,7 +14,7 @@ from edgecritic.backends.base import Append, CancelToken, FloatArray, TextSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, ScriptedBackend
 from edgecritic.errors import InputError
-from edgecritic.generation import Generated, PieceBuffer, Sampling, choose, generate
+from edgecritic.judging.generation import Generated, PieceBuffer, Sampling, choose, generate
 
 PROMPT = b"say: "
 END = 258

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgecritic.terminal import Colour, Style, Wrapper, clean, clipped, display_width, wrapped
+from edgecritic.cli.terminal import Colour, Style, Wrapper, clean, clipped, display_width, wrapped
 from edgecritic.verdict import OrderVerdict, Preference, Ranking, Timings, Usage, Verdict
 
 MARGIN = "  "

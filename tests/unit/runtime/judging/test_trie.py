@@ -21,7 +21,7 @@ from edgecritic.backends.base import (
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, ScriptedBackend
 from edgecritic.errors import ContextOverflowError
-from edgecritic.trie import Node, Row, build_tree, decode_rows, row_length
+from edgecritic.judging.trie import Node, Row, build_tree, decode_rows, row_length
 
 PICTURES = {key: np.ones((3, 8), dtype=np.float32) for key in ("cat", "dog")}
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.backends.base import Backend, CancelToken, FloatArray, TextSpan
-from edgecritic.generation import Generated, Sampling, generate
-from edgecritic.layout import LaidPrompt, Layout
-from edgecritic.trie import decode_rows
+from edgecritic.judging.generation import Generated, Sampling, generate
+from edgecritic.judging.layout import LaidPrompt, Layout
+from edgecritic.judging.trie import decode_rows
 
 
 @dataclass(frozen=True, slots=True)
