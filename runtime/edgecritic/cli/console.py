@@ -35,8 +35,11 @@ class Console:
         self._err = err
         self.interactive = out.isatty()
         self._talks_to_terminal = err.isatty() and environ.get("TERM") != "dumb"
+        columns = _columns(environ)
+        # A line that the terminal wraps could not be erased again.
+        self._spinner_width = max(1, min(_MAX_WIDTH, columns - 3))
         self.style = Style(
-            width=max(_MIN_WIDTH, min(_MAX_WIDTH, _columns(environ) - 1)),
+            width=max(_MIN_WIDTH, min(_MAX_WIDTH, columns - 1)),
             colour=self.interactive and _colours_wanted(environ),
             unicode=_encodes_blocks(out),
         )
@@ -101,7 +104,7 @@ class Console:
             for frame in itertools.cycle(frames):
                 if done.wait(0.1):
                     return
-                text = clipped(current[0], self.style.width - 2)
+                text = clipped(current[0], self._spinner_width)
                 self._tell(f"{_ERASE_LINE}{frame} {text}")
 
         spinner = Thread(target=spin, daemon=True)

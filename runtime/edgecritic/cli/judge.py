@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -78,6 +79,8 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[Critic,
     # spinning made a judgement several times slower (docs/experiments.md). Read by libgomp when
     # the engine is loaded; this process is ours, so the setting is, too.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # What Pillow says of odd metadata does not concern whoever asked for a judgement.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     with cancelling() as cancel:
         with console.busy("loading the critic"):
             from edgecritic.critic import Critic

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from edgecritic.errors import InputError
-from edgecritic.prompts.template import Dialect, Setting
+from edgecritic.prompts.template import PLACEHOLDER, Dialect, Setting
 from edgecritic.task import Task
-
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +69,10 @@ def _fill(line: str, values: Mapping[str, str | None]) -> str | None:
 
     Values are put in by one pass over the template, so braces in a user's text stay as they are.
     """
-    names = _PLACEHOLDER.findall(line)
+    names = PLACEHOLDER.findall(line)
     if any(values[name] is None for name in names):
         return None
-    return _PLACEHOLDER.sub(lambda match: values[match[1]] or "", line)
+    return PLACEHOLDER.sub(lambda match: values[match[1]] or "", line)
 
 
 def _lines(wording: str, values: Mapping[str, str | None], task: Task) -> Iterator[str]:

@@ -21,7 +21,7 @@ from edgecritic.errors import ArtifactError
 Setting: TypeAlias = Literal["pointwise", "pairwise"]
 SETTINGS: tuple[Setting, ...] = ("pointwise", "pairwise")
 DEFAULT_DIALECT = "edgecritic-v1"
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _REQUIRED: Mapping[Setting, frozenset[str]] = {
     "pointwise": frozenset({"question", "response", "low", "high"}),
     "pairwise": frozenset({"question", "first", "second"}),
@@ -96,7 +96,7 @@ def _wordings(name: str, setting: Setting, texts: Mapping[str, str]) -> tuple[st
             f"dialect {name!r} has no {setting} wording", f"add a {setting}-1.txt to its folder"
         )
     for text in found:
-        if missing := _REQUIRED[setting] - set(_PLACEHOLDER.findall(text)):
+        if missing := _REQUIRED[setting] - set(PLACEHOLDER.findall(text)):
             raise ArtifactError(
                 f"a {setting} wording of dialect {name!r} lacks {{{min(missing)}}}",
                 "every wording names the question, the responses and, pointwise, the range",

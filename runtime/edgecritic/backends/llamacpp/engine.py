@@ -24,13 +24,12 @@ from edgecritic.backends.llamacpp.artifacts import (
     check_projector,
 )
 from edgecritic.backends.llamacpp.decoding import Decoder
-from edgecritic.backends.llamacpp.native import Native, gpu_name, load_native
+from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native, gpu_name, load_native
 from edgecritic.backends.llamacpp.projector import Projector
 from edgecritic.backends.llamacpp.threads import default_threads
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 
-_FLASH_ATTENTION: Final = {None: -1, False: 0, True: 1}  # LLAMA_FLASH_ATTN_TYPE_*
 _CACHE_TYPES: Final = {"F32": 0, "F16": 1}  # GGML_TYPE_*
 _ALL_LAYERS: Final = -1
 _PIECE_BYTES: Final = 256
@@ -271,7 +270,7 @@ def _open_context(
     # One row for each sequence at most: keeps the buffer of the output layer small.
     params.n_outputs_max = options.max_sequences
     params.n_threads = params.n_threads_batch = n_threads
-    params.flash_attn_type = _FLASH_ATTENTION[options.flash_attention]
+    params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
     params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
     params.kv_unified = True
     params.offload_kqv = params.op_offload = use_gpu

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from edgecritic.backends.base import FloatArray, UInt8Array
 from edgecritic.backends.llamacpp.artifacts import ProjectorFacts
-from edgecritic.backends.llamacpp.native import Native
+from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native
 from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
-
-_FLASH_ATTENTION: Final = {None: -1, False: 0, True: 1}  # LLAMA_FLASH_ATTN_TYPE_*
 
 
 class Projector:
@@ -53,7 +51,7 @@ class Projector:
         params.use_gpu = use_gpu
         params.print_timings = False
         params.n_threads = n_threads
-        params.flash_attn_type = _FLASH_ATTENTION[flash_attention]
+        params.flash_attn_type = FLASH_ATTENTION[flash_attention]
         params.warmup = False  # the first tile warms up
         native.log.forget()
         # The language model is passed only so that libmtmd initialises its position type, which

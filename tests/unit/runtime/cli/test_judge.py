@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from command_line import Ran, Terminal
 from edgecritic.cli import cards, main
 from edgecritic.cli.console import Console
 from edgecritic.cli.judge import complete, show
+from edgecritic.cli.terminal import display_width
 from edgecritic.critic import Critic
 from edgecritic.errors import ArtifactError, BackendUnavailableError
 from edgecritic.verdict import Verdict
@@ -262,3 +266,23 @@ def test_texts_come_from_files_and_stdin(
     ran = run("score", "--question", f"@{tmp_path}/question.txt", "--response", "-")
     assert "question  What is it?\n" in ran.out
     assert "response  right\n" in ran.out
+
+
+def test_what_waits_fits_the_narrowest_terminal() -> None:
+    err = Terminal()
+    console = Console(Terminal(), err, {"COLUMNS": "30", "TERM": "xterm"})
+    with console.busy("fetching a file with a very long name from somewhere far away"):
+        time.sleep(0.3)
+    frames = [frame for frame in err.text.split("\r\x1b[K") if frame]
+    assert frames
+    assert all(display_width(frame) < 30 for frame in frames)
+
+
+def test_odd_metadata_is_not_the_users_concern(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "odd.png"
+    odd = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"
+    Image.new("RGB", (20, 20)).save(path, exif=odd)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert run("score", "--image", str(path), *ASK, "--response", "right").status == 0
+    assert said == []
