@@ -87,7 +87,7 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
     """Keys and values, one a line, what lies deeper indented."""
     lines = []
     for key, item in value.items():
-        label = "  " * depth + clean(str(key)).replace("\n", " ")
+        label = "  " * depth + _line(key)
         if isinstance(item, Mapping):
             lines += [label, *_outline(item, depth + 1)]
         elif isinstance(item, list):
@@ -97,10 +97,15 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
                     first, *rest = _outline(part, depth + 2)
                     lines += ["  " * (depth + 1) + "- " + first.lstrip(), *rest]
                 else:
-                    lines.append("  " * (depth + 1) + f"- {clean(str(part))}")
+                    lines.append("  " * (depth + 1) + f"- {_line(part)}")
         else:
-            lines.append(f"{label}: {clean(str(item))}")
+            lines.append(f"{label}: {_line(item)}")
     return lines
+
+
+def _line(value: object) -> str:
+    """On one line, so that no text of a bundle looks like another entry."""
+    return clean(str(value)).replace("\n", " ")
 
 
 def models(args: argparse.Namespace, console: Console) -> int:

@@ -112,8 +112,8 @@ def render(task: Task, dialect: Dialect, wording: int = 0) -> Prompt:
     number = wording % len(texts)
     values: dict[str, str | None] = {
         "question": task.question.strip(),
-        "reference": task.reference,
-        "criteria": task.rubric.criteria,
+        "reference": task.reference or None,  # an empty one has nothing to say
+        "criteria": task.rubric.criteria or None,
     }
     if setting == "pointwise":
         values |= {"low": str(task.rubric.low), "high": str(task.rubric.high)}

@@ -147,3 +147,10 @@ def test_every_byte_of_a_dialect_counts_in_its_digest(tmp_path: Path) -> None:
         (tmp_path / "pointwise-1.txt").write_text(text)
         digests.add(read_dialect(tmp_path, "d").digest)
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("responses", [("a",), ("a", "b")])
+def test_an_empty_reference_or_criterion_is_none(responses: tuple[str, ...]) -> None:
+    empty = Task("q", responses, reference="", rubric=Rubric(criteria=""))
+    for wording in range(4):
+        assert render(empty, DIALECT, wording) == render(Task("q", responses), DIALECT, wording)

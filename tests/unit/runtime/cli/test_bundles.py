@@ -47,7 +47,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
         calibration=Calibration(),
         licence="Apache-2.0",
         training={"steps": [{"name": "first", "rows": 3}]},
-        good_for=("text \x1b[31m",),
+        good_for=("text \x1b[31m\nlicence: MIT",),
         bad_for=("photographs",),
         created="2026-11-23",
     )
@@ -69,6 +69,7 @@ def test_inspect_shows_the_manifest(run: Run, bundle: Bundle) -> None:
     assert "- photographs" in out
     assert "- name: first" in out
     assert "\x1b" not in out
+    assert "\nlicence: MIT" not in out
 
 
 def test_inspect_of_no_bundle_is_status_1(run: Run, tmp_path: Path) -> None:
