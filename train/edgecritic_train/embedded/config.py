@@ -17,7 +17,7 @@ def embedded_geometry() -> ImageGeometry:
 
 @dataclass(frozen=True, slots=True)
 class TowerShape:
-    """The SigLIP-style vision tower: 13.8M parameters; 28.7 MB in F16 with its projector.
+    """The SigLIP-style vision tower: 13.8M parameters; 28.8 MB in F16 with its projector.
 
     Attributes:
         width: hidden size.
