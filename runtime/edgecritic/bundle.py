@@ -68,7 +68,7 @@ class Bundle:
         if not (folder / MANIFEST).is_file():
             raise ArtifactError(
                 f"this installation has no embedded critic: {folder / MANIFEST} is missing",
-                "name a bundle folder, or install edgecritic again",
+                "name a bundle folder; the README says which versions ship a trained critic",
             )
         return cls.read(folder)
 

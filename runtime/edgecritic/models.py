@@ -96,7 +96,7 @@ def cached_file(
 
 
 def pull(
-    bundle: Bundle, *, progress: Progress | None = None, cache_dir: Path | None = None
+    bundle: Bundle | None = None, *, progress: Progress | None = None, cache_dir: Path | None = None
 ) -> list[Path]:
     """Fetch the files of a bundle that are kept outside of its folder.
 
@@ -104,7 +104,8 @@ def pull(
     its sha256 was checked, so neither an interrupted nor a concurrent pull can leave a wrong one.
 
     Args:
-        bundle: its external files are fetched, each from the first source that has it.
+        bundle: its external files are fetched, each from the first source that has it. None for
+            the embedded critic's language model, which training needs before there is a critic.
         progress: is told what goes on.
         cache_dir: the cache folder; `cache_home` when left out.
 
@@ -115,7 +116,8 @@ def pull(
         ArtifactError: no source could give a file, or the cache cannot be written to.
     """
     tell = progress or (lambda line: None)
-    external = [file for file in bundle.manifest.files if file.external]
+    files = bundle.manifest.files if bundle else (SMOLLM2_135M,)
+    external = [file for file in files if file.external]
     try:
         return [_pull_file(file, cache_dir or cache_home(), tell) for file in external]
     except OSError as error:

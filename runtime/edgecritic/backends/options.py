@@ -28,7 +28,8 @@ class EngineOptions:
         max_sequences: sequences that may be open at once.
         flash_attention: None leaves the choice to the engine.
         cache_type: how keys and values are stored; ``"F32"`` takes twice the memory and is for
-            comparisons with a full-precision reference.
+            comparisons with a full-precision reference. Flash attention computes in F16
+            whatever is stored, so such comparisons switch it off.
 
     Raises:
         InputError: a value is out of range.

@@ -110,23 +110,24 @@ def _line(value: object) -> str:
 
 def models(args: argparse.Namespace, console: Console) -> int:
     """Fetch, list or verify the files of a bundle."""
-    bundle = read_bundle(args.bundle)
     if args.action == "pull":
-        return _pull(bundle, console)
+        return _pull(args.bundle, console)
+    bundle = read_bundle(args.bundle)
     if args.action == "list":
         return _list(bundle, args.json, console)
     return _verify(bundle, args.json, console)
 
 
-def _pull(bundle: Bundle, console: Console) -> int:
+def _pull(name: str, console: Console) -> int:
     from edgecritic.models import pull
 
-    with console.busy(f"looking for the files of {bundle.name}") as tell:
+    bundle = None if name == EMBEDDED else read_bundle(name)
+    with console.busy(f"looking for the files of {clean(name)}") as tell:
         paths = pull(bundle, progress=tell)
     for path in paths:
         console.line(clean(str(path)))
     if not paths:
-        console.talk(f"{bundle.name} keeps all its files in its own folder")
+        console.talk(f"{clean(name)} keeps all its files in its own folder")
     return 0
 
 

