@@ -34,7 +34,7 @@ def _physical_cores(cpus: set[int]) -> int:
         siblings = _TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list"
         try:
             groups.add(siblings.read_text(encoding="ascii").strip())
-        except OSError:  # not Linux, or hidden by the sandbox: every logical CPU counts
+        except OSError:  # not Linux, or hidden from the process: every logical CPU counts
             return len(cpus)
     return len(groups)
 
