@@ -340,7 +340,7 @@ def test_no_embedded_critic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("edgecritic.bundle.package_files", lambda package: tmp_path)
     with pytest.raises(ArtifactError, match="no embedded critic") as caught:
         Bundle.embedded()
-    assert "install" in caught.value.hint
+    assert "name a bundle folder" in caught.value.hint
 
 
 def test_the_embedded_critic(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
