@@ -131,6 +131,7 @@ class Stage:
                 f"stage {self.name}: the loss is {means['loss']} at step {self.steps}",
                 f"lower the learning rates; the last good checkpoint is {self.path}",
             )
+        means = {name: value for name, value in means.items() if not math.isnan(value)}
         entry = {"stage": self.name, "step": self.steps, "seconds": round(self.elapsed, 1), **means}
         with (self.folder / "metrics.jsonl").open("a") as log:
             log.write(json.dumps(entry) + "\n")

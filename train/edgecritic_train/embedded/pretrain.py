@@ -43,6 +43,8 @@ ATTRIBUTES = (
     "chart_max", "chart_min", "chart_trend", "chart_slice", "card", "flag",
 )  # fmt: skip
 """Labels that a picture determines without its question."""
+WATCHED = ("objects", "digit", "shape", "count")
+"""Attributes whose hit rate is logged: a tower that only sees colours shows in the last three."""
 N_VALUES = 4096
 """Buckets for ``key=value``: a few thousand values, so that collisions are rare."""
 MAX_VALUES = 4
@@ -191,7 +193,15 @@ class CharacterReader(nn.Module):
 
 
 def attribute_loss(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy to the named values, shared equally, and the top-1 hit rate of the objects."""
+    """Cross-entropy to the named values, shared equally, and how often the top value is one.
+
+    Args:
+        logits: (n, attributes, values).
+        values: (n, attributes, 4) classes; -1 where there is none.
+
+    Returns:
+        The mean loss, and (attributes,) hit rates in [0, 1], NaN where no picture has one.
+    """
     present = values >= 0
     logs = functional.log_softmax(logits.float(), -1)
     picked = logs.gather(-1, values.clamp(min=0).long()) * present
@@ -199,8 +209,7 @@ def attribute_loss(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     losses = -picked.sum(-1) / n_values.clamp(min=1)
     named = n_values > 0
     hit = (logits.argmax(-1)[..., None] == values).any(-1).float()
-    objects = named[:, 0]
-    return (losses * named).sum() / named.sum(), (hit[:, 0] * objects).sum() / objects.sum()
+    return (losses * named).sum() / named.sum(), (hit * named).sum(0) / named.sum(0)
 
 
 def spelling_loss(logits: Tensor, codes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,15 +293,15 @@ def pretrain(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             patches = tower_features(tower, normalised(shown.tiles))
             attributes, spelling = names(patches), speller(codes[:, :-1], patches)
-        naming, objects = attribute_loss(attributes, shown.values)
+        naming, hits = attribute_loss(attributes, shown.values)
         reading, exact = spelling_loss(spelling, codes, shown.starts)
         stage.step(
             naming + 2 * reading,
             {
                 "naming": naming.detach(),
                 "reading": reading.detach(),
-                "objects": objects,
                 "exact": exact,
+                **{name: hits[ATTRIBUTES.index(name)] for name in WATCHED},
             },
         )
         if not stage.running:

@@ -50,6 +50,7 @@ def test_several_objects_share_the_target():
     values[0, 0, :2] = torch.tensor([3, 5])
     logits = torch.full((1, 2, 8), -30.0)
     logits[0, 0, [3, 5]] = 0
-    loss, hit = attribute_loss(logits, values)
+    loss, hits = attribute_loss(logits, values)
     assert float(loss) == pytest.approx(torch.log(torch.tensor(2.0)))
-    assert float(hit) == 1
+    assert float(hits[0]) == 1
+    assert hits[1].isnan()  # no picture has the second attribute
