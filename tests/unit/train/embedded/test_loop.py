@@ -1,8 +1,7 @@
 import json
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from edgecritic_train.embedded.config import StageBudget
 from edgecritic_train.embedded.loop import LOG_EVERY, Stage, learning_rate
