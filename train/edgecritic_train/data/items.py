@@ -55,7 +55,7 @@ class TwinItem:
         kind: question type, such as "digit".
         split: "train" or "T0".."T4".
         seed: names the item's own random stream.
-        labels: facts for vision pretraining, such as {"digit": "7"}; several objects are
+        labels: facts for vision pretraining, such as {"digit": "7"}; several values are
             joined by "|".
         facts: the truth as a clause on A and on B ("the digit is 7").
     """

@@ -60,13 +60,15 @@ def build_colour(setting: Setting) -> Draft:
     colours = _two(setting, options)
     things = shape_thing(colours[0], shape), shape_thing(colours[1], shape)
     size = canvas_size(rng)
-    images = _among_others(setting, size, things, avoid=colours)
+    others = _others(setting, things, avoid=colours)
+    images = _among(setting, size, things, others)
     question = with_choice(setting, COLOUR.ask(setting, shape=shape), *colours)
     answers = (
         answer(colours[0], _COLOUR_CLAUSES, shape=shape),
         answer(colours[1], _COLOUR_CLAUSES, shape=shape),
     )
-    return Draft(images, question, answers, (_labels(things[0]), _labels(things[1])))
+    labels = _labels([things[0], *others]), _labels([things[1], *others])
+    return Draft(images, question, answers, labels)
 
 
 def build_shape(setting: Setting) -> Draft:
@@ -76,13 +78,16 @@ def build_shape(setting: Setting) -> Draft:
     options = [shape for shape in SHAPES if shape_allowed(setting, colour, shape)]
     shapes = _two(setting, options)
     things = shape_thing(colour, shapes[0]), shape_thing(colour, shapes[1])
-    images = _among_others(setting, canvas_size(rng), things, avoid=(colour, colour))
+    size = canvas_size(rng)
+    others = _others(setting, things, avoid=(colour, colour))
+    images = _among(setting, size, things, others)
     question = with_choice(setting, SHAPE.ask(setting, colour=colour), *shapes)
     answers = (
         answer(shapes[0], _SHAPE_CLAUSES, colour=colour, a=with_article(shapes[0])),
         answer(shapes[1], _SHAPE_CLAUSES, colour=colour, a=with_article(shapes[1])),
     )
-    return Draft(images, question, answers, (_labels(things[0]), _labels(things[1])))
+    labels = _labels([things[0], *others]), _labels([things[1], *others])
+    return Draft(images, question, answers, labels)
 
 
 def build_describe(setting: Setting) -> Draft:
@@ -99,7 +104,7 @@ def build_describe(setting: Setting) -> Draft:
         images,
         DESCRIBE.ask(setting),
         answers,
-        (_labels(things[0]), _labels(things[1])),
+        (_labels([things[0]]), _labels([things[1]])),
         extra=_halves(setting, things),
     )
 
@@ -127,10 +132,8 @@ def _halves(setting: Setting, things: tuple[Thing, Thing]) -> tuple[Graded, ...]
     return tuple(graded)
 
 
-def _among_others(
-    setting: Setting, size: Size, things: tuple[Thing, Thing], avoid: tuple[str, str]
-) -> tuple[Image.Image, Image.Image]:
-    """Scenes with the asked shape and up to two of other forms and colours."""
+def _others(setting: Setting, things: tuple[Thing, Thing], avoid: tuple[str, str]) -> list[Thing]:
+    """Up to two shapes of other forms and colours than the asked one's."""
     others: list[Thing] = []
     for _ in range(whole(setting.rng, 0, 2)):
         (other,) = draw_shape_things(setting, 1)
@@ -138,6 +141,13 @@ def _among_others(
         shapes = {things[0].shape, things[1].shape, *(o.shape for o in others)}
         if other.colour not in taken and other.shape not in shapes:
             others.append(other)
+    return others
+
+
+def _among(
+    setting: Setting, size: Size, things: tuple[Thing, Thing], others: list[Thing]
+) -> tuple[Image.Image, Image.Image]:
+    """A scene for each of the two asked shapes, with the same others around it."""
     scenes = []
     for thing in things:
         crowd = [thing, *others]
@@ -156,5 +166,10 @@ def _two(setting: Setting, options: list[str]) -> tuple[str, str]:
     return options[int(first)], options[int(second)]
 
 
-def _labels(thing: Thing) -> dict[str, str]:
-    return {"colour": thing.colour, "shape": thing.shape, "objects": thing.name}
+def _labels(shown: list[Thing]) -> dict[str, str]:
+    """All shapes of a picture: a tower that reads one of them is right, whichever was asked for."""
+    return {
+        "colour": "|".join(thing.colour for thing in shown),
+        "shape": "|".join(thing.shape for thing in shown),
+        "objects": "|".join(thing.name for thing in shown),
+    }
