@@ -7,23 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-torch = pytest.importorskip("torch")
-
-from edgecritic import Bundle, Critic  # noqa: E402
-from edgecritic_export.cli import main as export  # noqa: E402
-from edgecritic_train.data.assets import Assets  # noqa: E402
-from edgecritic_train.data.engine import item_at  # noqa: E402
-from edgecritic_train.embedded.config import (  # noqa: E402
+from edgecritic import Bundle, Critic
+from edgecritic_export.cli import main as export
+from edgecritic_train.data.assets import Assets
+from edgecritic_train.data.engine import item_at
+from edgecritic_train.embedded.config import (
     EmbeddedConfig,
     LoraShape,
     StageBudget,
     TowerShape,
 )
-from edgecritic_train.embedded.sft import Sources  # noqa: E402
-from edgecritic_train.embedded.train import STAGES, train  # noqa: E402
-from tiny_models import TinyModels  # noqa: E402
+from edgecritic_train.embedded.sft import Sources
+from edgecritic_train.embedded.train import STAGES, train
+from tiny_models import TinyModels
 
 SECONDS = 1.5
 CONFIG = EmbeddedConfig(

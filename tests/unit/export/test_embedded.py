@@ -16,6 +16,7 @@ from edgecritic_export import embedded
 from edgecritic_export.checkpoint import TrainedCritic
 from edgecritic_export.cli import main
 from edgecritic_export.embedded import MAX_BYTES, EmbeddedOptions, export_embedded
+from edgecritic_train.embedded.config import PATCH, LoraShape, TowerShape, embedded_geometry
 
 GEOMETRY = ImageGeometry(tile_size=48, patch_size=16, pinpoints=((48, 48),))
 TOWER = {"width": 16, "layers": 2, "heads": 2, "mlp": 24}
@@ -201,15 +202,14 @@ def test_the_shapes_that_are_trained_fit_the_package():
     A tensor takes its bytes, rounded up to 32; 200 bytes more hold its name and shape, and 2 kB
     all other metadata.
     """
-    config = pytest.importorskip("edgecritic_train.embedded.config")
-    tower, rank = config.TowerShape(), config.LoraShape().rank
+    tower, rank = TowerShape(), LoraShape().rank
     n_embd, n_kv, n_ff, n_layers = 576, 192, 1536, 30  # SmolLM2-135M
-    width, patches = tower.width, config.embedded_geometry().patches_per_side ** 2
+    width, patches = tower.width, embedded_geometry().patches_per_side ** 2
     pairs = [(n_embd, n_embd)] * 2 + [(n_embd, n_kv)] * 2 + [(n_embd, n_ff)] * 2 + [(n_ff, n_embd)]
     adapter = n_layers * sum(2 * rank * (n_in + n_out) for n_in, n_out in pairs)
     block = 2 * (4 * width**2 + 2 * width * tower.mlp) + 4 * (9 * width + tower.mlp)
     projector = 2 * (n_embd * width + n_embd**2) + 4 * 2 * n_embd
-    patch = 2 * width * 3 * config.PATCH**2 + 4 * width
+    patch = 2 * width * 3 * PATCH**2 + 4 * width
     mmproj = tower.layers * block + projector + patch + 4 * patches * width + 4 * n_embd
     n_tensors = 2 * 7 * n_layers + 16 * tower.layers + 8
     newline = 128 + 4 * n_embd

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from edgecritic.prompts import load_dialect  # noqa: E402
-from edgecritic.vision import ImageGeometry  # noqa: E402
-from edgecritic_train.embedded.config import (  # noqa: E402
+from edgecritic.prompts import load_dialect
+from edgecritic.vision import ImageGeometry
+from edgecritic_train.embedded.config import (
     EmbeddedConfig,
     LoraShape,
     TowerShape,
     embedded_geometry,
 )
-from edgecritic_train.embedded.language_model import PieceTokenizer  # noqa: E402
-from edgecritic_train.embedded.model import build, with_lora  # noqa: E402
-from edgecritic_train.embedded.rows import RowMaker  # noqa: E402
-from edgecritic_train.embedded.train import save_trained  # noqa: E402
-from tiny_models import TinyModels  # noqa: E402
+from edgecritic_train.embedded.language_model import PieceTokenizer
+from edgecritic_train.embedded.model import build, with_lora
+from edgecritic_train.embedded.rows import RowMaker
+from edgecritic_train.embedded.train import save_trained
+from tiny_models import TinyModels
 
 TINY = EmbeddedConfig(
     tower=TowerShape(width=32, layers=2, heads=2, mlp=48), lora=LoraShape(rank=4, alpha=8)

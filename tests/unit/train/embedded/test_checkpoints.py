@@ -3,11 +3,10 @@
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from edgecritic_train.embedded.config import StageBudget  # noqa: E402
-from edgecritic_train.embedded.loop import LOG_EVERY, Stage, TrainingDivergedError  # noqa: E402
+from edgecritic_train.embedded.config import StageBudget
+from edgecritic_train.embedded.loop import LOG_EVERY, Stage, TrainingDivergedError
 
 BUDGET = StageBudget(seconds=1000, batch=4, lr_tower=1e-2, lr_projector=1e-2)
 

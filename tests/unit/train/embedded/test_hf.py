@@ -2,28 +2,26 @@
 
 import json
 
+import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+from PIL import Image
+from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
     LlavaOnevisionForConditionalGeneration,
 )
-from transformers.models.llava_onevision.processing_llava_onevision import (  # noqa: E402
+from transformers.models.llava_onevision.processing_llava_onevision import (
     LlavaOnevisionProcessor,
 )
 
-from edgecritic.prompts import render  # noqa: E402
-from edgecritic.task import Task  # noqa: E402
-from edgecritic_train.embedded.hf import main, prompt_text  # noqa: E402
-from edgecritic_train.embedded.model import parts  # noqa: E402
-from edgecritic_train.embedded.rows import Branch, pack_image, pack_row  # noqa: E402
-from edgecritic_train.embedded.sft import hidden_states, stack_rows  # noqa: E402
-from edgecritic_train.embedded.train import load_critic  # noqa: E402
+from edgecritic.prompts import render
+from edgecritic.task import Task
+from edgecritic_train.embedded.hf import main, prompt_text
+from edgecritic_train.embedded.model import parts
+from edgecritic_train.embedded.rows import Branch, pack_image, pack_row
+from edgecritic_train.embedded.sft import hidden_states, stack_rows
+from edgecritic_train.embedded.train import load_critic
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
-torch = pytest.importorskip("torch")
-
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from edgecritic import Critic  # noqa: E402
-from edgecritic.backends.llamacpp import LlamaCppBackend  # noqa: E402
-from edgecritic.backends.options import EngineOptions  # noqa: E402
-from edgecritic.errors import CriticError  # noqa: E402
-from edgecritic.profile import CriticProfile  # noqa: E402
-from edgecritic_export.embedded import EmbeddedOptions, export_embedded  # noqa: E402
-from edgecritic_export.features import bundle_features  # noqa: E402
-from edgecritic_train.embedded.features import features  # noqa: E402
-from edgecritic_train.embedded.judge import main  # noqa: E402
-from edgecritic_train.embedded.train import load_critic  # noqa: E402
+from edgecritic import Critic
+from edgecritic.backends.llamacpp import LlamaCppBackend
+from edgecritic.backends.options import EngineOptions
+from edgecritic.errors import CriticError
+from edgecritic.profile import CriticProfile
+from edgecritic_export.embedded import EmbeddedOptions, export_embedded
+from edgecritic_export.features import bundle_features
+from edgecritic_train.embedded.features import features
+from edgecritic_train.embedded.judge import main
+from edgecritic_train.embedded.train import load_critic
 
 ITEM = {
     "id": "T0-000000",

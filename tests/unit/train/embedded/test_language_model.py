@@ -1,19 +1,17 @@
 """The GGUF language model in torch: the same tokens and the same logits as in llama.cpp."""
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-
-import numpy as np  # noqa: E402
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-
-from edgecritic.backends.base import Append, TextSpan  # noqa: E402
-from edgecritic.backends.llamacpp import LlamaCppBackend  # noqa: E402
-from edgecritic.backends.options import EngineOptions  # noqa: E402
-from edgecritic.errors import ArtifactError  # noqa: E402
-from edgecritic_export.lora import permute_for_rope  # noqa: E402
-from edgecritic_train.embedded.language_model import (  # noqa: E402
+from edgecritic.backends.base import Append, TextSpan
+from edgecritic.backends.llamacpp import LlamaCppBackend
+from edgecritic.backends.options import EngineOptions
+from edgecritic.errors import ArtifactError
+from edgecritic_export.lora import permute_for_rope
+from edgecritic_train.embedded.language_model import (
     PieceTokenizer,
     hf_name,
     load_language_model,
@@ -21,7 +19,7 @@ from edgecritic_train.embedded.language_model import (  # noqa: E402
     state_dict,
     unpermuted,
 )
-from tiny_models import (  # noqa: E402
+from tiny_models import (
     CONTROL_TOKENS,
     LanguageModelShape,
     language_tensors,

@@ -1,8 +1,7 @@
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from edgecritic_train.embedded.model import rescale_tower, tower_features  # noqa: E402
+from edgecritic_train.embedded.model import rescale_tower, tower_features
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-
-from edgecritic_train.embedded.pretrain import (  # noqa: E402
+from edgecritic_train.embedded.pretrain import (
     END,
     TEXT_CHARS,
     attribute_loss,

@@ -1,23 +1,21 @@
 """Packed rows: each judgement computes what it would alone, and its targets are its answer."""
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-torch = pytest.importorskip("torch")
-
-import numpy as np  # noqa: E402
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from edgecritic.prompts import render  # noqa: E402
-from edgecritic.task import Rubric, Task  # noqa: E402
-from edgecritic.vision import pack_features, pixel_values, tile  # noqa: E402
-from edgecritic_train.data.assets import Assets  # noqa: E402
-from edgecritic_train.data.engine import item_at  # noqa: E402
-from edgecritic_train.data.preferences import preferences  # noqa: E402
-from edgecritic_train.embedded.language_model import special_ids  # noqa: E402
-from edgecritic_train.embedded.model import IMAGE_TOKEN, parts  # noqa: E402
-from edgecritic_train.embedded.rows import (  # noqa: E402
+from edgecritic.prompts import render
+from edgecritic.task import Rubric, Task
+from edgecritic.vision import pack_features, pixel_values, tile
+from edgecritic_train.data.assets import Assets
+from edgecritic_train.data.engine import item_at
+from edgecritic_train.data.preferences import preferences
+from edgecritic_train.embedded.language_model import special_ids
+from edgecritic_train.embedded.model import IMAGE_TOKEN, parts
+from edgecritic_train.embedded.rows import (
     IMAGE,
     item_rows,
     pack_image,
@@ -26,7 +24,7 @@ from edgecritic_train.embedded.rows import (  # noqa: E402
     swap_ordinals,
     training_branches,
 )
-from edgecritic_train.embedded.sft import hidden_states, stack_rows  # noqa: E402
+from edgecritic_train.embedded.sft import hidden_states, stack_rows
 
 NOISE = np.random.default_rng(4).integers(0, 256, (150, 230, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)

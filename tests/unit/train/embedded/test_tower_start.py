@@ -1,8 +1,7 @@
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from edgecritic_train.embedded.tower_start import start_tower, waves, whitening  # noqa: E402
+from edgecritic_train.embedded.tower_start import start_tower, waves, whitening
 
 
 def drawings(n):
