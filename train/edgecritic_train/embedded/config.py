@@ -8,6 +8,8 @@ from edgecritic.vision import ImageGeometry
 
 TILE = 192
 PATCH = 16
+VIEWS = 2
+"""The most tiles of a picture: the base view and the padded one, which a square picture shares."""
 
 
 def embedded_geometry() -> ImageGeometry:
@@ -60,6 +62,7 @@ class StageBudget:
         lr_projector: of projector and newline (and the captioner in pretraining).
         lr_adapter: of the LoRA; 0 freezes it.
         warmup_steps: steps in which the rates climb.
+        lr_matrices: of the matrices in the tower's blocks, which Muon moves in pretraining.
     """
 
     seconds: float
@@ -68,6 +71,7 @@ class StageBudget:
     lr_projector: float
     lr_adapter: float = 0.0
     warmup_steps: int = 200
+    lr_matrices: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,9 @@ class EmbeddedConfig:
 
     tower: TowerShape = field(default_factory=TowerShape)
     lora: LoraShape = field(default_factory=LoraShape)
-    pretrain: StageBudget = StageBudget(300, 256, 5e-4, 5e-4, warmup_steps=500)
-    align: StageBudget = StageBudget(90, 64, 2e-4, 1e-3, 8e-4)
-    sft: StageBudget = StageBudget(600, 32, 3e-4, 6e-4, 8e-4)
+    pretrain: StageBudget = StageBudget(470, 256, 1e-3, 1e-3, warmup_steps=500, lr_matrices=2e-3)
+    align: StageBudget = StageBudget(75, 64, 5e-5, 1e-3, 8e-4)
+    sft: StageBudget = StageBudget(495, 32, 1e-4, 6e-4, 8e-4)
     answer_tokens: int = 384
     row_tokens: int = 896
     verdict_weight: float = 1.0

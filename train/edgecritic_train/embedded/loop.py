@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from edgecritic.errors import CriticError
 from edgecritic_train.embedded.config import StageBudget
+from edgecritic_train.embedded.muon import Muon
 
 logger = logging.getLogger(__name__)
+Group = dict[str, object]
 SAVE_EVERY_S = 60.0
 LOG_EVERY = 20
 
@@ -47,8 +49,9 @@ class Stage:
         name: names the files in `folder`.
         folder: where checkpoints and metrics go.
         modules: what is trained, by the name it is saved under.
-        groups: optimizer groups with their peak learning rate under ``lr``.
+        groups: AdamW's groups, with their peak learning rate under ``lr``.
         budget: seconds and rates.
+        matrices: Muon's groups, likewise.
 
     A checkpoint is written to a temporary name, synced and renamed, so a killed run finds
     either the old one or the new one whole.
@@ -59,16 +62,23 @@ class Stage:
         name: str,
         folder: Path,
         modules: Mapping[str, nn.Module],
-        groups: list[dict[str, object]],
+        groups: Sequence[Group],
         budget: StageBudget,
+        *,
+        matrices: Sequence[Group] = (),
     ) -> None:
         self.name, self.folder, self.modules, self.budget = name, folder, modules, budget
         folder.mkdir(parents=True, exist_ok=True)
-        self.groups = groups
-        self.peaks = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
-        self.optimizer = torch.optim.AdamW(
-            groups, betas=(0.9, 0.98), weight_decay=0.02, fused=torch.cuda.is_available()
-        )
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [{**group, "peak": group["lr"]} for group in groups],
+                betas=(0.9, 0.98),
+                weight_decay=0.02,
+                fused=torch.cuda.is_available(),
+            )
+        ]
+        if matrices:
+            self.optimizers.append(Muon([{**group, "peak": group["lr"]} for group in matrices]))
         self.steps, self.elapsed = 0, 0.0
         self._sums: dict[str, float] = {}
         self._pending: list[Mapping[str, Tensor]] = []
@@ -97,15 +107,17 @@ class Stage:
                 20 steps and before each save.
         """
         factor = learning_rate(self.progress, self.steps, self.budget.warmup_steps)
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group in groups:
+            group["lr"] = group["peak"] * factor
+        # Copies: a captured graph writes its next loss where it wrote this one.
+        self._pending.append({"loss": loss.detach().clone(), **metrics})
         loss.backward()  # type: ignore[no-untyped-call]
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.steps += 1
-        self._pending.append({"loss": loss.detach(), **metrics})
         now = time.monotonic()
         self.elapsed += now - self._last
         self._last = now
@@ -143,7 +155,7 @@ class Stage:
         """Write the checkpoint; only weights that are trained or not rebuilt from files."""
         state = {
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,
             "elapsed": self.elapsed,
         }
@@ -159,6 +171,7 @@ class Stage:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, module in self.modules.items():
             module.load_state_dict(state["modules"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.steps, self.elapsed = state["steps"], state["elapsed"]
         logger.info("%s goes on at step %d, %.0f s", self.name, self.steps, self.elapsed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgecritic.vision import ImageGeometry
 from edgecritic_train.embedded.config import LoraShape, TowerShape
@@ -112,10 +113,26 @@ def tower_features(tower: Any, pixels: Tensor) -> Tensor:
     Returns:
         (n, patches, width).
     """
-    hidden: Tensor = tower.embeddings(pixels)
+    embeddings = tower.embeddings
+    hidden: Tensor = patch_embeddings(embeddings.patch_embedding, pixels)
+    hidden = hidden + embeddings.position_embedding.weight
     for layer in tower.encoder.layers:
         hidden = layer(hidden, attention_mask=None)
     return hidden
+
+
+def patch_embeddings(convolution: nn.Conv2d, pixels: Tensor) -> Tensor:
+    """(n, patches, width) what a convolution says of patches that do not overlap.
+
+    As one matrix product, because cuDNN is slow at the gradient of such a convolution.
+    """
+    n, channels, side, _ = pixels.shape
+    patch = convolution.kernel_size[0]
+    grid = side // patch
+    patches = pixels.view(n, channels, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
+    return functional.linear(
+        patches.reshape(n, grid * grid, -1), convolution.weight.flatten(1), convolution.bias
+    )
 
 
 def build(

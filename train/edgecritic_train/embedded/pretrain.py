@@ -48,7 +48,7 @@ WATCHED = ("objects", "digit", "shape", "count")
 N_VALUES = 4096
 """Buckets for ``key=value``: a few thousand values, so that collisions are rare."""
 MAX_VALUES = 4
-REPLAYS = 2
+REPLAYS = 3
 """Steps on pictures shown before, for each step on new ones."""
 POOL = 300_000
 """Pictures kept for replay: 33 GB at 192 px."""
@@ -224,6 +224,22 @@ def spelling_loss(logits: Tensor, codes: Tensor, starts: Tensor) -> tuple[Tensor
     return (losses * answer).sum() / answer.sum(), exact
 
 
+def reading_losses(
+    tower: Any, names: AttributeReader, speller: CharacterReader, shown: Pictures
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The stage's loss on some pictures, and what is logged beside it."""
+    codes = shown.codes.long()
+    device = codes.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        patches = tower_features(tower, normalised(shown.tiles))
+        attributes, spelling = names(patches), speller(codes[:, :-1], patches)
+    naming, hits = attribute_loss(attributes, shown.values)
+    reading, exact = spelling_loss(spelling, codes, shown.starts)
+    watched = {name: hits[ATTRIBUTES.index(name)] for name in WATCHED}
+    metrics = {"naming": naming, "reading": reading, "exact": exact, **watched}
+    return naming + 2 * reading, {name: value.detach() for name, value in metrics.items()}
+
+
 class Pool:
     """The latest pictures, on the device, for replay."""
 
@@ -274,35 +290,32 @@ def pretrain(
     device = next(tower.parameters()).device
     names, speller = AttributeReader(config.tower), CharacterReader(config.tower)
     readers = nn.ModuleList([names, speller]).to(device)
-    groups: list[dict[str, object]] = [
-        {"params": list(tower.parameters()), "lr": budget.lr_tower},
-        {"params": list(readers.parameters()), "lr": budget.lr_projector},
-    ]
-    stage = Stage("pretrain", folder, {"tower": tower, "readers": readers}, groups, budget)
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in tower.named_parameters():
+        (matrices if "layers." in name and parameter.ndim == 2 else others).append(parameter)
+    stage = Stage(
+        "pretrain",
+        folder,
+        {"tower": tower, "readers": readers},
+        [
+            {"params": others, "lr": budget.lr_tower},
+            {"params": list(readers.parameters()), "lr": budget.lr_projector},
+        ],
+        budget,
+        matrices=[{"params": matrices, "lr": budget.lr_matrices}],
+    )
     if not stage.running:
         return
-    if compiled:
-        for layer in [*tower.encoder.layers, *speller.blocks.layers]:
-            layer.compile(dynamic=True)  # the tower's stay compiled for the stages that follow
     stream = ItemStream(packs, "train", config.seed + 1000 * stage.steps)
     feed = batches(stream, budget.batch // 2, PictureCollate(geometry), n_workers)
     if stage.steps == 0:
         start_tower(tower, normalised(next(feed).tiles.to(device)))
+    look = reading_losses
+    if compiled:  # as one captured graph: launching the kernels takes longer than running them
+        look = torch.compile(look, mode="reduce-overhead", dynamic=False)
     for shown in _shown(feed, Pool(POOL if device.type == "cuda" else 512), device):
-        codes = shown.codes.long()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            patches = tower_features(tower, normalised(shown.tiles))
-            attributes, spelling = names(patches), speller(codes[:, :-1], patches)
-        naming, hits = attribute_loss(attributes, shown.values)
-        reading, exact = spelling_loss(spelling, codes, shown.starts)
-        stage.step(
-            naming + 2 * reading,
-            {
-                "naming": naming.detach(),
-                "reading": reading.detach(),
-                "exact": exact,
-                **{name: hits[ATTRIBUTES.index(name)] for name in WATCHED},
-            },
-        )
+        loss, metrics = look(tower, names, speller, shown)
+        stage.step(loss, {name: value.clone() for name, value in metrics.items()})
         if not stage.running:
             return

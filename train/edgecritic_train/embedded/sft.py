@@ -18,7 +18,7 @@ from torch.nn import functional
 from edgecritic.prompts import load_dialect
 from edgecritic.vision import ImageGeometry
 from edgecritic_train.data.items import TwinItem
-from edgecritic_train.embedded.config import EmbeddedConfig, StageBudget
+from edgecritic_train.embedded.config import VIEWS, EmbeddedConfig, StageBudget
 from edgecritic_train.embedded.feed import ItemStream, batches, normalised, stacked
 from edgecritic_train.embedded.language_model import PieceTokenizer
 from edgecritic_train.embedded.loop import Stage
@@ -78,19 +78,23 @@ class RowBatch:
         )
 
 
-def stack_rows(rows: Sequence[Row], length: int, patches: int) -> RowBatch:
-    """Pad rows to `length` and renumber what they point to."""
+def stack_rows(
+    rows: Sequence[Row], length: int, patches: int, *, n_tiles: int | None = None
+) -> RowBatch:
+    """Pad rows to `length`, tiles to `n_tiles`, and renumber what they point to."""
     tiles, gather, targets, weights = [], [], [], []
-    n_tiles = 0
+    n_stacked = 0
     for number, row in enumerate(rows):
         tiles.append(torch.from_numpy(row.image.tiles))
         order = torch.from_numpy(row.image.gather)
-        gather.append(torch.where(order < 0, order, order + n_tiles * patches))
-        n_tiles += len(row.image.tiles)
+        gather.append(torch.where(order < 0, order, order + n_stacked * patches))
+        n_stacked += len(row.image.tiles)
         flat = torch.from_numpy(row.targets).clone()
         flat[:, 0] += number * length
         targets.append(flat)
         weights.append(torch.from_numpy(row.weights))
+    if n_tiles is not None:
+        tiles.append(tiles[0].new_zeros(n_tiles - n_stacked, *tiles[0].shape[1:]))
     return RowBatch(
         tokens=stacked([row.tokens for row in rows], 0, length),
         segments=stacked([row.segments for row in rows], PADDING, length),
@@ -133,7 +137,9 @@ class RowCollate:
                 item, self._maker, self.geometry, judged=self.judged, limit=self.limit
             )
         ]
-        return stack_rows(rows, self.limit, self.geometry.patches_per_side**2)
+        # As many tiles in every batch, or each number of them would compile the tower again.
+        patches = self.geometry.patches_per_side**2
+        return stack_rows(rows, self.limit, patches, n_tiles=VIEWS * len(rows))
 
 
 def branch_mask(segments: Tensor) -> Tensor:
@@ -246,7 +252,7 @@ def train_rows(
     if not stage.running:
         return
     if sources.compiled:
-        for layer in pieces.decoder.layers:
+        for layer in [*pieces.tower.encoder.layers, *pieces.decoder.layers]:
             layer.compile(dynamic=False)
     collate = RowCollate(sources.language_model, config, geometry, judged=judged)
     seed = config.seed + 1 + judged + 1000 * (stage.steps + 1)
