@@ -83,6 +83,7 @@ class EmbeddedConfig:
         row_tokens: length of a packed row; branches that do not fit are left out.
         verdict_weight: loss weight of the tokens that tell one verdict from another.
         answer_weight: of the whole plain answer.
+        transcript_weight: of the whole list of what a picture shows.
         form_weight: of the fixed words around the verdict.
         reason_weight: of each token of the reason.
     """
@@ -90,12 +91,13 @@ class EmbeddedConfig:
     tower: TowerShape = field(default_factory=TowerShape)
     lora: LoraShape = field(default_factory=LoraShape)
     pretrain: StageBudget = StageBudget(470, 256, 1e-3, 1e-3, warmup_steps=500, lr_matrices=2e-3)
-    align: StageBudget = StageBudget(75, 64, 5e-5, 1e-3, 8e-4)
-    sft: StageBudget = StageBudget(495, 32, 1e-4, 6e-4, 8e-4)
-    answer_tokens: int = 384
+    align: StageBudget = StageBudget(240, 64, 1e-4, 1e-3, 1e-3, warmup_steps=50)
+    sft: StageBudget = StageBudget(1000, 32, 1e-4, 6e-4, 1e-3)
+    answer_tokens: int = 416
     row_tokens: int = 896
     verdict_weight: float = 1.0
     answer_weight: float = 2.0
+    transcript_weight: float = 3.0
     form_weight: float = 0.02
     reason_weight: float = 0.06
     seed: int = 20261123

@@ -36,6 +36,7 @@ CRITERIA = (
     "Does the response agree with what the image shows?",
     "accuracy and completeness",
 )
+TRANSCRIPT = "List what the picture shows."
 LEVELS: Mapping[str, str] = {"low": "wrong or empty", "high": "right and complete"}
 
 
@@ -127,22 +128,24 @@ class RowMaker:
             targets.append((len(question) + k - 1, token, weight))
         return Branch(question + answer, tuple(targets), prompt.setting)
 
-    def plain_answer(self, prompt: Prompt, question: str, answer: str) -> Branch:
-        """A branch that answers the question itself: reading the picture, without judging."""
+    def plain_answer(self, prompt: Prompt, question: str, answer: str, weight: float) -> Branch:
+        """A branch that answers a question itself: reading the picture, without judging."""
         opening = self.ids([Text("\n" + question), prompt.pieces[-1]])
         tokens = self.tokenize(answer) + self.ids([prompt.end])[:1]
-        weight = self.config.answer_weight / len(tokens)
-        targets = tuple((len(opening) + k - 1, t, weight) for k, t in enumerate(tokens))
+        share = weight / len(tokens)
+        targets = tuple((len(opening) + k - 1, t, share) for k, t in enumerate(tokens))
         return Branch(opening + tokens, targets, "answer")
 
 
 def training_branches(
     item: TwinItem, side: int, pairs: Sequence[Pair], maker: RowMaker, rng: np.random.Generator
 ) -> Iterator[Branch]:
-    """Judgements of one image of an item: the plain answer, then pairs, then scores."""
-    dialect = maker.dialect
+    """What one image of an item teaches: plain answer, transcript, then pairs, then scores."""
+    dialect, config = maker.dialect, maker.config
     prompt = render(Task(item.question, ("",), 1), dialect)
-    yield maker.plain_answer(prompt, item.question, item.references[side])
+    yield maker.plain_answer(prompt, item.question, item.references[side], config.answer_weight)
+    told = transcript(item.labels[side])
+    yield maker.plain_answer(prompt, TRANSCRIPT, told, config.transcript_weight)
     for pair in [pair for pair in pairs if pair.side == side][:MAX_PAIRS]:
         texts = (pair.first.text, pair.second.text)
         winner = pair.winner
@@ -164,6 +167,13 @@ def training_branches(
         )
         level = scaled(response.scores[side], rubric)
         yield maker.judgement(prompt, level - rubric.low, response.reasons[side])
+
+
+def transcript(labels: Mapping[str, str]) -> str:
+    """All labels of a picture as text: many tokens that only looking can tell."""
+    return "; ".join(
+        f"{key.replace('_', ' ')}: {values.replace('|', ', ')}" for key, values in labels.items()
+    )
 
 
 def swap_ordinals(reason: str) -> str:
@@ -252,13 +262,16 @@ def pack_row(
 def item_rows(
     item: TwinItem, maker: RowMaker, geometry: ImageGeometry, *, judged: bool, limit: int
 ) -> list[Row]:
-    """The two rows of an item: its judgements or, for alignment, the plain answer alone."""
+    """The two rows of an item: all that it teaches or, for alignment, the answers alone."""
     rng = np.random.default_rng([item.seed % 2**63, 7])
     pairs = list(preferences(item))
     prefix = maker.split(render(Task(item.question, ("",), 1), maker.dialect))[0]
     rows = []
     for side in (0, 1):
-        branches = list(training_branches(item, side, pairs, maker, rng))
-        image = pack_image(item.images[side], geometry)
-        rows.append(pack_row(prefix, image, branches if judged else branches[:1], limit))
+        branches = [
+            branch
+            for branch in training_branches(item, side, pairs, maker, rng)
+            if judged or branch.setting == "answer"
+        ]
+        rows.append(pack_row(prefix, pack_image(item.images[side], geometry), branches, limit))
     return rows

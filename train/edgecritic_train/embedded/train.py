@@ -47,7 +47,8 @@ WEIGHTS, SUMMARY = "critic.safetensors", "training.json"
 def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> PeftModel:
     """Run the stages in order and write the critic's own weights; returns the trained model.
 
-    A stage that is not run takes its weights from the checkpoint it left in the folder.
+    A stage that is not run takes its weights from the checkpoint it left in the folder; without
+    pretraining, the stages go on from the folder's ``critic.safetensors`` if there is one.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
@@ -75,13 +76,15 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
-    if "align" in stages:
+    begun = sources.folder / WEIGHTS
+    if "pretrain" not in stages and begun.exists():
+        load_trained(wrapped, begun)
+    elif "align" in stages:
         stream = ItemStream(sources.packs, "train", config.seed + 7)
         sample = next(batches(stream, 16, PictureCollate(geometry), 0))
         start_projector(pieces, normalised(sample.tiles.to(device)))
+    if "align" in stages:
         train_rows(wrapped, config, geometry, sources, judged=False)
-    elif (sources.folder / WEIGHTS).exists():
-        load_trained(wrapped, sources.folder / WEIGHTS)
     save_trained(wrapped, sources.folder, config, sources.language_model)
     if "sft" in stages:
         train_rows(wrapped, config, geometry, sources, judged=True)

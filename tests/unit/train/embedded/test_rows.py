@@ -23,6 +23,7 @@ from edgecritic_train.embedded.rows import (
     scaled,
     swap_ordinals,
     training_branches,
+    transcript,
 )
 from edgecritic_train.embedded.sft import hidden_states, stack_rows
 
@@ -128,11 +129,12 @@ def test_rows_of_an_item_state_its_gold(packs, maker, geometry):
             text = maker.tokenize.decode([token for _, token, _ in branch.targets])
             stated.append((branch.setting, text))
         assert stated[0] == ("answer", item.references[side])
+        assert stated[1] == ("answer", transcript(item.labels[side]))
         reasons = {text.partition("Reason: ")[2] for s, text in stated if s == "pointwise"}
         assert reasons <= {response.reasons[side] for response in item.responses}
         assert {s for s, _ in stated} == {"answer", "pairwise", "pointwise"}
     for row in item_rows(item, maker, geometry, judged=False, limit=4096):
-        assert row.n_judgements == 1
+        assert row.n_judgements == 2
         assert row.targets[:, 0].min() >= (row.segments == 0).sum()
 
 
@@ -169,3 +171,8 @@ def test_scaled_scores_keep_ends_and_order(ends):
     levels = [scaled(score, rubric) for score in range(1, 11)]
     assert (levels[0], levels[-1]) == ends
     assert levels == sorted(levels)
+
+
+def test_a_transcript_tells_every_label():
+    labels = {"objects": "red square|cat", "chart_value": "12"}
+    assert transcript(labels) == "objects: red square, cat; chart value: 12"

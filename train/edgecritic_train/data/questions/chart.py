@@ -85,7 +85,14 @@ def build_value(setting: Setting) -> Draft:
     values = str(first[asked]), str(second[asked])
     question = with_choice(setting, VALUE.ask(setting, label=labels[asked]), *values)
     answers = tuple(answer(value, _VALUE_CLAUSES, label=labels[asked]) for value in values)
-    facts = tuple({"chart_value": value, "chart_label": labels[asked]} for value in values)
+    facts = tuple(
+        {
+            "chart_value": values[side],
+            "chart_label": labels[asked],
+            "bars": "|".join(f"{label} {value}" for label, value in zip(labels, bars, strict=True)),
+        }
+        for side, bars in enumerate((first, second))
+    )
     return Draft(images, question, (answers[0], answers[1]), (facts[0], facts[1]))
 
 
