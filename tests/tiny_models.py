@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecritic_export.gguf_file import FloatType, Tensor, Value, as_float, write_gguf
-from edgecritic_export.lora import Architecture, LoraConfig, permute_for_rope, write_lora
-from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
+from edgecritic_export.gguf.file import FloatType, Tensor, Value, as_float, write_gguf
+from edgecritic_export.gguf.lora import Architecture, LoraConfig, permute_for_rope, write_lora
+from edgecritic_export.gguf.mmproj import VisionTowerConfig, write_mmproj
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Behind all others, so that the ids of the others do not depend on them.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgecritic import Bundle
-from edgecritic_export.embedded import EmbeddedOptions, export_embedded
+from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_export.features import bundle_features, save_features
 
 

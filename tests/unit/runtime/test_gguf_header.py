@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgecritic.backends.llamacpp.artifacts import check_language_model
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import GgufHeader, read_header
-from edgecritic_export.gguf_file import write_gguf
+from edgecritic_export.gguf.file import write_gguf
 from tiny_models import TinyModels
 
 HEAD = b"GGUF" + struct.pack("<I", 3)

@@ -31,9 +31,9 @@ from edgecritic.errors import (
     InputError,
     MissingExtraError,
 )
-from edgecritic_export.gguf_file import write_gguf
-from edgecritic_export.lora import LoraConfig, write_lora
-from edgecritic_export.mmproj import write_mmproj
+from edgecritic_export.gguf.file import write_gguf
+from edgecritic_export.gguf.lora import LoraConfig, write_lora
+from edgecritic_export.gguf.mmproj import write_mmproj
 from tiny_models import (
     TOWER,
     LanguageModelShape,

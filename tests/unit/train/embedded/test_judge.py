@@ -11,7 +11,7 @@ from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import CriticError
 from edgecritic.profile import CriticProfile
-from edgecritic_export.embedded import EmbeddedOptions, export_embedded
+from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_export.features import bundle_features
 from edgecritic_train.embedded.features import features
 from edgecritic_train.embedded.judge import main

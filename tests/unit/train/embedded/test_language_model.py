@@ -10,7 +10,7 @@ from edgecritic.backends.base import Append, TextSpan
 from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import ArtifactError
-from edgecritic_export.lora import permute_for_rope
+from edgecritic_export.gguf.lora import permute_for_rope
 from edgecritic_train.embedded.language_model import (
     PieceTokenizer,
     hf_name,

@@ -11,8 +11,8 @@ import pytest
 
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import read_header
-from edgecritic_export.gguf_file import Tensor
-from edgecritic_export.lora import LoraConfig, permute_for_rope, write_lora
+from edgecritic_export.gguf.file import Tensor
+from edgecritic_export.gguf.lora import LoraConfig, permute_for_rope, write_lora
 from tiny_models import LanguageModelShape, lora_tensors
 
 CONFIG = LoraConfig("llama", n_head=4, n_head_kv=2, alpha=16.0)

@@ -11,9 +11,9 @@ from typing import Final
 from edgecritic.errors import ArtifactError, MissingExtraError
 from edgecritic.gguf_header import GgufHeader
 from edgecritic.vision import ImageGeometry
-from edgecritic_export.gguf_file import Tensor
-from edgecritic_export.lora import LoraConfig
-from edgecritic_export.mmproj import VisionTowerConfig
+from edgecritic_export.gguf.file import Tensor
+from edgecritic_export.gguf.lora import LoraConfig
+from edgecritic_export.gguf.mmproj import VisionTowerConfig
 
 WEIGHTS: Final = "critic.safetensors"
 SUMMARY: Final = "training.json"

@@ -12,8 +12,8 @@ import pytest
 
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import read_header
-from edgecritic_export.gguf_file import Tensor
-from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
+from edgecritic_export.gguf.file import Tensor
+from edgecritic_export.gguf.mmproj import VisionTowerConfig, write_mmproj
 from tiny_models import TOWER, vision_tensors
 
 CHECKPOINT: dict[str, object] = {

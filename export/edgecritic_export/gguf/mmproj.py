@@ -17,7 +17,7 @@ import numpy as np
 
 from edgecritic.errors import ArtifactError
 from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
-from edgecritic_export.gguf_file import FloatType, Tensor, Value, as_float, write_gguf
+from edgecritic_export.gguf.file import FloatType, Tensor, Value, as_float, write_gguf
 
 _VISION_NAMES: Final = {
     "embeddings.patch_embedding": "v.patch_embd",

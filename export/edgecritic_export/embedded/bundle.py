@@ -19,9 +19,9 @@ from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest
 from edgecritic.models import SMOLLM2_135M
 from edgecritic.prompts import Dialect, load_dialect
 from edgecritic.task import Rubric
-from edgecritic_export.checkpoint import TrainedCritic
-from edgecritic_export.lora import write_lora
-from edgecritic_export.mmproj import write_mmproj
+from edgecritic_export.embedded.run import TrainedCritic
+from edgecritic_export.gguf.lora import write_lora
+from edgecritic_export.gguf.mmproj import write_mmproj
 
 NAME: Final = "edgecritic-embedded"
 MAX_BYTES: Final = 50_000_000

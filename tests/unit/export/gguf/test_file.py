@@ -8,7 +8,7 @@ import pytest
 from gguf import GGUFReader
 
 from edgecritic.errors import ArtifactError, MissingExtraError
-from edgecritic_export.gguf_file import as_float, write_gguf
+from edgecritic_export.gguf.file import as_float, write_gguf
 
 
 def test_tensors_and_values_come_back(tmp_path: Path) -> None:

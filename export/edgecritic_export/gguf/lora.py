@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from edgecritic.errors import ArtifactError
-from edgecritic_export.gguf_file import FloatType, Tensor, as_float, write_gguf
+from edgecritic_export.gguf.file import FloatType, Tensor, as_float, write_gguf
 
 Architecture: TypeAlias = Literal["llama", "qwen2"]
 

@@ -31,9 +31,9 @@ from edgecritic.backends.base import Append, FloatArray, ImageSpan, Span, TextSp
 from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.mmproj_layout import IMAGE_NEWLINE
-from edgecritic_export.gguf_file import FloatType, Tensor
-from edgecritic_export.lora import Architecture, LoraConfig, write_lora
-from edgecritic_export.mmproj import VisionTowerConfig, write_mmproj
+from edgecritic_export.gguf.file import FloatType, Tensor
+from edgecritic_export.gguf.lora import Architecture, LoraConfig, write_lora
+from edgecritic_export.gguf.mmproj import VisionTowerConfig, write_mmproj
 from tiny_models import LanguageModelShape, vocabulary, write_language_model
 
 OPTIONS = EngineOptions(

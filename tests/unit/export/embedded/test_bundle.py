@@ -13,9 +13,9 @@ from edgecritic.models import SMOLLM2_135M
 from edgecritic.prompts import load_dialect
 from edgecritic.vision import ImageGeometry
 from edgecritic_export import embedded
-from edgecritic_export.checkpoint import TrainedCritic
 from edgecritic_export.cli import main
-from edgecritic_export.embedded import MAX_BYTES, EmbeddedOptions, export_embedded
+from edgecritic_export.embedded.bundle import MAX_BYTES, EmbeddedOptions, export_embedded
+from edgecritic_export.embedded.run import TrainedCritic
 from edgecritic_train.embedded.config import PATCH, LoraShape, TowerShape, embedded_geometry
 
 GEOMETRY = ImageGeometry(tile_size=48, patch_size=16, pinpoints=((48, 48),))

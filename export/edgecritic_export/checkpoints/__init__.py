@@ -1,0 +1,1 @@
+"""Checkpoints as they come: read lazily, renamed, merged with adapters."""

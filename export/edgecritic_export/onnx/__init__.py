@@ -1,0 +1,1 @@
+"""The ONNX graphs of a critic, in the layout of transformers.js."""
