@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ from threading import Lock, get_ident
 from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
 
-from edgecritic.backends import load_backend
+from edgecritic.backends import ENGINES, choose_backend, load_backend
 from edgecritic.backends.base import Backend, BackendInfo, CancelToken
 from edgecritic.backends.options import Device, EngineOptions
 from edgecritic.bundle import Bundle
@@ -22,6 +23,7 @@ from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Ranking, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
 
+logger = logging.getLogger(__name__)
 Judged = TypeVar("Judged", Verdict, Preference)
 
 
@@ -101,8 +103,14 @@ class Critic:
             )
         n_ctx = longest if n_ctx is None else n_ctx
         options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device)
-        profile = CriticProfile.of(bundle)
-        engine = load_backend(bundle, backend, options)
+        chosen = choose_backend(bundle, backend)
+        if bundle.manifest.verified is False:
+            logger.warning(
+                "%s failed the checks of its export: `edgecritic inspect` tells which",
+                bundle.name,
+            )
+        profile = CriticProfile.of(bundle, ENGINES[chosen].format)
+        engine = load_backend(bundle, chosen, options)
         try:
             return cls(engine, profile, cache=cache, limits=limits)
         except BaseException:

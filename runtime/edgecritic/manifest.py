@@ -14,9 +14,64 @@ from edgecritic.task import Rubric
 from edgecritic.vision.geometry import ImageGeometry
 
 SCHEMA = 1
-FAMILIES = ("llava_onevision",)
-Role: TypeAlias = Literal["language_model", "adapter", "mmproj", "image_newline"]
-VISION_ROLES: tuple[Role, Role] = ("mmproj", "image_newline")
+FAMILIES = ("llava_onevision", "qwen2_5_vl")
+Role: TypeAlias = Literal[
+    "language_model",  # GGUF
+    "adapter",
+    "mmproj",
+    "decoder",  # ONNX
+    "embed_tokens",
+    "vision_encoder",
+    "external_data",
+    "tokenizer",
+    "checkpoint",  # transformers
+    "config",  # settings that other programs read: transformers, transformers.js
+    "image_newline",
+]
+Format: TypeAlias = Literal["gguf", "onnx", "hf"]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatFiles:
+    """What a critic in one format is made of.
+
+    Attributes:
+        once: roles that occur exactly once.
+        tower: role of the file that encodes pictures; exactly once in a critic that sees.
+        many: roles that may occur any number of times.
+        several: a role of which there is at least one file.
+    """
+
+    once: tuple[Role, ...] = ()
+    tower: Role | None = None
+    many: tuple[Role, ...] = ()
+    several: Role | None = None
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """All of them."""
+        others = (role for role in (self.tower, self.several) if role is not None)
+        return (*self.once, *others, *self.many)
+
+    def are_whole(self, counts: Mapping[Role, int], *, sees: bool) -> bool:
+        """Whether as many files of each role make a critic."""
+        return (
+            all(counts[role] == 1 for role in self.once)
+            and (self.tower is None or counts[self.tower] == sees)
+            and (self.several is None or counts[self.several] > 0)
+        )
+
+
+FORMATS: Mapping[Format, FormatFiles] = {
+    "gguf": FormatFiles(once=("language_model",), tower="mmproj", many=("adapter",)),
+    "onnx": FormatFiles(
+        once=("decoder", "embed_tokens", "tokenizer"),
+        tower="vision_encoder",
+        many=("external_data",),
+    ),
+    "hf": FormatFiles(several="checkpoint"),
+}
+"""A bundle holds a critic in one format or in several."""
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -119,6 +174,8 @@ class Manifest:
         calibration: of its probabilities.
         licence: SPDX expression of the bundle's own files.
         training: summary of its training, JSON.
+        verification: what its export was checked against and how that ended, JSON; None if it
+            was not checked.
         good_for: what it judges well, in words.
         bad_for: what it does not.
         created: ISO 8601 date or time.
@@ -136,6 +193,7 @@ class Manifest:
     calibration: Calibration
     licence: str
     training: object
+    verification: object
     good_for: tuple[str, ...]
     bad_for: tuple[str, ...]
     created: str
@@ -143,6 +201,19 @@ class Manifest:
     def having(self, role: Role) -> tuple[BundleFile, ...]:
         """All files of a role, in the manifest's order."""
         return tuple(file for file in self.files if file.role == role)
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The formats that the bundle holds the critic in."""
+        roles = {file.role for file in self.files}
+        return tuple(name for name, files in FORMATS.items() if roles & set(files.roles))
+
+    @property
+    def verified(self) -> bool | None:
+        """Whether the export passed its checks; None if there were none."""
+        if not isinstance(self.verification, Mapping):
+            return None
+        return self.verification["passed"] is True
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form that `from_dict` reads back."""
@@ -160,6 +231,7 @@ class Manifest:
             "calibration": asdict(self.calibration),
             "licence": self.licence,
             "training": self.training,
+            "verification": self.verification,
             "good_for": list(self.good_for),
             "bad_for": list(self.bad_for),
             "created": self.created,
@@ -198,6 +270,7 @@ class Manifest:
             ),
             licence=top.text("licence"),
             training=top.raw("training"),
+            verification=_verification(top),
             good_for=top.texts("good_for"),
             bad_for=top.texts("bad_for"),
             created=_created(top),
@@ -325,15 +398,25 @@ def _created(top: JsonObject) -> str:
     return created
 
 
+def _verification(top: JsonObject) -> object:
+    found = top.raw("verification")
+    if found is None or (isinstance(found, Mapping) and isinstance(found.get("passed"), bool)):
+        return found
+    raise ArtifactError(f"{top.where}: verification does not say whether it passed", HINT)
+
+
 def _check_files(where: str, manifest: Manifest) -> None:
-    """One language model; vision tower, newline and geometry all or none; no path twice."""
+    """At least one whole format; vision tower, newline and geometry all or none; no path twice."""
     counts = {role: len(manifest.having(role)) for role in get_args(Role)}
-    vision = {counts[role] for role in VISION_ROLES} | {0 if manifest.image is None else 1}
-    if counts["language_model"] != 1 or len(vision) != 1 or max(vision) > 1:
+    sees = manifest.image is not None
+    formats = [FORMATS[name] for name in manifest.formats]
+    whole = all(files.are_whole(counts, sees=sees) for files in formats)
+    if not formats or not whole or counts["image_newline"] != sees:
         raise ArtifactError(
             f"{where}: files and image geometry do not make a critic: {counts}",
-            "a bundle has one language_model; for pictures also one mmproj, one image_newline "
-            "and the image geometry",
+            "a bundle holds a language_model, or decoder, embed_tokens and tokenizer, or a "
+            "checkpoint; for pictures also one mmproj or vision_encoder, one image_newline and "
+            "the image geometry",
         )
     paths = [file.path for file in manifest.files]
     if len(set(paths)) != len(paths):

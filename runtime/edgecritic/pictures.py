@@ -36,7 +36,7 @@ class VisionProfile:
     Attributes:
         geometry: how they are cut.
         image_newline: (n_embd,) float32, the separator of feature rows.
-        tower: sha256 of the file with vision tower and projector.
+        tower: names the weights of vision tower and projector.
     """
 
     geometry: ImageGeometry

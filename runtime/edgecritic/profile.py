@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from edgecritic.bundle import Bundle
-from edgecritic.manifest import Calibration
+from edgecritic.manifest import FORMATS, Calibration, Format, Manifest
 from edgecritic.pictures import VisionProfile
 from edgecritic.prompts import Dialect
 from edgecritic.task import Rubric
@@ -30,8 +31,12 @@ class CriticProfile:
     vision: VisionProfile | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> CriticProfile:
+    def of(cls, bundle: Bundle, format_: Format | None = None) -> CriticProfile:
         """The profile that a bundle states.
+
+        Args:
+            bundle: of the critic.
+            format_: of the files that are judged with; the bundle's first format when left out.
 
         Raises:
             ArtifactError: a file that it needs is missing or damaged.
@@ -39,6 +44,20 @@ class CriticProfile:
         manifest = bundle.manifest
         vision = None
         if manifest.image is not None:
-            (tower,) = manifest.having("mmproj")
-            vision = VisionProfile(manifest.image, bundle.image_newline(), tower.sha256)
+            tower = tower_digest(manifest, format_ or manifest.formats[0])
+            vision = VisionProfile(manifest.image, bundle.image_newline(), tower)
         return cls(bundle.name, bundle.dialect(), manifest.rubric, manifest.calibration, vision)
+
+
+def tower_digest(manifest: Manifest, format_: Format) -> str:
+    """Names the vision tower of a format: other weights or another number format, another name.
+
+    Where a tower is not a file of its own (external data, checkpoints), the files that may hold
+    it are named together.
+    """
+    files = FORMATS[format_]
+    if files.tower is not None and not manifest.having("external_data"):
+        (tower,) = manifest.having(files.tower)
+        return tower.sha256
+    together = "".join(file.sha256 for role in files.roles for file in manifest.having(role))
+    return hashlib.sha256(together.encode()).hexdigest()

@@ -124,6 +124,7 @@ def _manifest(
         calibration=_calibration(options.calibration),
         licence="Apache-2.0",
         training={**training, "data_licences": DATA_LICENCES},
+        verification=None,
         good_for=GOOD_FOR,
         bad_for=BAD_FOR,
         created=str(critic.summary.get("date")),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from edgecritic.backends.base import Backend
@@ -11,6 +14,9 @@ from edgecritic.errors import InputError
 
 if TYPE_CHECKING:
     from edgecritic.bundle import Bundle
+    from edgecritic.manifest import Format
+
+logger = logging.getLogger(__name__)
 
 
 def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
@@ -25,12 +31,71 @@ def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
     )
 
 
-_LOADERS: Final[dict[str, Callable[[Bundle, EngineOptions], Backend]]] = {"llamacpp": _llamacpp}
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that can be asked for by name.
+
+    Attributes:
+        format: of the files it runs.
+        module: the package that must be importable.
+        load: starts it.
+    """
+
+    format: Format
+    module: str
+    load: Callable[[Bundle, EngineOptions], Backend]
+
+
+ENGINES: Final[dict[str, Engine]] = {"llamacpp": Engine("gguf", "llama_cpp", _llamacpp)}
+"""By name, the preferred ones first."""
 
 
 def backend_names() -> list[str]:
     """Engines that can be asked for by name."""
-    return ["auto", *_LOADERS]
+    return ["auto", *ENGINES]
+
+
+def choose_backend(bundle: Bundle, name: str) -> str:
+    """Which engine runs a bundle, and why (in the log).
+
+    Args:
+        bundle: what to load.
+        name: one of `backend_names`; ``"auto"`` takes the first engine that is installed and has
+            its files in the bundle.
+
+    Raises:
+        InputError: there is no such engine, or the bundle does not hold its files.
+    """
+    held = bundle.manifest.formats
+    if name != "auto":
+        if name not in ENGINES:
+            raise InputError(
+                f"there is no backend {name!r}", f"known backends: {', '.join(backend_names())}"
+            )
+        if ENGINES[name].format not in held:
+            raise InputError(
+                f"backend {name} runs {ENGINES[name].format} files, and {bundle.name} holds "
+                f"{', '.join(held)}",
+                "leave the choice to backend='auto', or export the critic in that format",
+            )
+        return name
+    fitting = [name for name, engine in ENGINES.items() if engine.format in held]
+    if not fitting:
+        raise InputError(
+            f"no backend runs {', '.join(held)} files, which is what {bundle.name} holds",
+            "upgrade with: pip install -U edgecritic",
+        )
+    installed = [name for name in fitting if find_spec(ENGINES[name].module) is not None]
+    chosen = (installed or fitting)[0]
+    logger.info(
+        "backend %s: %s holds %s files, installed of %s: %s",
+        chosen,
+        bundle.name,
+        "/".join(held),
+        ", ".join(fitting),
+        ", ".join(installed) or "none",
+    )
+    return chosen
 
 
 def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
@@ -38,18 +103,13 @@ def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
 
     Args:
         bundle: what to load.
-        name: one of `backend_names`; ``"auto"`` takes the engine of the bundle's files.
+        name: see `choose_backend`.
         options: context, threads, device.
 
     Raises:
-        InputError: there is no such engine.
+        InputError: see `choose_backend`.
         ArtifactError: a file is missing or damaged.
         MissingExtraError: the engine is not installed.
         BackendUnavailableError: it could not start.
     """
-    wanted = "llamacpp" if name == "auto" else name  # GGUF is what bundles of schema 1 hold
-    if wanted not in _LOADERS:
-        raise InputError(
-            f"there is no backend {name!r}", f"known backends: {', '.join(backend_names())}"
-        )
-    return _LOADERS[wanted](bundle, options)
+    return ENGINES[choose_backend(bundle, name)].load(bundle, options)

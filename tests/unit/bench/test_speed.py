@@ -56,6 +56,7 @@ def bundle(tiny_models, tmp_path_factory) -> Path:
         calibration=Calibration(),
         licence="Apache-2.0",
         training={},
+        verification=None,
         good_for=(),
         bad_for=(),
         created="2026-01-01",

@@ -22,11 +22,13 @@ from edgecritic.manifest import (
     BundleFile,
     Calibration,
     DialectRef,
+    Format,
     HubSource,
     Manifest,
     PypiSource,
+    Role,
 )
-from edgecritic.profile import CriticProfile
+from edgecritic.profile import CriticProfile, tower_digest
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic.vision import ImageGeometry
@@ -81,6 +83,7 @@ def manifest(sources: dict[str, Path]) -> Manifest:
         calibration=Calibration(1.5, 0.75, 0.1),
         licence="Apache-2.0",
         training={"steps": 100, "data": ["drawn"]},
+        verification={"passed": True, "rows": 40},
         good_for=("digits",),
         bad_for=("photographs",),
         created="2026-11-23",
@@ -162,13 +165,20 @@ def test_writing_again_replaces(
     n=st.integers(1, 100),
     words=st.lists(st.text(max_size=9), max_size=3),
     training=st.none() | st.text(max_size=5) | st.dictionaries(st.text(max_size=3), st.integers()),
+    verification=st.none() | st.fixed_dictionaries({"passed": st.booleans()}),
 )
 def test_manifests_round_trip(
-    temperature: float, margin: float, n: int, words: list[str], training: object
+    temperature: float,
+    margin: float,
+    n: int,
+    words: list[str],
+    training: object,
+    verification: object,
 ) -> None:
     manifest = Manifest(
         "n", "1", "llava_onevision", (LANGUAGE_MODEL,), "base", DialectRef("d", "c" * 64),
         Rubric(n, 2 * n), 1, None, Calibration(temperature, 1.0, margin), "MIT", training,
+        verification,
         tuple(words), (), "2026-11-23T10:00:00+00:00",
     )  # fmt: skip
     assert Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict()))) == manifest
@@ -242,6 +252,9 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (at("files", 0, "sources", 0, "member", value="/x"), "member '/x'"),
     (at("files", 0, "sources", 1, "repo", value="x"), "repo is 'x'"),
     (at("files", 0, "role", value="adapter"), "do not make a critic"),
+    (at("files", 0, "role", value="decoder"), "do not make a critic"),
+    (at("verification", value={"rows": 3}), "whether it passed"),
+    (at("verification", value=True), "whether it passed"),
     (at("image", value=None), "do not make a critic"),
     (at("image", value=3), "image is 3, not an object"),
     (at("image", "tile_size", value=-1), "image geometry"),
@@ -287,7 +300,7 @@ def test_a_wrong_manifest_is_named(
 def test_no_damage_to_the_manifest_escapes_the_reader(data: st.DataObject) -> None:
     plain = Manifest(
         "n", "1", "llava_onevision", (LANGUAGE_MODEL,), "base", DialectRef("d", "c" * 64),
-        Rubric(1, 10), 99, GEOMETRY, Calibration(), "MIT", None, (), (), "2026-11-23",
+        Rubric(1, 10), 99, GEOMETRY, Calibration(), "MIT", None, None, (), (), "2026-11-23",
     ).to_dict()  # fmt: skip
     damaged = copy.deepcopy(plain)
     inner: Any = damaged
@@ -495,3 +508,63 @@ def test_a_file_whose_times_were_set_back_is_hashed_again(bundle: Bundle) -> Non
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ArtifactError, match="damaged: its sha256 is"):
         bundle.file("mmproj")
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+def listed(*roles: Role) -> tuple[BundleFile, ...]:
+    return tuple(
+        BundleFile(role, f"{number}.bin", f"{number:064x}", 1) for number, role in enumerate(roles)
+    )
+
+
+ONNX: tuple[Role, ...] = ("decoder", "embed_tokens", "tokenizer", "vision_encoder")
+
+
+@pytest.mark.parametrize(
+    ("roles", "formats"),
+    [
+        (("language_model", "mmproj", "adapter"), ("gguf",)),
+        (ONNX, ("onnx",)),
+        ((*ONNX, "external_data", "external_data", "config"), ("onnx",)),
+        (("checkpoint", "checkpoint", "config"), ("hf",)),
+        (("language_model", "mmproj", *ONNX, "checkpoint"), ("gguf", "onnx", "hf")),
+    ],
+)
+def test_a_bundle_holds_one_format_or_several(
+    bundle: Bundle, roles: tuple[Role, ...], formats: tuple[str, ...]
+) -> None:
+    manifest = replace(bundle.manifest, files=listed(*roles, "image_newline"))
+    read = Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict())))
+    assert read.formats == formats
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ONNX[:-1],
+        ONNX[1:],
+        (*ONNX, "mmproj"),
+        (*ONNX, "adapter"),
+        (*ONNX, "decoder"),
+        ("checkpoint", "external_data"),
+        ("config",),
+    ],
+)
+def test_a_format_that_lacks_a_file_is_refused(bundle: Bundle, roles: tuple[Role, ...]) -> None:
+    manifest = replace(bundle.manifest, files=listed(*roles, "image_newline"))
+    with pytest.raises(ArtifactError, match="do not make a critic"):
+        Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict())))
+
+
+def test_a_tower_is_named_by_its_own_file_or_by_all_that_may_hold_it(bundle: Bundle) -> None:
+    def named(*roles: Role, format_: Format) -> str:
+        return tower_digest(replace(bundle.manifest, files=listed(*roles)), format_)
+
+    assert named("mmproj", "language_model", format_="gguf") == f"{0:064x}"
+    plain = named("vision_encoder", "decoder", format_="onnx")
+    outside = named("vision_encoder", "decoder", "external_data", format_="onnx")
+    other = named("vision_encoder", "external_data", "decoder", format_="onnx")
+    assert len({plain, outside, other}) == 3
+    assert named("checkpoint", format_="hf") != named("config", "checkpoint", format_="hf")

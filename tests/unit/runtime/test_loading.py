@@ -14,7 +14,7 @@ from PIL import Image
 
 import edgecritic
 from edgecritic import ArtifactError, Bundle, Critic, InputError
-from edgecritic.backends import backend_names, load_backend
+from edgecritic.backends import ENGINES, Engine, backend_names, choose_backend, load_backend
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import describe_file, write_bundle
@@ -61,6 +61,7 @@ def bundle(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
         calibration=Calibration(),
         licence="Apache-2.0",
         training=None,
+        verification=None,
         good_for=(),
         bad_for=("everything",),
         created="2026-11-23",
@@ -156,6 +157,38 @@ def test_a_critic_of_text_loads_without_vision(bundle: Bundle, tmp_path: Path) -
         assert critic.score(None, QUESTION, "a 7", rationale=False).mass > 0
         with pytest.raises(InputError, match="text only"):
             critic.score(RED, QUESTION, "a 7")
+
+
+def test_an_engine_without_its_files_says_what_the_bundle_holds(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "abacus", Engine("onnx", "json", ENGINES["llamacpp"].load))
+    with pytest.raises(InputError, match=r"runs onnx files, and .* holds gguf"):
+        choose_backend(bundle, "abacus")
+
+
+def test_the_choice_falls_on_an_installed_engine_and_says_why(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load = ENGINES["llamacpp"].load
+    monkeypatch.setitem(ENGINES, "llamacpp", Engine("gguf", "no_such_module", load))
+    assert choose_backend(bundle, "auto") == "llamacpp"  # which then says what to install
+    monkeypatch.setitem(ENGINES, "abacus", Engine("gguf", "json", load))
+    with caplog.at_level("INFO", "edgecritic"):
+        assert choose_backend(bundle, "auto") == "abacus"
+    assert "installed of llamacpp, abacus: abacus" in caplog.text
+    monkeypatch.setattr("edgecritic.backends.ENGINES", {})
+    with pytest.raises(InputError, match="no backend runs gguf files"):
+        choose_backend(bundle, "auto")
+
+
+def test_a_critic_that_failed_its_checks_is_loaded_with_a_warning(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    for passed in (True, False):
+        manifest = replace(bundle.manifest, verification={"passed": passed})
+        Critic.load(Bundle(bundle.folder, manifest), device="cpu", threads=1).close()
+        assert ("failed the checks of its export" in caplog.text) is not passed
 
 
 def test_what_cannot_be_loaded(bundle: Bundle, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from edgecritic.gguf_header import read_header
 from edgecritic.models import SMOLLM2_135M
 from edgecritic.prompts import load_dialect
 from edgecritic.vision import ImageGeometry
-from edgecritic_export import embedded
 from edgecritic_export.cli import main
+from edgecritic_export.embedded import bundle as embedded
 from edgecritic_export.embedded.bundle import MAX_BYTES, EmbeddedOptions, export_embedded
 from edgecritic_export.embedded.run import TrainedCritic
 from edgecritic_train.embedded.config import PATCH, LoraShape, TowerShape, embedded_geometry

@@ -47,6 +47,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
         calibration=Calibration(),
         licence="Apache-2.0",
         training={"steps": [{"name": "first", "rows": 3}]},
+        verification=None,
         good_for=("text \x1b[31m\nlicence: MIT",),
         bad_for=("photographs",),
         created="2026-11-23",
