@@ -93,7 +93,7 @@ class EmbeddedConfig:
     pretrain: StageBudget = StageBudget(470, 256, 1e-3, 1e-3, warmup_steps=500, lr_matrices=2e-3)
     align: StageBudget = StageBudget(240, 64, 1e-4, 1e-3, 1e-3, warmup_steps=50)
     sft: StageBudget = StageBudget(1000, 32, 1e-4, 6e-4, 1e-3)
-    answer_tokens: int = 416
+    answer_tokens: int = 384
     row_tokens: int = 896
     verdict_weight: float = 1.0
     answer_weight: float = 2.0
