@@ -8,6 +8,7 @@ The command runs in a pseudo terminal, so it shows its colours. What it overwrit
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -50,7 +51,7 @@ def main() -> int:
         return 2
     out, command = Path(sys.argv[1]), sys.argv[2:]
     shown, status = screen(command)
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text("$ ", "bold") + Text(shlex.join(command)))
     console.print(Text.from_ansi(last_states(shown)))
     out.parent.mkdir(parents=True, exist_ok=True)
