@@ -126,6 +126,14 @@ class Bundle:
         verify(path, file.size, file.sha256, "fetch or export the bundle again")
         return path
 
+    def files(self, *roles: Role) -> tuple[Path, ...]:
+        """The verified files of some roles, in the manifest's order; there may be none.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
+        return tuple(self.verified(file) for file in self.manifest.files if file.role in roles)
+
     def image_newline(self) -> FloatArray:
         """(n_embd,) float32, the learned separator of the picture's rows.
 

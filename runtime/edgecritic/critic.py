@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar, get_args
 
 from edgecritic.backends import ENGINES, choose_backend, load_backend
 from edgecritic.backends.base import Backend, BackendInfo, CancelToken
-from edgecritic.backends.options import Device, EngineOptions
+from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
 from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
 from edgecritic.judging import Judge, Options, Orders
@@ -70,6 +70,7 @@ class Critic:
         device: Device = "auto",
         n_ctx: int | None = None,
         threads: int | None = None,
+        weights: Weights = "auto",
         cache: FeatureCache | None = None,
         limits: ImageLimits | None = None,
     ) -> Self:
@@ -81,6 +82,8 @@ class Critic:
             device: ``"auto"``, ``"cpu"`` or ``"gpu"``.
             n_ctx: tokens of context, at most the bundle's; that when left out.
             threads: of computation; the physical cores when left out.
+            weights: for ``backend="hf"`` the precision to load them in: ``"fp32"``, ``"bf16"``,
+                ``"fp16"``, or by bitsandbytes ``"int8"``, ``"int4"``; as stored when left out.
             cache: see `Critic`.
             limits: see `Critic`.
 
@@ -102,7 +105,7 @@ class Critic:
                 f"give at most {longest}",
             )
         n_ctx = longest if n_ctx is None else n_ctx
-        options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device)
+        options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device, weights=weights)
         chosen = choose_backend(bundle, backend)
         if bundle.manifest.verified is False:
             logger.warning(

@@ -31,6 +31,38 @@ def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
     )
 
 
+def _onnx(bundle: Bundle, options: EngineOptions) -> Backend:
+    from edgecritic.backends.onnx import OnnxBackend, OnnxFiles
+    from edgecritic.backends.tokens import END_TOKEN_FILES
+
+    image = bundle.manifest.image
+    tokenizer = bundle.file("tokenizer")
+    files = OnnxFiles(
+        decoder=bundle.file("decoder"),
+        embed_tokens=bundle.file("embed_tokens"),
+        tokenizer=tokenizer,
+        vision_encoder=None if image is None else bundle.file("vision_encoder"),
+        external_data=bundle.files("external_data"),
+        configs=tuple(
+            path
+            for path in bundle.files("config")
+            if path.parent == tokenizer.parent and path.name in END_TOKEN_FILES
+        ),
+    )
+    return OnnxBackend(files, geometry=image, options=options)
+
+
+def _hf(bundle: Bundle, options: EngineOptions) -> Backend:
+    from edgecritic.backends.hf import HfBackend
+    from edgecritic.backends.hf.artifacts import find_folders
+
+    listed = bundle.files("checkpoint", "config", "tokenizer")
+    folder, adapter = find_folders(bundle.folder, bundle.files("checkpoint"))
+    return HfBackend(
+        folder, adapter=adapter, listed=listed, geometry=bundle.manifest.image, options=options
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """An engine that can be asked for by name.
@@ -39,14 +71,20 @@ class Engine:
         format: of the files it runs.
         module: the package that must be importable.
         load: starts it.
+        chooses_weights: whether it can load weights in another precision than they are stored in.
     """
 
     format: Format
     module: str
     load: Callable[[Bundle, EngineOptions], Backend]
+    chooses_weights: bool = False
 
 
-ENGINES: Final[dict[str, Engine]] = {"llamacpp": Engine("gguf", "llama_cpp", _llamacpp)}
+ENGINES: Final[dict[str, Engine]] = {
+    "llamacpp": Engine("gguf", "llama_cpp", _llamacpp),
+    "onnx": Engine("onnx", "onnxruntime", _onnx),
+    "hf": Engine("hf", "transformers", _hf, chooses_weights=True),
+}
 """By name, the preferred ones first."""
 
 
@@ -104,12 +142,18 @@ def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
     Args:
         bundle: what to load.
         name: see `choose_backend`.
-        options: context, threads, device.
+        options: context, threads, device, weights.
 
     Raises:
-        InputError: see `choose_backend`.
+        InputError: see `choose_backend`; or the engine cannot load such weights.
         ArtifactError: a file is missing or damaged.
         MissingExtraError: the engine is not installed.
         BackendUnavailableError: it could not start.
     """
-    return ENGINES[choose_backend(bundle, name)].load(bundle, options)
+    chosen = choose_backend(bundle, name)
+    if options.weights != "auto" and not ENGINES[chosen].chooses_weights:
+        raise InputError(
+            f"backend {chosen} takes weights as they are stored, not as {options.weights}",
+            "name a bundle of that precision, or use backend='hf'",
+        )
+    return ENGINES[chosen].load(bundle, options)

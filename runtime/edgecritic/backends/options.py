@@ -9,15 +9,20 @@ from edgecritic.errors import InputError
 
 Device: TypeAlias = Literal["auto", "cpu", "gpu"]
 CacheType: TypeAlias = Literal["F16", "F32"]
+Weights: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"]
 
 DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "gpu")
 CACHE_TYPES: Final[tuple[CacheType, ...]] = ("F16", "F32")
+WEIGHTS: Final[tuple[Weights, ...]] = ("auto", "fp32", "bf16", "fp16", "int8", "int4")
 MAX_SEQUENCES: Final = 256  # LLAMA_MAX_SEQ in libllama 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """Settings of a local engine.
+
+    What an engine has no use for it leaves alone, but for `weights`: an engine whose files have
+    their precision refuses all but ``"auto"``.
 
     Attributes:
         n_ctx: KV cells shared by all sequences, in tokens; an engine may round it up.
@@ -29,7 +34,10 @@ class EngineOptions:
         flash_attention: None leaves the choice to the engine.
         cache_type: how keys and values are stored; ``"F32"`` takes twice the memory and is for
             comparisons with a full-precision reference. Flash attention computes in F16
-            whatever is stored, so such comparisons switch it off.
+            whatever is stored, so such comparisons switch it off. Of llama.cpp; the other
+            engines store what their model computes.
+        weights: how the hf engine holds the language model: ``"auto"`` as it is stored,
+            ``"int8"`` and ``"int4"`` by bitsandbytes.
 
     Raises:
         InputError: a value is out of range.
@@ -43,6 +51,7 @@ class EngineOptions:
     max_sequences: int = 32
     flash_attention: bool | None = None
     cache_type: CacheType = "F16"
+    weights: Weights = "auto"
 
     def __post_init__(self) -> None:
         for name, value, limit in (
@@ -57,6 +66,7 @@ class EngineOptions:
         for name, choice, choices in (
             ("device", self.device, DEVICES),
             ("cache_type", self.cache_type, CACHE_TYPES),
+            ("weights", self.weights, WEIGHTS),
         ):
             if choice not in choices:
                 raise InputError(f"{name} is {choice!r}", f"give one of {', '.join(choices)}")

@@ -22,8 +22,9 @@ from edgecritic.backends.base import (
     UInt8Array,
 )
 from edgecritic.backends.cells import CellLedger
+from edgecritic.backends.checks import check_appends, check_tiles, check_token
 from edgecritic.backends.options import EngineOptions
-from edgecritic.errors import BackendUnavailableError, ImageError, InputError
+from edgecritic.errors import BackendUnavailableError
 
 History: TypeAlias = tuple[int | str, ...]
 """What a sequence holds: token ids, and the key of each image once."""
@@ -110,11 +111,7 @@ class ScriptedBackend:
 
     def token_bytes(self, token: int) -> bytes:
         """The byte of a token; empty for control tokens."""
-        if not 0 <= token < self._info.n_vocab:
-            raise InputError(
-                f"token {token} is outside the vocabulary of {self._info.n_vocab}",
-                "tokenize with the same backend",
-            )
+        check_token(token, self._info.n_vocab)
         return bytes([token]) if token < _BYTES else b""
 
     def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
@@ -128,12 +125,7 @@ class ScriptedBackend:
         """
         self._require_open()
         size = self._tile_size
-        if tiles.ndim != 4 or tiles.shape[1:] != (size, size, 3) or tiles.dtype != np.uint8:
-            raise ImageError(
-                f"tiles of shape {tiles.shape} and type {tiles.dtype}, "
-                f"expected (n, {size}, {size}, 3) of uint8",
-                "cut the image into tiles of the tower's size",
-            )
+        check_tiles(tiles, size)
         features = []
         for tile in tiles:
             half = size // _PATCHES_PER_SIDE
@@ -169,8 +161,7 @@ class ScriptedBackend:
     ) -> list[FloatArray | None]:
         """Extend histories and play the script; see `Backend.append`."""
         self._require_open()
-        for append in appends:
-            self._check(append)
+        check_appends(appends, n_vocab=self._info.n_vocab, n_embd=self._info.n_embd)
         self._cells.reserve(appends)
         rows: list[FloatArray | None] = []
         for append in appends:
@@ -192,18 +183,6 @@ class ScriptedBackend:
     def _require_open(self) -> None:
         if self._closed:
             raise BackendUnavailableError("this backend is closed", "load the critic again")
-
-    def _check(self, append: Append) -> None:
-        for span in append.spans:
-            if isinstance(span, TextSpan):
-                for token in span.tokens:
-                    self.token_bytes(token)
-            elif span.features.ndim != 2 or span.features.shape[1] != self._info.n_embd:
-                raise InputError(
-                    f"features of image {span.key} have shape {span.features.shape}, "
-                    f"expected (n, {self._info.n_embd})",
-                    "encode the image with the same critic",
-                )
 
     def _extend(self, append: Append) -> None:
         history = self._histories[append.sequence]

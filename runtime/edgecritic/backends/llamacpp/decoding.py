@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, TextSpan
 from edgecritic.backends.llamacpp.native import Native
-from edgecritic.errors import BackendUnavailableError, InputError
+from edgecritic.errors import BackendUnavailableError
 
 _ABORTED: Final = 2  # llama_decode's return value
 Piece: TypeAlias = NDArray[np.int32] | FloatArray  # (n,) token ids or (n, n_embd) features
@@ -63,34 +63,10 @@ class Decoder:
         self._abort_callback = native.llama.ggml_abort_callback(self._is_cancelled)
         self._no_callback = native.llama.ggml_abort_callback()
 
-    def check(self, appends: Sequence[Append]) -> None:
-        """Check token ids and feature shapes, before any cell is taken.
-
-        Raises:
-            InputError: an id outside the vocabulary, or features of another width.
-        """
-        for append in appends:
-            for span in append.spans:
-                if isinstance(span, TextSpan):
-                    if span.tokens and not 0 <= min(span.tokens) <= max(span.tokens) < (
-                        self._n_vocab
-                    ):
-                        raise InputError(
-                            f"a token id of sequence {append.sequence} is outside the vocabulary "
-                            f"of {self._n_vocab}",
-                            "tokenize with the same backend",
-                        )
-                elif span.features.ndim != 2 or span.features.shape[1] != self._n_embd:
-                    raise InputError(
-                        f"features of image {span.key} have shape {span.features.shape}, "
-                        f"expected (n, {self._n_embd})",
-                        "encode the image with the same critic",
-                    )
-
     def run(
         self, appends: Sequence[Append], positions: Sequence[int], cancel: CancelToken | None
     ) -> list[FloatArray | None]:
-        """Decode appends that have passed `check`.
+        """Decode appends that have passed `check_appends`.
 
         Args:
             appends: what to decode; each names another sequence.

@@ -18,6 +18,7 @@ from edgecritic.backends.base import (
     UInt8Array,
 )
 from edgecritic.backends.cells import CellLedger
+from edgecritic.backends.checks import check_appends, check_token
 from edgecritic.backends.llamacpp.artifacts import (
     check_adapter,
     check_language_model,
@@ -26,8 +27,8 @@ from edgecritic.backends.llamacpp.artifacts import (
 from edgecritic.backends.llamacpp.decoding import Decoder
 from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native, gpu_name, load_native
 from edgecritic.backends.llamacpp.projector import Projector
-from edgecritic.backends.llamacpp.threads import default_threads
 from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.threads import default_threads
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 
 _CACHE_TYPES: Final = {"F32": 0, "F16": 1}  # GGML_TYPE_*
@@ -149,11 +150,7 @@ class LlamaCppBackend:
     def token_bytes(self, token: int) -> bytes:
         """The bytes of one token; see `Backend.token_bytes`."""
         self._require_open()
-        if not 0 <= token < self._info.n_vocab:
-            raise InputError(
-                f"token {token} is outside the vocabulary of {self._info.n_vocab}",
-                "tokenize with the same backend",
-            )
+        check_token(token, self._info.n_vocab)
         for capacity in (_PIECE_BYTES, 1 << 20):
             buffer = ctypes.create_string_buffer(capacity)
             count = self._native.llama.llama_token_to_piece(
@@ -194,7 +191,7 @@ class LlamaCppBackend:
     ) -> list[FloatArray | None]:
         """Decode appends to different sequences; see `Backend.append`."""
         self._require_open()
-        self._decoder.check(appends)
+        check_appends(appends, n_vocab=self._info.n_vocab, n_embd=self._info.n_embd)
         positions = [self._cells.length(append.sequence) for append in appends]
         self._cells.reserve(appends)
         return self._decoder.run(appends, positions, cancel)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edgecritic.backends.base import FloatArray, UInt8Array
+from edgecritic.backends.checks import check_tiles
 from edgecritic.backends.llamacpp.artifacts import ProjectorFacts
 from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native
-from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
+from edgecritic.errors import ArtifactError, BackendUnavailableError
 
 
 class Projector:
@@ -78,13 +79,8 @@ class Projector:
             ImageError: the tiles have another shape or type.
             BackendUnavailableError: the encoding failed.
         """
-        size, facts = self._facts.tile_size, self._facts
-        if tiles.ndim != 4 or tiles.shape[1:] != (size, size, 3) or tiles.dtype != np.uint8:
-            raise ImageError(
-                f"tiles of shape {tiles.shape} and type {tiles.dtype}, "
-                f"the vision tower takes (n, {size}, {size}, 3) of uint8",
-                "cut the image into tiles of the tower's size",
-            )
+        facts = self._facts
+        check_tiles(tiles, facts.tile_size)
         features = np.empty((len(tiles), facts.patches, facts.n_embd), dtype=np.float32)
         for index, tile in enumerate(tiles):
             self._encode_one(np.ascontiguousarray(tile), features[index])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecritic.backends import threads
 from edgecritic.backends.base import (
     Append,
     Cancelled,
@@ -22,7 +23,7 @@ from edgecritic.backends.base import (
     Span,
     TextSpan,
 )
-from edgecritic.backends.llamacpp import LlamaCppBackend, native, threads
+from edgecritic.backends.llamacpp import LlamaCppBackend, native
 from edgecritic.backends.llamacpp.native import EngineLog
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import (
