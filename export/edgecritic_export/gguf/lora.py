@@ -7,23 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from edgecritic.errors import ArtifactError
-from edgecritic_export.gguf.file import FloatType, Tensor, as_float, write_gguf
-
-Architecture: TypeAlias = Literal["llama", "qwen2"]
+from edgecritic_export.checkpoints.text_shape import Architecture
+from edgecritic_export.gguf.file import FloatType, Tensor, TensorSource, write_gguf
+from edgecritic_export.gguf.layers import MODULES, permute_for_rope
 
 _ARCHITECTURES: Final[dict[str, Architecture]] = {"llama": "llama", "qwen2": "qwen2"}
-_MODULES: Final = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 # "...layers.3.self_attn.q_proj.lora_A.weight"; a live PEFT model has ".default" before ".weight".
 _NAME: Final = re.compile(r"\.layers\.(\d+)\.([a-z_.]+)\.lora_([AB])(?:\.\w+)?\.weight$")
 
@@ -86,24 +77,6 @@ class LoraConfig:
         )
 
 
-def permute_for_rope(rows: Tensor, n_head: int) -> Tensor:
-    """Reorder the output rows of a query or key matrix for llama.cpp's ``llama`` architecture.
-
-    transformers rotates the first half of a head against its second half, llama.cpp neighbours
-    against each other, so row i of the first half goes to 2i, row i of the second to 2i + 1.
-
-    Args:
-        rows: (n_head * head_dim, ...) in transformers' order.
-        n_head: heads of this matrix.
-
-    Returns:
-        The same rows in llama.cpp's order.
-    """
-    head_dim = rows.shape[0] // n_head
-    halves = rows.reshape(n_head, 2, head_dim // 2, *rows.shape[1:])
-    return halves.swapaxes(1, 2).reshape(rows.shape)
-
-
 def write_lora(
     peft_state: Mapping[str, Tensor],
     config: LoraConfig,
@@ -132,13 +105,13 @@ def write_lora(
         raise ArtifactError(
             f"{len(halves)} adapted layers with alpha {config.alpha}", "train the adapter first"
         )
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, TensorSource] = {}
     for target, pair in sorted(halves.items()):
         if pair.keys() != {"a", "b"} or pair["a"].shape[0] != pair["b"].shape[1]:
             shapes = {half: tensor.shape for half, tensor in pair.items()}
             raise ArtifactError(f"{target}: LoRA halves {shapes} do not match", "save it again")
         for half in ("a", "b"):
-            tensors[f"{target}.lora_{half}"] = as_float(pair[half], float_type)
+            tensors[f"{target}.lora_{half}"] = TensorSource.of(pair[half], float_type)
     write_gguf(
         path,
         config.architecture,
@@ -154,12 +127,12 @@ def write_lora(
 
 def _target_name(source: str) -> tuple[str, str]:
     match = _NAME.search(source)
-    if match is None or match[2] not in _MODULES or "vision_tower" in source:
+    if match is None or match[2] not in MODULES or "vision_tower" in source:
         raise ArtifactError(
             f"llama.cpp cannot apply the LoRA tensor {source}",
-            f"adapt only {', '.join(_MODULES)} of the language model, or merge the adapter",
+            f"adapt only {', '.join(MODULES)} of the language model, or merge the adapter",
         )
-    return f"blk.{int(match[1])}.{_MODULES[match[2]]}.weight", match[3].lower()
+    return f"blk.{int(match[1])}.{MODULES[match[2]]}.weight", match[3].lower()
 
 
 def _reorder(target: str, half: str, tensor: Tensor, config: LoraConfig) -> Tensor:

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from edgecritic.errors import ArtifactError
 from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
-from edgecritic_export.gguf.file import FloatType, Tensor, Value, as_float, write_gguf
+from edgecritic_export.gguf.file import (
+    FILE_TYPES,
+    FloatType,
+    Tensor,
+    TensorSource,
+    Value,
+    write_gguf,
+)
+
+if TYPE_CHECKING:
+    from edgecritic_export.checkpoints.folder import Checkpoint
 
 _VISION_NAMES: Final = {
     "embeddings.patch_embedding": "v.patch_embd",
@@ -100,7 +108,7 @@ class VisionTowerConfig:
 
 
 def write_mmproj(
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor | TensorSource],
     config: VisionTowerConfig,
     path: Path,
     *,
@@ -128,14 +136,68 @@ def write_mmproj(
             f"feed-forward width {config.n_ff} equals the tower's width",
             "choose another intermediate_size: llama.cpp would swap the two feed-forward layers",
         )
-    written: dict[str, Tensor] = {}
+    written: dict[str, TensorSource] = {}
     for source, tensor in tensors.items():
         target = _target_name(source, config.n_blocks)
-        if target is not None:
-            kept = target.endswith(".bias") or tensor.ndim == 1 or "position" in target
-            written[target] = as_float(tensor, "F32" if kept else float_type)
+        if target is None:
+            continue
+        given = tensor if isinstance(tensor, TensorSource) else TensorSource.of(tensor)
+        written[target] = replace(given, stored_as=_stored_as(target, given, float_type))
     _check_shapes(written, config)
-    metadata: dict[str, Value] = {
+    metadata = _metadata(config, name, int(written["mm.2.bias"].shape[0]))
+    metadata["general.file_type"] = FILE_TYPES[float_type]
+    write_gguf(path, "clip", metadata, dict(sorted(written.items())))
+
+
+def write_checkpoint_mmproj(
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    float_type: FloatType = "F16",
+    name: str = "edgecritic vision tower",
+) -> None:
+    """Write the mmproj file of a checkpoint, tensor by tensor.
+
+    Args:
+        checkpoint: open, of the family ``llava_onevision``.
+        path: the file to make.
+        float_type: see `write_mmproj`.
+        name: ``general.name``.
+
+    Raises:
+        ArtifactError: as for `write_mmproj`, or the checkpoint does not see.
+    """
+    geometry, newline = checkpoint.geometry, checkpoint.image_newline
+    if checkpoint.family != "llava_onevision" or geometry is None or newline is None:
+        raise ArtifactError(
+            f"{checkpoint.folder} is no LLaVA-OneVision checkpoint with an image newline", _HINT
+        )
+    config = replace(
+        VisionTowerConfig.from_checkpoint(checkpoint.config),
+        image_mean=geometry.mean,
+        image_std=geometry.std,
+    )
+    stored = {
+        f"{part}.{short}": TensorSource.stored(checkpoint.store, full, float_type)
+        for part, names in (
+            ("vision_tower", checkpoint.vision_tensors()),
+            ("multi_modal_projector", checkpoint.projector_tensors()),
+        )
+        for short, full in names.items()
+    }
+    tensors = {**stored, "image_newline": TensorSource.of(newline)}
+    write_mmproj(tensors, config, path, float_type=float_type, name=name)
+
+
+def _stored_as(target: str, tensor: TensorSource, float_type: FloatType) -> FloatType:
+    """Vectors are added in F32; ggml convolves with F16 or F32."""
+    if len(tensor.shape) == 1 or target.endswith(".bias") or "position" in target:
+        return "F32"
+    return "F32" if float_type == "BF16" and len(tensor.shape) == 4 else float_type
+
+
+def _metadata(config: VisionTowerConfig, name: str, width: int) -> dict[str, Value]:
+    return {
         "general.type": "mmproj",
         "general.name": name,
         "clip.has_vision_encoder": True,
@@ -146,7 +208,7 @@ def write_mmproj(
         "clip.vision.embedding_length": config.n_embd,
         "clip.vision.feed_forward_length": config.n_ff,
         "clip.vision.block_count": config.n_blocks,
-        "clip.vision.projection_dim": int(written["mm.2.bias"].shape[0]),
+        "clip.vision.projection_dim": width,
         "clip.vision.attention.head_count": config.n_head,
         "clip.vision.attention.layer_norm_epsilon": config.layer_norm_eps,
         # Without it llama.cpp leaves the last layer out, as LLaVA 1.5 does.
@@ -154,7 +216,6 @@ def write_mmproj(
         "clip.vision.image_mean": config.image_mean,
         "clip.vision.image_std": config.image_std,
     }
-    write_gguf(path, "clip", metadata, dict(sorted(written.items())))
 
 
 def _target_name(source: str, n_blocks: int) -> str | None:
@@ -191,7 +252,7 @@ def _unknown(source: str) -> str:
     raise ArtifactError(f"tensor {source} is not part of a LLaVA-OneVision vision tower", _HINT)
 
 
-def _check_shapes(written: Mapping[str, Tensor], config: VisionTowerConfig) -> None:
+def _check_shapes(written: Mapping[str, TensorSource], config: VisionTowerConfig) -> None:
     shape = TowerShape(
         n_blocks=config.n_blocks,
         patch_size=config.patch_size,
@@ -207,10 +268,10 @@ def _check_shapes(written: Mapping[str, Tensor], config: VisionTowerConfig) -> N
             raise ArtifactError(f"vision tensor {name} is {actual}, expected {expected}", _HINT)
 
 
-def _rows(written: Mapping[str, Tensor], name: str) -> int:
+def _rows(written: Mapping[str, TensorSource], name: str) -> int:
     if name not in written:
         raise ArtifactError(f"vision tensor {name} is missing", _HINT)
-    return int(np.shape(written[name])[0])
+    return written[name].shape[0]
 
 
 def _integer(section: Mapping[str, object], key: str) -> int:
