@@ -61,14 +61,15 @@ class Verification:
             "checks": [asdict(check) for check in self.checks],
         }
 
-    def table(self) -> str:
-        """Markdown."""
-        lines = ["| check | measured | limit | |", "|---|---|---|---|"]
-        for check in self.checks:
-            value = "nothing" if check.value is None else f"{check.value:.6g}"
-            mark = "pass" if check.passed else "**fail**"
-            lines.append(f"| {check.name} | {value} | {check.limit} | {mark} |")
-        return "\n".join(lines) + "\n"
+
+def table(checks: Sequence[Check]) -> str:
+    """Checks as a Markdown table."""
+    lines = ["| check | measured | limit | |", "|---|---|---|---|"]
+    for check in checks:
+        value = "nothing" if check.value is None else f"{check.value:.6g}"
+        mark = "pass" if check.passed else "**fail**"
+        lines.append(f"| {check.name} | {value} | {check.limit} | {mark} |")
+    return "\n".join(lines) + "\n"
 
 
 def compare(

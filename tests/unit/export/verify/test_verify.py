@@ -15,7 +15,7 @@ from edgecritic.profile import CriticProfile
 from edgecritic.prompts import load_dialect
 from edgecritic.vision import ImageGeometry
 from edgecritic_export.gguf.mmproj import write_mmproj
-from edgecritic_export.verify.checks import compare, cosine
+from edgecritic_export.verify.checks import compare, cosine, table
 from edgecritic_export.verify.limits import EXACT, HALF, limits_of
 from edgecritic_export.verify.observe import observe
 from edgecritic_export.verify.rows import read_rows
@@ -97,8 +97,8 @@ def test_a_second_export_of_the_same_weights_passes_exactly(reference, seen):
     assert values["image features, smallest cosine"] == pytest.approx(1, abs=1e-12)
     assert values["next tokens, mean KL divergence (nats)"] == 0
     assert json.loads(json.dumps(verification.to_dict()))["passed"] is True
-    assert "| pass |" in verification.table()
-    assert "**fail**" not in verification.table()
+    assert "| pass |" in table(verification.checks)
+    assert "**fail**" not in table(verification.checks)
 
 
 def test_half_precision_passes_its_own_limits(reference, seen):
@@ -137,7 +137,7 @@ def test_a_reference_that_does_not_look_proves_nothing(seen, reference):
     blind = [replace(one, other=one.verdict) for one in reference]
     found = compare(blind, blind, EXACT)
     assert not found.passed
-    assert "which does not look" in found.table()
+    assert "which does not look" in table(found.checks)
 
 
 def test_numbers_that_are_not_finite_end_the_comparison(reference):
