@@ -161,18 +161,13 @@ def _drop_tied_head(
     head, embedding = language.get("lm_head.weight"), language.get("model.embed_tokens.weight")
     if not numbers.text.tied or head is None or embedding is None:
         return
-    if not _same(store, head, embedding):
+    if not store.same(head, embedding):
         raise ArtifactError(
             f"{store.where}: config.json ties the head to the token embedding, but {head} differs "
             f"from {embedding}",
             "set tie_word_embeddings to false in config.json if the head was trained",
         )
     del language["lm_head.weight"]
-
-
-def _same(store: TensorStore, left: str, right: str) -> bool:
-    (left_type, left_bits), (right_type, right_bits) = store.read_raw(left), store.read_raw(right)
-    return left_type == right_type and np.array_equal(left_bits, right_bits)
 
 
 def _check(

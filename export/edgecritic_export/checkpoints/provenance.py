@@ -1,0 +1,75 @@
+"""What a derived checkpoint was made from, so that a second run knows that it has nothing to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edgecritic.errors import ArtifactError
+from edgecritic_export.checkpoints.folder import read_json
+from edgecritic_export.checkpoints.staging import write_text
+
+RECORD: Final = "edgecritic-checkpoint.json"
+_SMALL: Final = 64 * 1024 * 1024
+_DISK_MARGIN: Final = 64 * 1024 * 1024
+
+
+def fingerprint(*folders: Path) -> str:
+    """Names the content of checkpoint folders, without reading their weights.
+
+    Small files count by their content, weights by size and time of their last change.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if not path.is_file() or path.name.startswith(".") or path.name == RECORD:
+                continue
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0".encode())
+            if path.suffix == ".safetensors" or status.st_size > _SMALL:
+                digest.update(f"{status.st_mtime_ns}\0".encode())
+            else:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_done(out: Path, record: Mapping[str, object]) -> bool:
+    """Whether `out` was made with this very record; the folder may also be missing or empty.
+
+    Raises:
+        ArtifactError: the folder holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"{out} is a file", "name another folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    if (out / RECORD).is_file() and read_json(out / RECORD) == record:
+        return True
+    raise ArtifactError(
+        f"{out} holds files already, and they were not made from this source with these options",
+        "name another folder, or remove this one",
+    )
+
+
+def write_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write the record that `is_done` looks for."""
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def check_disk(out: Path, nbytes: int) -> None:
+    """Check that as many bytes of weights fit.
+
+    Raises:
+        ArtifactError: they do not.
+    """
+    existing = next(path for path in (out, *out.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < nbytes + _DISK_MARGIN:
+        raise ArtifactError(
+            f"{out} needs {nbytes / 1e9:.2f} GB, {existing} has {free / 1e9:.2f} GB left",
+            "free some space, or name a folder on another disk",
+        )
