@@ -1,0 +1,231 @@
+"""A checkpoint as a folder that transformers.js loads, and a bundle for each of its variants.
+
+::
+
+    out/config.json, tokenizer.json, ...     what transformers.js reads
+    out/onnx/decoder_model_merged_q4.onnx    the graphs of all variants
+    out/variants/q4/critic.json              a bundle: the same files, linked
+
+A variant's folder is complete in itself, and transformers.js loads it as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.errors import ArtifactError, InputError
+from edgecritic.manifest import Manifest, Role
+from edgecritic.prompts import load_dialect
+from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.staging import temporary, write_text
+from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS, write_decoder, write_embed_tokens
+from edgecritic_export.onnx.model_file import DATA_SUFFIX, synced
+from edgecritic_export.onnx.precision import (
+    SUFFIXES,
+    VARIANTS,
+    DecoderPrecision,
+    Precision,
+    Variant,
+    VariantSpec,
+    VisionPrecision,
+    variant_spec,
+)
+from edgecritic_export.onnx.quantize import usual_eight_bit
+from edgecritic_export.onnx.settings import (
+    CONFIG,
+    TOKENIZER,
+    dumps,
+    graph_names,
+    model_config,
+    write_settings,
+)
+from edgecritic_export.onnx.vision import VISION_ENCODER, write_vision
+
+NEWLINE: Final = "image_newline.npy"
+_ROLES: Final[Mapping[str, Role]] = {
+    DECODER: "decoder",
+    EMBED_TOKENS: "embed_tokens",
+    VISION_ENCODER: "vision_encoder",
+}
+_QUANTS: Final[Mapping[Precision, str]] = {
+    "fp32": "F32",
+    "fp16": "F16",
+    "int8": "Q8",
+    "int4": "Q4",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxOptions:
+    """What to write.
+
+    Attributes:
+        variants: at least one; of several, the last is what transformers.js loads by default.
+        eight_bit: layers of the q4 decoder that stay at eight bits, as `choose_eight_bit` found
+            them; `usual_eight_bit` when left out.
+        vision: precision of the vision tower in all variants but fp32, instead of fp16.
+        external: whether weights lie beside their graphs; None does so where they must.
+    """
+
+    variants: tuple[Variant, ...] = ("fp32", "fp16", "q8", "q4")
+    eight_bit: tuple[int, ...] | None = None
+    vision: VisionPrecision | None = None
+    external: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise InputError("no ONNX variant is asked for", f"name some of {', '.join(VARIANTS)}")
+        for name in self.variants:
+            variant_spec(name)
+
+    def spec(self, variant: Variant) -> VariantSpec:
+        """The parts of a variant."""
+        spec = VARIANTS[variant]
+        if self.vision is None or variant == "fp32":
+            return spec
+        return replace(spec, vision=self.vision)
+
+
+def export_onnx(
+    checkpoint: Checkpoint,
+    out: Path,
+    described: Manifest,
+    options: OnnxOptions | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> dict[Variant, Bundle]:
+    """Write a critic in the layout of transformers.js, and as bundles.
+
+    Every file appears whole or not at all; graphs that several variants share are written once.
+
+    Args:
+        checkpoint: LLaVA-OneVision, adapters merged.
+        out: made if need be.
+        described: what the bundles say about the critic; its files are filled in here.
+        options: what to write.
+        progress: is told the name of each file before it is written.
+
+    Returns:
+        For each variant its bundle.
+
+    Raises:
+        ArtifactError: the checkpoint cannot be exported.
+        MissingExtraError: onnx, torch or transformers is not installed.
+    """
+    options = options or OnnxOptions()
+    onnx = out / "onnx"
+    onnx.mkdir(parents=True, exist_ok=True)
+    specs = {variant: options.spec(variant) for variant in options.variants}
+    _write_graphs(checkpoint, onnx, specs.values(), options, progress)
+    dialect = load_dialect(described.dialect.name)
+    shared = (*write_settings(checkpoint, dialect, out), _write_newline(checkpoint, out / NEWLINE))
+    default = specs[options.variants[-1]]
+    write_text(out / CONFIG, dumps(model_config(checkpoint, default, onnx)))
+    bundles = {}
+    for variant, spec in specs.items():
+        progress(variant)
+        folder = out / "variants" / variant
+        bundles[variant] = _bundle(checkpoint, folder, spec, shared, described)
+    return bundles
+
+
+def _write_graphs(
+    checkpoint: Checkpoint,
+    onnx: Path,
+    specs: Collection[VariantSpec],
+    options: OnnxOptions,
+    progress: Callable[[str], None],
+) -> None:
+    for precision in dict.fromkeys(spec.decoder for spec in specs):
+        path = onnx / f"{DECODER}{SUFFIXES[precision]}.onnx"
+        progress(path.name)
+        bits = _decoder_precision(checkpoint, precision, options)
+        write_decoder(checkpoint, path, bits, external=options.external)
+    for embedding in dict.fromkeys(spec.embed_tokens for spec in specs):
+        path = onnx / f"{EMBED_TOKENS}{SUFFIXES[embedding]}.onnx"
+        progress(path.name)
+        write_embed_tokens(checkpoint, path, embedding, external=options.external)
+    targets = {spec.vision: onnx / graph_names(spec)[VISION_ENCODER] for spec in specs}
+    for path in targets.values():
+        progress(path.name)
+    write_vision(checkpoint, targets, external=options.external)
+
+
+def _decoder_precision(
+    checkpoint: Checkpoint, precision: Precision, options: OnnxOptions
+) -> DecoderPrecision:
+    n_layers = checkpoint.text.n_layers
+    if precision != "int4":
+        return DecoderPrecision.uniform(precision, n_layers)
+    chosen = options.eight_bit
+    return DecoderPrecision.mixed(n_layers, usual_eight_bit(n_layers) if chosen is None else chosen)
+
+
+def _write_newline(checkpoint: Checkpoint, path: Path) -> Path:
+    newline = checkpoint.image_newline
+    if newline is None:
+        raise ArtifactError(f"{checkpoint.folder} has no image newline", "export it to GGUF")
+    unfinished = temporary(path)
+    with unfinished.open("wb") as file:
+        np.save(file, newline)
+        synced(file)
+    unfinished.replace(path)
+    return path
+
+
+def _bundle(
+    checkpoint: Checkpoint,
+    folder: Path,
+    spec: VariantSpec,
+    shared: Sequence[Path],
+    described: Manifest,
+) -> Bundle:
+    """Link a variant's files into a folder of its own, and write its manifest."""
+    out = shared[0].parent
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    listed: list[tuple[Role, Path, str]] = []
+    quants = {
+        DECODER: _QUANTS[spec.decoder],
+        EMBED_TOKENS: _QUANTS[spec.embed_tokens],
+        VISION_ENCODER: _QUANTS[spec.vision],
+    }
+    for part, name in graph_names(spec).items():
+        graph = out / "onnx" / name
+        listed.append((_ROLES[part], graph, quants[part]))
+        data = graph.with_name(name + DATA_SUFFIX)
+        if data.exists():
+            listed.append(("external_data", data, ""))
+    roles: dict[str, Role] = {TOKENIZER: "tokenizer", NEWLINE: "image_newline"}
+    listed += [(roles.get(path.name, "config"), path, "") for path in shared]
+    for _, path, _ in listed:
+        _link(path, folder / path.relative_to(out))
+    config = folder / CONFIG
+    write_text(config, dumps(model_config(checkpoint, spec, folder / "onnx")))
+    listed.append(("config", config, ""))
+    sources = {
+        path.relative_to(folder if path == config else out).as_posix(): path
+        for _, path, _ in listed
+    }
+    files = tuple(
+        describe_file(role, path, name, quant)
+        for name, (role, path, quant) in zip(sources, listed, strict=True)
+    )
+    manifest = replace(described, files=files, image=checkpoint.geometry)
+    return write_bundle(folder, manifest, sources)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same file; where that cannot be, `write_bundle` copies it."""
+    unfinished = temporary(target)
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:
+        return
+    unfinished.replace(target)

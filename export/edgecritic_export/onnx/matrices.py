@@ -1,0 +1,167 @@
+"""Weight matrices of a checkpoint, read piece by piece and written as nodes of a graph."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecritic.errors import ArtifactError
+from edgecritic_export.checkpoints.store import TensorStore
+from edgecritic_export.checkpoints.tensors import widened
+from edgecritic_export.onnx.blocks import BLOCK, Bits, QuantizedRows, quantize_rows
+from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
+from edgecritic_export.onnx.precision import Precision
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+_PART: Final = 1 << 20
+"""Weights read at once: 4 MB as float32, and about ten times that while they are quantized."""
+_MAX_THREADS: Final = 8
+_INT8_ARITHMETIC: Final = 4
+"""MatMulNBits' accuracy_level: activations are rounded to int8 as well, in blocks of 32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One or several stored matrices of equal width, on top of each other.
+
+    Attributes:
+        store: where they lie.
+        names: stored names, from top to bottom.
+    """
+
+    store: TensorStore
+    names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs).
+
+        Raises:
+            ArtifactError: they are no matrices of equal width.
+        """
+        shapes = [self.store.shape(name) for name in self.names]
+        if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
+            raise ArtifactError(
+                f"{', '.join(self.names)} have shapes {shapes}", "fetch the checkpoint again"
+            )
+        return sum(shape[0] for shape in shapes), shapes[0][1]
+
+    def rows(self) -> Iterator[FloatArray]:
+        """All rows as float32, some at a time."""
+        step = max(1, _PART // self.shape[1])
+        for name in self.names:
+            dtype, bits = self.store.read_raw(name)
+            for start in range(0, len(bits), step):
+                yield widened(dtype, bits[start : start + step])
+
+    def columns(self) -> Iterator[FloatArray]:
+        """The transpose's rows as float32, some at a time."""
+        n_outputs, n_inputs = self.shape
+        step = max(1, _PART // n_outputs)
+        stored = [self.store.read_raw(name) for name in self.names]
+        for start in range(0, n_inputs, step):
+            parts = [widened(dtype, bits[:, start : start + step]).T for dtype, bits in stored]
+            yield np.concatenate(parts, axis=1)
+
+
+def write_linear(model: ModelFile, matrix: Matrix, x: str, name: str, precision: Precision) -> str:
+    """Multiply `x` by a matrix, as transformers' Linear without its bias does.
+
+    Args:
+        model: gets the weights and the nodes.
+        matrix: (outputs, inputs).
+        x: name of the (..., inputs) float32 value.
+        name: of the module; the weights are called after it.
+        precision: the matrix's.
+
+    Returns:
+        The product's name.
+    """
+    if precision in ("int8", "int4"):
+        return _quantized(model, matrix, x, name, 8 if precision == "int8" else 4)
+    n_outputs, n_inputs = matrix.shape
+    parts: Iterable[NDArray[Any]] = matrix.columns()
+    weight = f"{name}.weight_T"
+    if precision == "fp16":
+        model.weight_parts(weight, (n_inputs, n_outputs), map(halved, parts))
+        weight = model.cast(weight, "float32", f"{name}.weight_T_float32")
+    else:
+        model.weight_parts(weight, (n_inputs, n_outputs), parts)
+    return model.node("MatMul", [x, weight], [f"{name}.product"])
+
+
+def _quantized(model: ModelFile, matrix: Matrix, x: str, name: str, bits: Bits) -> str:
+    n_outputs, n_inputs = matrix.shape
+    n_blocks = -(-n_inputs // BLOCK)
+    scales: list[NDArray[Any]] = []
+    zeros: list[NDArray[Any]] = []
+
+    def codes() -> Iterator[NDArray[Any]]:
+        def quantize(rows: FloatArray) -> QuantizedRows:
+            return quantize_rows(rows, bits)
+
+        for rows in _in_threads(quantize, matrix.rows()):
+            scales.append(rows.scales)
+            if rows.zeros is not None:
+                zeros.append(rows.zeros)
+            yield rows.codes
+
+    inputs = [
+        x,
+        model.weight_parts(
+            f"{name}.weight_Q{bits}", (n_outputs, n_blocks, BLOCK * bits // 8), codes()
+        ),
+        model.weight_parts(f"{name}.weight_scales", (n_outputs, n_blocks), scales),
+    ]
+    if zeros:
+        shape = (n_outputs, -(-n_blocks // 2))
+        inputs.append(model.weight_parts(f"{name}.weight_zeros", shape, zeros))
+    return model.node(
+        "MatMulNBits",
+        inputs,
+        [f"{name}.product"],
+        domain=CONTRIB,
+        **product_attributes(n_inputs, n_outputs, bits=bits),
+    )
+
+
+def product_attributes(n_inputs: int, n_outputs: int, *, bits: Bits) -> dict[str, int]:
+    """What MatMulNBits is told of a matrix that `quantize_rows` quantized."""
+    return {
+        "K": n_inputs,
+        "N": n_outputs,
+        "bits": bits,
+        "block_size": BLOCK,
+        "accuracy_level": _INT8_ARITHMETIC,
+    }
+
+
+def halved(values: FloatArray) -> NDArray[Any]:
+    """float16; what does not fit becomes infinite, which `ModelFile` refuses."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
+
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def _in_threads(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """`map` on several threads, in order, never far ahead of who reads the results."""
+    n_threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,98 @@
+"""How many bits each part of a decoder is stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, get_args
+
+from edgecritic.errors import InputError
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
+"""Of a matrix. Whatever it is, the decoder computes in float32: half precision overflows in Qwen2's
+feed-forward layers, and a stored half is widened when the model is loaded."""
+FloatPrecision: TypeAlias = Literal["fp32", "fp16"]
+VisionPrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
+"""Of the vision tower; there is no int4: it was measured at 29% of error, which is blindness."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderPrecision:
+    """Precision of a decoder's matrices.
+
+    Attributes:
+        layers: one for each layer.
+        head: of the output matrix, whose error goes straight into the verdict.
+    """
+
+    layers: tuple[Precision, ...]
+    head: Precision
+
+    @classmethod
+    def uniform(cls, precision: Precision, n_layers: int) -> DecoderPrecision:
+        """The same everywhere."""
+        return cls((precision,) * n_layers, precision)
+
+    @classmethod
+    def mixed(cls, n_layers: int, eight_bit: Collection[int]) -> DecoderPrecision:
+        """Four bits, but eight in the named layers and in the head."""
+        chosen = ("int8" if layer in eight_bit else "int4" for layer in range(n_layers))
+        return cls(tuple(chosen), "int8")  # type: ignore[arg-type]
+
+    @property
+    def eight_bit(self) -> tuple[int, ...]:
+        """Layers that are stored in eight bits."""
+        return tuple(index for index, bits in enumerate(self.layers) if bits == "int8")
+
+
+Variant: TypeAlias = Literal["fp32", "fp16", "q8", "q4"]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """What one variant is made of.
+
+    Attributes:
+        decoder: precision of the decoder's matrices; int4 stands for the mixed one.
+        embed_tokens: of the embedding table.
+        vision: of vision tower and projector.
+    """
+
+    decoder: Precision
+    embed_tokens: FloatPrecision
+    vision: VisionPrecision
+
+
+VARIANTS: Final[dict[Variant, VariantSpec]] = {
+    "fp32": VariantSpec("fp32", "fp32", "fp32"),
+    "fp16": VariantSpec("fp16", "fp16", "fp16"),
+    "q8": VariantSpec("int8", "fp16", "fp16"),
+    "q4": VariantSpec("int4", "fp16", "fp16"),
+}
+SUFFIXES: Final[dict[Precision, str]] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "int8": "_quantized",
+    "int4": "_q4",
+}
+"""What transformers.js appends to a file's name for each of its types."""
+DTYPES: Final[dict[Precision, str]] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "int8": "q8",
+    "int4": "q4",
+}
+"""transformers.js' names of the types."""
+
+
+def variant_spec(name: str) -> VariantSpec:
+    """The parts of a variant.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in VARIANTS:
+        raise InputError(
+            f"there is no ONNX variant {name!r}", f"known variants: {', '.join(get_args(Variant))}"
+        )
+    return VARIANTS[name]
