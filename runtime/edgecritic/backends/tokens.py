@@ -109,13 +109,11 @@ def _load(path: Path, extra: str) -> Tokenizer:
         raise ArtifactError(
             f"{path} is no byte-level BPE tokenizer, and no other kind is supported", _WRONG_FILE
         )
+    settings |= {"truncation": None, "padding": None, "post_processor": None}
     try:
-        tokenizer = Tokenizer.from_str(json.dumps(settings))
+        return Tokenizer.from_str(json.dumps(settings))
     except Exception as error:  # the package raises nothing more specific
         raise ArtifactError(f"{path} is no tokenizer: {error}", _WRONG_FILE) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _kind(settings: dict[str, Any]) -> tuple[object, object]:

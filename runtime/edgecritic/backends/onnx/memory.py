@@ -1,8 +1,10 @@
 """Keys and values of one sequence, which GroupQueryAttention extends in place.
 
 Every layer's past and present are bound to one buffer of all positions. The alternative, a new
-present for each run, was as fast at 500 positions and slower with every further one, since each
-run copies all of the past; and it needs as many buffers as there are open sequences.
+present for each run, copies all of the past each time: SmolLM2-135M (float32, two cores) took a
+fifth to a third longer for a token at 512 to 3,584 positions, with the same logits to the bit; and
+it needs as many buffers as sequences are open. Putting 32 positions aside takes under a
+millisecond. How many positions the buffer has changes neither logits nor time.
 """
 
 from __future__ import annotations
