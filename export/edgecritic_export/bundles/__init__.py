@@ -1,0 +1,1 @@
+"""Checkpoints to bundles: planned first, written file by file, checked at the end."""

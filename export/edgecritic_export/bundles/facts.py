@@ -1,0 +1,64 @@
+"""What a bundle says of its critic that no weight file tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest
+from edgecritic.prompts import load_dialect
+from edgecritic.task import Rubric
+from edgecritic_export.checkpoints.folder import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class CriticFacts:
+    """A critic's name and origin.
+
+    Attributes:
+        name: of the critic, also of its files.
+        version: of the critic.
+        base_model: what it was trained from.
+        licence: SPDX expression of the exported files.
+        dialect: the prompts it was trained with.
+        rubric: the range it was trained on.
+        n_ctx: tokens that it shall be run with at most; the checkpoint's own limit is the bound.
+        calibration: of its probabilities.
+        training: summary of its training, JSON.
+        good_for: what it judges well, in words.
+        bad_for: what it does not.
+    """
+
+    name: str
+    version: str
+    base_model: str
+    licence: str
+    dialect: str = "edgecritic-v1"
+    rubric: Rubric = field(default_factory=Rubric)
+    n_ctx: int = 16_384
+    calibration: Calibration = field(default_factory=Calibration)
+    training: object = None
+    good_for: tuple[str, ...] = ()
+    bad_for: tuple[str, ...] = ()
+
+    def manifest(self, checkpoint: Checkpoint, files: tuple[BundleFile, ...]) -> Manifest:
+        """The manifest of a bundle of these files, not verified yet."""
+        dialect = load_dialect(self.dialect)
+        return Manifest(
+            name=self.name,
+            version=self.version,
+            family=checkpoint.family,
+            files=files,
+            base_model=self.base_model,
+            dialect=DialectRef(dialect.name, dialect.digest),
+            rubric=self.rubric,
+            n_ctx=min(self.n_ctx, checkpoint.text.n_ctx),
+            image=checkpoint.geometry,
+            calibration=self.calibration,
+            licence=self.licence,
+            training=self.training,
+            verification=None,
+            good_for=self.good_for,
+            bad_for=self.bad_for,
+            created=datetime.now(UTC).date().isoformat(),
+        )

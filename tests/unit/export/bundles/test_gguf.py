@@ -1,0 +1,123 @@
+"""A checkpoint to bundles that the runtime judges with; runs that stop and go on."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgecritic import ArtifactError, BackendUnavailableError, Critic, InputError
+from edgecritic_export.bundles import gguf as bundling
+from edgecritic_export.bundles import plan as planning
+from edgecritic_export.bundles.facts import CriticFacts
+from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
+from edgecritic_export.bundles.plan import plan_gguf
+from edgecritic_export.checkpoints.folder import Checkpoint
+from tiny_checkpoints import write_llava_onevision
+
+FACTS = CriticFacts("tiny", "1", "random", "Apache-2.0", n_ctx=512, bad_for=("everything",))
+OPTIONS = GgufOptions(("F16", "Q8_0"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("checkpoint")
+    write_llava_onevision(made, text="qwen2")
+    return made
+
+
+@pytest.fixture
+def checkpoint(folder):
+    with Checkpoint.open(folder) as opened:
+        yield opened
+
+
+def test_every_type_becomes_a_bundle_that_judges(checkpoint, tmp_path):
+    told = []
+    bundles = export_gguf(checkpoint, tmp_path / "out", FACTS, OPTIONS, told.append)
+    assert [bundle.folder.name for bundle in bundles] == ["F16", "Q8_0"]
+    for bundle, quant in zip(bundles, OPTIONS.quants, strict=True):
+        assert bundle.manifest.having("language_model")[0].quant == quant
+        assert bundle.manifest.verified is None
+        assert np.array_equal(bundle.image_newline(), checkpoint.image_newline)
+        with Critic.load(bundle, device="cpu", threads=1) as critic:
+            picture = Image.new("RGB", (60, 40), "red")
+            assert critic.score(picture, "What?", "a 7", rationale=False).mass > 0
+    towers = [tmp_path / "out" / quant / "mmproj-tiny-F16.gguf" for quant in OPTIONS.quants]
+    assert os.path.samefile(*towers)
+    assert not (tmp_path / "out" / ".work").exists()
+    assert any("GB  to stay" in line for line in told)
+
+
+def test_a_second_run_does_nothing(checkpoint, tmp_path):
+    export_gguf(checkpoint, tmp_path, FACTS, OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    told = []
+    export_gguf(checkpoint, tmp_path, FACTS, OPTIONS, told.append)
+    assert told == []
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_an_interrupted_run_goes_on_where_it_was(checkpoint, tmp_path, monkeypatch):
+    real = bundling.quantize
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundling, "quantize", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export_gguf(checkpoint, tmp_path, FACTS, OPTIONS)
+    assert (tmp_path / "F16" / "critic.json").exists()
+    whole = next((tmp_path / ".work").glob("*.gguf"))
+    written = whole.stat().st_mtime_ns
+    sources = []
+
+    def seen(source: Path, *args, **kwargs):
+        sources.append((source, source.stat().st_mtime_ns))
+        return real(source, *args, **kwargs)
+
+    monkeypatch.setattr(bundling, "quantize", seen)
+    assert len(export_gguf(checkpoint, tmp_path, FACTS, OPTIONS)) == 2
+    assert sources == [(whole, written)]
+
+
+def test_a_folder_takes_one_checkpoint_only(checkpoint, tmp_path):
+    export_gguf(checkpoint, tmp_path / "out", FACTS, GgufOptions(("F16",)))
+    other = tmp_path / "other"
+    write_llava_onevision(other, text="qwen2", seed=99)
+    with (
+        Checkpoint.open(other) as opened,
+        pytest.raises(ArtifactError, match="export of another checkpoint"),
+    ):
+        export_gguf(opened, tmp_path / "out", FACTS, GgufOptions(("Q8_0",)))
+    overrides = GgufOptions(("Q8_0",), overrides=(("ffn_down", "Q6_K"),))
+    with pytest.raises(ArtifactError, match="export with other settings"):
+        export_gguf(checkpoint, tmp_path / "out", FACTS, overrides)
+
+
+def test_a_plan_comes_near_the_files(checkpoint, tmp_path):
+    plan = plan_gguf(checkpoint, "tiny", ("F32",), "F32")
+    (bundle,) = export_gguf(checkpoint, tmp_path, FACTS, GgufOptions(("F32",)))
+    model = bundle.folder / plan.files[0].path.split("/")[1]
+    # The file of a tiny model is for a good part header and vocabulary.
+    assert plan.files[0].size < model.stat().st_size < 2 * plan.files[0].size + 100_000
+    assert "to stay" in plan.describe()
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    checkpoint, tmp_path, monkeypatch
+):
+    class Full:
+        free = 1000
+
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: Full)
+    with pytest.raises(BackendUnavailableError, match="the export needs"):
+        export_gguf(checkpoint, tmp_path / "out", FACTS, OPTIONS)
+    assert not list((tmp_path / "out").rglob("*.gguf"))
+
+
+def test_an_unknown_type_is_refused():
+    with pytest.raises(InputError, match="quant type 'Q9_9'"):
+        GgufOptions(("Q9_9",))
