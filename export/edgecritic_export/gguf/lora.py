@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from edgecritic.errors import ArtifactError
+from edgecritic_export.checkpoints.folder import Checkpoint, read_json
+from edgecritic_export.checkpoints.store import TensorStore
 from edgecritic_export.checkpoints.text_shape import Architecture
 from edgecritic_export.gguf.file import FloatType, Tensor, TensorSource, write_gguf
 from edgecritic_export.gguf.layers import MODULES, permute_for_rope
 
 _ARCHITECTURES: Final[dict[str, Architecture]] = {"llama": "llama", "qwen2": "qwen2"}
+ADAPTER_CONFIG: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 # "...layers.3.self_attn.q_proj.lora_A.weight"; a live PEFT model has ".default" before ".weight".
 _NAME: Final = re.compile(r"\.layers\.(\d+)\.([a-z_.]+)\.lora_([AB])(?:\.\w+)?\.weight$")
 
@@ -123,6 +127,52 @@ def write_lora(
         },
         tensors,
     )
+
+
+def write_adapter(
+    folder: Path,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    float_type: FloatType = "F16",
+    name: str = "edgecritic adapter",
+) -> None:
+    """Write the adapter file of a folder that PEFT has saved.
+
+    Args:
+        folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``.
+        checkpoint: the model that the adapter was trained over.
+        path: the file to make.
+        float_type: how the matrices are stored.
+        name: ``general.name``.
+
+    Raises:
+        ArtifactError: the folder cannot be read, the adapter changes more than the matrices of
+            the language model's layers, or it belongs to a model of other shapes.
+    """
+    config = LoraConfig.from_checkpoint(
+        read_json(folder / ADAPTER_CONFIG), checkpoint.config.get("text_config") or {}
+    )
+    with TensorStore.open(folder / ADAPTER_WEIGHTS) as store:
+        state = {key: store.read(key) for key in store.names}
+    _check_widths(state, checkpoint, folder)
+    write_lora(state, config, path, float_type=float_type, name=name)
+
+
+def _check_widths(state: Mapping[str, Tensor], checkpoint: Checkpoint, folder: Path) -> None:
+    """llama.cpp would find these faults as well, but only when a critic is loaded."""
+    shapes = checkpoint.text.tensor_shapes()
+    for key, tensor in state.items():
+        match = _NAME.search(key)
+        if match is None:
+            continue  # refused later, with its name
+        weight = shapes.get(f"model.layers.{int(match[1])}.{match[2]}.weight")
+        side = 1 if match[3] == "A" else 0
+        if weight is None or tensor.ndim != 2 or tensor.shape[side] != weight[side]:
+            raise ArtifactError(
+                f"{folder}: {key} is {tensor.shape}, the matrix of {checkpoint.folder} {weight}",
+                "name the checkpoint that the adapter was trained over",
+            )
 
 
 def _target_name(source: str) -> tuple[str, str]:

@@ -7,17 +7,21 @@ and by up to 7e-4 behind a picture (llama.cpp looks GELU up in a table of half p
 
 from __future__ import annotations
 
+import copy
 import ctypes
+import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from gguf import GGUFReader
+from peft import LoraConfig, get_peft_model
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionImageProcessor
 
 from edgecritic.backends.base import Append, FloatArray, Span, TextSpan
@@ -30,6 +34,7 @@ from edgecritic.pictures import PictureEncoder, VisionProfile
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.file import FloatType
 from edgecritic_export.gguf.language_model import tensor_name, write_language_model
+from edgecritic_export.gguf.lora import write_adapter
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
 from tiny_checkpoints import (
     IMAGE_TOKEN_ID,
@@ -211,6 +216,56 @@ def test_the_tokenizer_is_in_the_file(exported: Exported) -> None:
     assert [backend.token_bytes(token) for token in tokens] == [b"", b"the", b" ", b"1", b"2"]
     assert len(backend.tokenize("<|im_start|>")) > 1
     backend.close()
+
+
+# peft 0.21 reads an attribute that transformers 5.23 has renamed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_as_peft_saves_it(exported: Exported, tmp_path: Path) -> None:
+    model = copy.deepcopy(exported.model)  # PEFT changes the model that it is given
+    base = exported.expected(None)
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=r".*language_model.*(q|k|v|o|gate|up|down)_proj",
+        init_lora_weights=False,
+    )
+    adapted = get_peft_model(model, config)
+    expected = replace(exported, model=adapted).expected(None)
+    adapted.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "lora.gguf"
+    write_adapter(tmp_path / "adapter", exported.checkpoint, path, float_type="F32")
+    backend = LlamaCppBackend(exported.language_model, adapters=[path], options=OPTIONS)
+    found = logits(backend, TextSpan(BEFORE), TextSpan(AFTER))
+    backend.close()
+    assert np.abs(expected - base).max() > base.std() / 2
+    np.testing.assert_allclose(found, expected, atol=2e-5 * float(expected.std()))
+
+
+def test_an_adapter_of_another_model(tmp_path: Path) -> None:
+    write_llava_onevision(tmp_path / "model")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    settings = {"lora_alpha": 8, "r": 4, "bias": "none"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    prefix = "base_model.model.model.language_model.layers"
+    with Checkpoint.open(tmp_path / "model") as checkpoint:
+        for layer, width in ((0, 65), (7, 64)):
+            halves = {
+                f"{prefix}.{layer}.self_attn.q_proj.lora_A.weight": torch.ones(4, width),
+                f"{prefix}.{layer}.self_attn.q_proj.lora_B.weight": torch.ones(64, 4),
+            }
+            save_file(halves, adapter / "adapter_model.safetensors")
+            with pytest.raises(ArtifactError, match=rf"layers\.{layer}\..* is \(4, {width}\)"):
+                write_adapter(adapter, checkpoint, tmp_path / "lora.gguf")
+        projector = {"base_model.model.model.multi_modal_projector.linear_1.lora_A.weight"}
+        save_file(
+            {name: torch.ones(4, 64) for name in projector}, adapter / "adapter_model.safetensors"
+        )
+        with pytest.raises(ArtifactError, match="cannot apply"):
+            write_adapter(adapter, checkpoint, tmp_path / "lora.gguf")
+        (adapter / "adapter_model.safetensors").unlink()
+        with pytest.raises(ArtifactError, match="adapter_model"):
+            write_adapter(adapter, checkpoint, tmp_path / "lora.gguf")
 
 
 def test_families_that_this_format_does_not_hold(tmp_path: Path) -> None:
