@@ -15,9 +15,10 @@ import numpy as np
 from edgecritic import Bundle, InputError
 from edgecritic.bundle import MANIFEST, describe_file, write_bundle
 from edgecritic_export.bundles.facts import CriticFacts
-from edgecritic_export.bundles.plan import check_disk, plan_gguf
+from edgecritic_export.bundles.plan import plan_gguf
 from edgecritic_export.bundles.recipe import claim
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.provenance import check_disk
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
 from edgecritic_export.gguf.language_model import write_language_model
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
@@ -72,8 +73,8 @@ def export_gguf(
         tell: is told what goes on.
 
     Raises:
-        ArtifactError: the folder holds an export of something else, or a tensor cannot be written.
-        BackendUnavailableError: the disk is too small.
+        ArtifactError: the folder holds an export of something else, the disk is too small, or a
+            tensor cannot be written.
     """
     claim(out, checkpoint, {"overrides": options.overrides, "importance": options.importance})
     export = _Export(checkpoint, out, facts, options, _source_type(checkpoint), tell)
@@ -82,7 +83,7 @@ def export_gguf(
         plan = plan_gguf(checkpoint, facts.name, options.quants, export.source)
         there = [out / file.path for file in plan.files if (out / file.path).exists()]
         tell(plan.describe())
-        check_disk(plan, out, done=sum(path.stat().st_size for path in there))
+        check_disk(out, plan.disk - sum(path.stat().st_size for path in there))
     for quant in missing:
         export.write(quant)
     shutil.rmtree(out / _WORK, ignore_errors=True)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from edgecritic.errors import BackendUnavailableError
 from edgecritic_export.checkpoints.folder import Checkpoint
 
 BITS = {
@@ -101,26 +98,6 @@ def plan_gguf(checkpoint: Checkpoint, name: str, quants: Sequence[str], source: 
             files.append(_written(f"{quant}/mmproj-{name}-{precision}.gguf", vision, precision))
     largest = max((_elements(checkpoint, n) for n in checkpoint.store.names), default=0)
     return Plan(tuple(files), 2 * 4 * largest + _SPARE_BYTES)
-
-
-def check_disk(plan: Plan, folder: Path, done: int = 0) -> None:
-    """Refuse a plan that does not fit.
-
-    Args:
-        plan: what will be written.
-        folder: where; need not exist.
-        done: bytes of it that are there already.
-
-    Raises:
-        BackendUnavailableError: the disk is too small.
-    """
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free, needed = shutil.disk_usage(existing).free, plan.disk - done + _SPARE_BYTES
-    if free < needed:
-        raise BackendUnavailableError(
-            f"{folder} has {free / 1e9:.1f} GB free, the export needs {needed / 1e9:.1f} GB",
-            "free some space, name another --out, or export fewer types at once",
-        )
 
 
 def _written(path: str, n: int, quant: str, *, kept: bool = True) -> PlannedFile:

@@ -12,6 +12,8 @@ import numpy as np
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.provenance import fingerprint
+from edgecritic_export.checkpoints.staging import write_text
 
 RECIPE = "export.json"
 
@@ -28,15 +30,13 @@ def claim(out: Path, checkpoint: Checkpoint, settings: Mapping[str, object]) -> 
         ArtifactError: the folder holds another export.
     """
     recipe = {
-        "checkpoint": fingerprint(checkpoint),
+        "checkpoint": fingerprint(checkpoint.folder),
         "settings": {name: _digest(value) for name, value in settings.items()},
     }
     path = out / RECIPE
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_text(path, json.dumps(recipe, indent=2) + "\n")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -50,22 +50,6 @@ def claim(out: Path, checkpoint: Checkpoint, settings: Mapping[str, object]) -> 
             f"{out} holds an export {other}",
             "name another --out, or remove the folder",
         )
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """Names a checkpoint by its settings and its tensors' names, types, shapes and samples.
-
-    Hashing all of a large checkpoint would take longer than exporting it; a few values of every
-    tensor change whenever training does.
-    """
-    digest = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
-    for name in sorted(checkpoint.store.names):
-        dtype, bits = checkpoint.store.read_raw(name)
-        flat = bits.reshape(-1)
-        sample = flat[:: max(1, flat.size // 64)]
-        digest.update(f"{name} {dtype} {checkpoint.store.shape(name)}".encode())
-        digest.update(np.ascontiguousarray(sample).tobytes())
-    return digest.hexdigest()
 
 
 def _digest(value: object) -> str:

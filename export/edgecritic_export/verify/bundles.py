@@ -16,9 +16,9 @@ from edgecritic.manifest import Manifest
 from edgecritic.pictures import VisionProfile
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts import load_dialect
-from edgecritic_export.bundles.recipe import fingerprint
 from edgecritic_export.card import write_card
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.provenance import fingerprint
 from edgecritic_export.verify.checks import Verification, compare
 from edgecritic_export.verify.limits import limits_of
 from edgecritic_export.verify.observe import Observation, observe
@@ -74,7 +74,7 @@ def _reference(
 ) -> list[Observation]:
     newline, vision = checkpoint.image_newline, None
     if newline is not None and checkpoint.geometry is not None:
-        vision = VisionProfile(checkpoint.geometry, newline, fingerprint(checkpoint))
+        vision = VisionProfile(checkpoint.geometry, newline, fingerprint(checkpoint.folder))
     profile = CriticProfile(manifest.name, load_dialect(manifest.dialect.name), vision=vision)
     engine = replace(options.reference, n_ctx=manifest.n_ctx)
     backend = HfBackend(checkpoint.folder, geometry=checkpoint.geometry, options=engine)

@@ -1,0 +1,78 @@
+"""A checkpoint to all the bundles that were asked for, verified where there are rows to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from edgecritic import Bundle
+from edgecritic.bundle import MANIFEST
+from edgecritic_export.bundles.facts import CriticFacts
+from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
+from edgecritic_export.card import write_card
+from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
+
+Tell: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to make of a checkpoint.
+
+    Attributes:
+        gguf: GGUF bundles, below ``gguf``; None for none.
+        onnx: ONNX bundles, below ``onnx``; None for none.
+        verify: against which rows; None leaves the bundles unverified.
+    """
+
+    gguf: GgufOptions | None = None
+    onnx: OnnxOptions | None = None
+    verify: VerifyOptions | None = None
+
+
+def export_all(
+    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: ExportOptions, tell: Tell
+) -> list[Bundle]:
+    """Write bundles, verify those that were not yet, and give each its card.
+
+    A run that was interrupted goes on; what is there is not made again.
+
+    Args:
+        checkpoint: open.
+        out: made if need be.
+        facts: what the manifests say.
+        options: what to make.
+        tell: is told what goes on.
+
+    Returns:
+        All bundles, GGUF first.
+
+    Raises:
+        CriticError: something cannot be exported; the message says what.
+    """
+    bundles: list[Bundle] = []
+    if options.gguf is not None:
+        bundles += export_gguf(checkpoint, out / "gguf", facts, options.gguf, tell)
+    if options.onnx is not None:
+        bundles += _onnx(checkpoint, out / "onnx", facts, options.onnx, tell)
+    open_ones = [bundle for bundle in bundles if bundle.manifest.verified is None]
+    if options.verify is not None and open_ones:
+        verify_bundles(open_ones, checkpoint, options.verify, tell)
+    else:
+        for bundle in open_ones:
+            write_card(bundle.folder, bundle.manifest)
+    return [Bundle.read(bundle.folder) for bundle in bundles]
+
+
+def _onnx(
+    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: OnnxOptions, tell: Tell
+) -> list[Bundle]:
+    folders = [out / "variants" / variant for variant in options.variants]
+    if all((folder / MANIFEST).exists() for folder in folders):
+        return [Bundle.read(folder) for folder in folders]
+    described = facts.manifest(checkpoint, ())
+    return list(export_onnx(checkpoint, out, described, options, tell).values())
