@@ -95,6 +95,11 @@ class Checkpoint:
         """Stored names by names inside the projector: ``linear_1.weight``."""
         return self._names.get("projector", {})
 
+    def stored_name(self, foreign: str) -> str | None:
+        """The stored name of a tensor that any layout of the family names; None if unknown."""
+        place = load_family(self.family).place(foreign)
+        return None if place is None else self._names.get(place[0], {}).get(place[1])
+
     @property
     def image_newline(self) -> FloatArray | None:
         """(n_embd,) float32, the learned separator of rows; None where the family has none."""

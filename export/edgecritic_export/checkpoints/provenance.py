@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import read_json
@@ -37,8 +37,8 @@ def fingerprint(*folders: Path) -> str:
     return digest.hexdigest()
 
 
-def is_done(out: Path, record: Mapping[str, object]) -> bool:
-    """Whether `out` was made with this very record; the folder may also be missing or empty.
+def finished(out: Path, inputs: Mapping[str, object]) -> dict[str, Any] | None:
+    """What `out` was made with these very inputs said of itself; None if it is still to be made.
 
     Raises:
         ArtifactError: the folder holds something else.
@@ -46,17 +46,19 @@ def is_done(out: Path, record: Mapping[str, object]) -> bool:
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out} is a file", "name another folder")
     if not out.is_dir() or not any(out.iterdir()):
-        return False
-    if (out / RECORD).is_file() and read_json(out / RECORD) == record:
-        return True
+        return None
+    record = read_json(out / RECORD) if (out / RECORD).is_file() else {}
+    if record.get("inputs") == inputs and isinstance(record.get("result"), dict):
+        return dict(record["result"])
     raise ArtifactError(
         f"{out} holds files already, and they were not made from this source with these options",
         "name another folder, or remove this one",
     )
 
 
-def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write the record that `is_done` looks for."""
+def write_record(folder: Path, inputs: Mapping[str, object], result: Mapping[str, object]) -> None:
+    """Write the record that `finished` looks for."""
+    record = {"inputs": inputs, "result": result}
     write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 

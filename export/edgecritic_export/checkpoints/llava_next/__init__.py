@@ -30,7 +30,7 @@ from edgecritic_export.checkpoints.llava_next.tokenizer import (
 from edgecritic_export.checkpoints.provenance import (
     check_disk,
     fingerprint,
-    is_done,
+    finished,
     write_record,
 )
 from edgecritic_export.checkpoints.staging import staged_folder, write_text
@@ -96,10 +96,9 @@ def import_checkpoint(
         dropped += _tied_head(folder, config, store, renamed)
         plan = {renamed[name]: store.info(name) for name in store.names if name in renamed}
         nbytes = sum(info.nbytes for info in plan.values())
-        record = {"made_by": "import", "schema": 1, "source": fingerprint(folder)}
-        done = Imported(target, False, len(plan), nbytes, dropped)
-        if is_done(target, record):
-            return done
+        inputs = {"made_by": "import", "schema": 1, "source": fingerprint(folder)}
+        if finished(target, inputs) is not None:
+            return Imported(target, False, len(plan), nbytes, dropped)
         settings = _settings(folder, config, store, towers)
         check_disk(target, nbytes)
         with staged_folder(target) as staged:
@@ -109,7 +108,7 @@ def import_checkpoint(
             with ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer:
                 _copy(store, renamed, writer, progress)
             Checkpoint.open(staged).close()
-            write_record(staged, record)
+            write_record(staged, inputs, {"tensors": len(plan), "dropped": list(dropped)})
     return Imported(target, True, len(plan), nbytes, dropped)
 
 

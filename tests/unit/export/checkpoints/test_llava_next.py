@@ -347,7 +347,7 @@ def synthetic_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         config, tower_shape(config, towers(3)), 2, {"<image>": 1, "<video>": 2}, "bfloat16"
     )
     numbers = load_family("llava_onevision").read(made, {})
-    shapes = {name: shape for name, shape in numbers.text.tensor_shapes().items()}
+    shapes = numbers.text.tensor_shapes()
     shapes |= {f"{TOWER}{name}": shape for name, shape in numbers.shapes["vision"].items()}
     for name, shape in numbers.shapes["projector"].items():
         shapes[f"model.mm_projector.{name.replace('linear_1', '0').replace('linear_2', '2')}"] = (
