@@ -1,25 +1,88 @@
-"""One tiny checkpoint as the real engines read it."""
+"""One tiny checkpoint as bundles for every engine, by the project's own exporters."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgecritic.backends.onnx import OnnxFiles
+import numpy as np
+
+from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest, Role
+from edgecritic.prompts import load_dialect
+from edgecritic.task import Rubric
 from edgecritic.vision import ImageGeometry
+from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.gguf.language_model import write_language_model
+from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
+from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.onnx.precision import Variant
 from tiny_checkpoints import PATCH_SIZE, PINPOINTS, TILE_SIZE
-from tiny_onnx import FILES
 
 GEOMETRY = ImageGeometry(TILE_SIZE, PATCH_SIZE, tuple((h, w) for h, w in PINPOINTS), anyres_max=3)
 
 
-def onnx_files(folder: Path) -> OnnxFiles:
-    """The files of a folder that `write_onnx` wrote."""
-    decoder, embed_tokens, vision_encoder = (folder / name for name in FILES)
-    return OnnxFiles(
-        decoder,
-        embed_tokens,
-        folder / "tokenizer.json",
-        vision_encoder,
-        external_data=tuple(sorted(folder.glob("*_data"))),
-        configs=(folder / "config.json",),
+def tiny_manifest(files: Sequence[BundleFile] = ()) -> Manifest:
+    """A manifest whose image geometry is `GEOMETRY`."""
+    return Manifest(
+        name="tiny",
+        version="1",
+        family="llava_onevision",
+        files=tuple(files),
+        base_model="random",
+        dialect=DialectRef("edgecritic-v1", load_dialect().digest),
+        rubric=Rubric(),
+        n_ctx=1024,
+        image=GEOMETRY,
+        calibration=Calibration(),
+        licence="Apache-2.0",
+        training=None,
+        verification=None,
+        good_for=(),
+        bad_for=("everything",),
+        created="2026-11-23",
     )
+
+
+def write_onnx_bundles(
+    checkpoint: Path, out: Path, variants: tuple[Variant, ...] = ("fp32",)
+) -> dict[Variant, Bundle]:
+    """A bundle for each variant."""
+    with Checkpoint.open(checkpoint) as opened:
+        return export_onnx(opened, out, tiny_manifest(), OnnxOptions(variants=variants))
+
+
+def write_gguf_bundle(checkpoint: Path, out: Path) -> Bundle:
+    """Language model and mmproj in F32."""
+    made: dict[Role, Path] = {
+        "language_model": out / "made" / "model.gguf",
+        "mmproj": out / "made" / "mmproj.gguf",
+        "image_newline": out / "made" / "newline.npy",
+    }
+    (out / "made").mkdir(parents=True)
+    with Checkpoint.open(checkpoint) as opened:
+        write_language_model(opened, made["language_model"], float_type="F32")
+        write_checkpoint_mmproj(opened, made["mmproj"], float_type="F32")
+        np.save(made["image_newline"], opened.image_newline)
+    return _bundle(out, [(role, path, path.name) for role, path in made.items()])
+
+
+def write_hf_bundle(checkpoint: Path, out: Path, adapter: Path | None = None) -> Bundle:
+    """The checkpoint itself, with an adapter in a folder below it or without."""
+    out.mkdir(parents=True)
+    newline = out / "made.npy"
+    with Checkpoint.open(checkpoint) as opened:
+        np.save(newline, opened.image_newline)
+    listed: list[tuple[Role, Path, str]] = [("image_newline", newline, "newline.npy")]
+    for folder, prefix in ((checkpoint, ""), (adapter, "adapter/")):
+        for path in sorted(folder.iterdir()) if folder is not None else ():
+            if path.suffix in (".safetensors", ".json"):
+                role: Role = "checkpoint" if path.suffix == ".safetensors" else "config"
+                listed.append((role, path, f"{prefix}{path.name}"))
+    return _bundle(out, listed)
+
+
+def _bundle(out: Path, listed: Sequence[tuple[Role, Path, str]]) -> Bundle:
+    files = [describe_file(role, path, name) for role, path, name in listed]
+    sources = {name: path for _, path, name in listed}
+    return write_bundle(out / "bundle", tiny_manifest(files), sources)

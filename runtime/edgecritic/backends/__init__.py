@@ -33,23 +33,8 @@ def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
 
 def _onnx(bundle: Bundle, options: EngineOptions) -> Backend:
     from edgecritic.backends.onnx import OnnxBackend, OnnxFiles
-    from edgecritic.backends.tokens import END_TOKEN_FILES
 
-    image = bundle.manifest.image
-    tokenizer = bundle.file("tokenizer")
-    files = OnnxFiles(
-        decoder=bundle.file("decoder"),
-        embed_tokens=bundle.file("embed_tokens"),
-        tokenizer=tokenizer,
-        vision_encoder=None if image is None else bundle.file("vision_encoder"),
-        external_data=bundle.files("external_data"),
-        configs=tuple(
-            path
-            for path in bundle.files("config")
-            if path.parent == tokenizer.parent and path.name in END_TOKEN_FILES
-        ),
-    )
-    return OnnxBackend(files, geometry=image, options=options)
+    return OnnxBackend(OnnxFiles.of(bundle), geometry=bundle.manifest.image, options=options)
 
 
 def _hf(bundle: Bundle, options: EngineOptions) -> Backend:

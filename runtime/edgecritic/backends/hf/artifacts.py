@@ -103,8 +103,8 @@ def check_adapter(folder: Path, listed: Collection[Path] | None = None) -> None:
         ArtifactError: it has no safetensors, is no LoRA, or holds something that is not listed.
     """
     settings = read_settings(folder / ADAPTER_CONFIG)
-    if settings.get("peft_type") != "LORA" or settings.get("auto_mapping"):
-        raise ArtifactError(f"{folder / ADAPTER_CONFIG} is no plain LoRA adapter", _HINT)
+    if settings.get("peft_type") != "LORA":
+        raise ArtifactError(f"{folder / ADAPTER_CONFIG} is no LoRA adapter", _HINT)
     if not (folder / ADAPTER).is_file():
         raise _no_safetensors(folder, ADAPTER)
     _check_listed([folder / ADAPTER, folder / ADAPTER_CONFIG], listed)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgecritic.backends.hf.artifacts import CheckpointFacts
+from edgecritic.backends.hf.artifacts import ADAPTER, CheckpointFacts
 from edgecritic.backends.options import Device, Weights
 from edgecritic.errors import ArtifactError, BackendUnavailableError, MissingExtraError
 
@@ -27,6 +28,7 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
         ArtifactError: the files do not hold the whole model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import BitsAndBytesConfig, LlavaOnevisionForConditionalGeneration
 
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,7 +61,7 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
                 f"{facts.folder} needs a package that is not installed: {error}",
                 "install it, or use the checkpoint in full precision",
             ) from error
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise ArtifactError(
                 f"transformers does not open {facts.folder}: {str(error).partition(chr(10))[0]}",
                 "the checkpoint is damaged or too new for this engine: fetch or export it again",
@@ -83,16 +85,25 @@ def apply_adapter(model: Any, folder: Path) -> Any:
         ArtifactError: the adapter does not fit the model.
     """
     _require("peft", "pip install peft", "an adapter")
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
 
     with _silently():
         try:
             adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise ArtifactError(
                 f"peft does not apply {folder}: {str(error).partition(chr(10))[0]}",
                 "use the adapter that was trained on this model",
             ) from error
+    with safe_open(folder / ADAPTER, framework="pt") as file:
+        stray = set(get_peft_model_state_dict(adapted)) ^ set(file.keys())
+    if stray:
+        raise ArtifactError(
+            f"{folder} does not fit the model: {len(stray)} tensors are in one only, "
+            f"{sorted(stray)[0]} first",
+            "use the adapter that was trained on this model",
+        )
     return adapted.get_base_model().eval().requires_grad_(False)
 
 
@@ -130,14 +141,16 @@ def _require(package: str, hint: str, what: str) -> None:
 
 @contextmanager
 def _silently() -> Iterator[None]:
-    """Keep progress bars and remarks of transformers off stderr."""
+    """Keep progress bars and remarks of transformers and peft off stderr."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecritic.backends.base import BackendInfo
 from edgecritic.backends.onnx.artifacts import (
@@ -19,9 +20,12 @@ from edgecritic.backends.onnx.runtime import CPU, Session, choose_provider, load
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.sequential import SequentialBackend
 from edgecritic.backends.threads import default_threads
-from edgecritic.backends.tokens import JsonTokenizer, configured_ends
+from edgecritic.backends.tokens import END_TOKEN_FILES, JsonTokenizer, configured_ends
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.vision.geometry import ImageGeometry
+
+if TYPE_CHECKING:
+    from edgecritic.bundle import Bundle
 
 logger = logging.getLogger("edgecritic.engine")
 
@@ -45,6 +49,27 @@ class OnnxFiles:
     vision_encoder: Path | None = None
     external_data: tuple[Path, ...] = ()
     configs: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> OnnxFiles:
+        """The files of a bundle, verified.
+
+        Raises:
+            ArtifactError: one is missing or damaged.
+        """
+        tokenizer = bundle.file("tokenizer")
+        return cls(
+            decoder=bundle.file("decoder"),
+            embed_tokens=bundle.file("embed_tokens"),
+            tokenizer=tokenizer,
+            vision_encoder=None if bundle.manifest.image is None else bundle.file("vision_encoder"),
+            external_data=bundle.files("external_data"),
+            configs=tuple(
+                path
+                for path in bundle.files("config")
+                if path.parent == tokenizer.parent and path.name in END_TOKEN_FILES
+            ),
+        )
 
 
 class OnnxBackend(SequentialBackend[Values]):
@@ -88,9 +113,9 @@ class OnnxBackend(SequentialBackend[Values]):
         session = Session(onnxruntime, facts.path, provider=provider, n_threads=n_threads)
         _check_provider(session, provider, options)
         provider = session.provider
-        memory = (HostMemory if provider == CPU else DeviceMemory)(
-            onnxruntime, facts, options.n_ctx
-        )
+        # CUDA's attention knows half precision only; a decoder in float32 attends on the CPU.
+        on_device = provider != CPU and facts.cache == "float16"
+        memory = (DeviceMemory if on_device else HostMemory)(onnxruntime, facts, options.n_ctx)
         tower = None
         if vision is not None and geometry is not None:
             encoder = Session(onnxruntime, vision.path, provider=provider, n_threads=n_threads)

@@ -1,4 +1,4 @@
-"""One tiny checkpoint in the formats of several engines."""
+"""One tiny checkpoint in the formats of all engines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from edgecritic.backends.hf import HfBackend
 from edgecritic.backends.onnx import OnnxBackend, OnnxFiles
 from edgecritic.backends.options import EngineOptions
+from edgecritic.bundle import Bundle
+from edgecritic_export.onnx.precision import Variant
 from tiny_checkpoints import write_llava_onevision
-from tiny_engines import GEOMETRY, onnx_files
-from tiny_onnx import write_onnx
+from tiny_engines import GEOMETRY, write_gguf_bundle, write_hf_bundle, write_onnx_bundles
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +26,30 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def onnx(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> OnnxFiles:
-    """The same weights as ONNX files, float32."""
+def onnx_bundles(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Variant, Bundle]:
+    """The same weights as ONNX files, in every precision."""
     folder = tmp_path_factory.mktemp("onnx")
-    write_onnx(checkpoint, folder)
-    return onnx_files(folder)
+    return write_onnx_bundles(checkpoint, folder, ("fp32", "fp16", "q8", "q4"))
+
+
+@pytest.fixture(scope="session")
+def gguf_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same weights as GGUF files, F32."""
+    return write_gguf_bundle(checkpoint, tmp_path_factory.mktemp("gguf"))
+
+
+@pytest.fixture(scope="session")
+def hf_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The checkpoint as a bundle."""
+    return write_hf_bundle(checkpoint, tmp_path_factory.mktemp("hf") / "made")
+
+
+@pytest.fixture(scope="session")
+def onnx(onnx_bundles: dict[Variant, Bundle]) -> OnnxFiles:
+    """The files of the float32 variant."""
+    return OnnxFiles.of(onnx_bundles["fp32"])
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import numpy as np
 import onnx as onnx_package
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 
 from edgecritic.backends.base import (
     Append,
@@ -41,8 +42,7 @@ from edgecritic.errors import (
 )
 from edgecritic.vision import ImageGeometry
 from tiny_checkpoints import write_llava_onevision
-from tiny_engines import GEOMETRY, onnx_files
-from tiny_onnx import write_onnx
+from tiny_engines import GEOMETRY, write_onnx_bundles
 
 OPTIONS = EngineOptions(n_ctx=256, n_threads=1, n_batch=64, max_sequences=8)
 REPOSITORY = Path(__file__).parents[4]
@@ -122,10 +122,11 @@ def test_how_long_a_sequence_may_be_changes_nothing(onnx: OnnxFiles, backend: On
 
 
 def test_token_embeddings_as_features_equal_the_tokens(
-    onnx: OnnxFiles, backend: OnnxBackend
+    checkpoint: Path, backend: OnnxBackend
 ) -> None:
-    (table,) = onnx_package.load(onnx.embed_tokens).graph.initializer
-    features = numpy_helper.to_array(table)[list(WORDS.tokens)]
+    weights = load_file(checkpoint / "model.safetensors")
+    (table,) = (tensor for name, tensor in weights.items() if "embed_tokens" in name)
+    features = table[list(WORDS.tokens)]
     expected = decode(backend, WORDS)
     for same in (features, np.asfortranarray(features), np.repeat(features, 2, axis=1)[:, ::2]):
         np.testing.assert_array_equal(decode(backend, ImageSpan("words", same)), expected)
@@ -250,7 +251,7 @@ def test_closing_lets_everything_go(onnx: OnnxFiles) -> None:
     loaded = opened._loaded
     assert loaded is not None
     held = weakref.ref(loaded.model)
-    memory = weakref.ref(loaded.model.memory)  # type: ignore[arg-type]
+    memory = weakref.ref(loaded.model.memory)
     del loaded
     opened.close()
     gc.collect()
@@ -258,9 +259,9 @@ def test_closing_lets_everything_go(onnx: OnnxFiles) -> None:
 
 
 def test_two_backends_side_by_side(backend: OnnxBackend, tmp_path: Path) -> None:
-    write_llava_onevision(tmp_path / "other", seed=1)
-    write_onnx(tmp_path / "other", tmp_path / "onnx")
-    other = OnnxBackend(onnx_files(tmp_path / "onnx"), options=OPTIONS)
+    write_llava_onevision(tmp_path / "other", text="llama", tied=True, seed=1)
+    other_files = OnnxFiles.of(write_onnx_bundles(tmp_path / "other", tmp_path / "onnx")["fp32"])
+    other = OnnxBackend(other_files, options=OPTIONS)
     before = decode(backend, WORDS)
     assert np.abs(decode(other, WORDS) - before).max() > 0.1
     other.close()
@@ -277,10 +278,12 @@ def test_without_a_vision_tower(onnx: OnnxFiles) -> None:
 def test_features_that_are_not_finite(onnx: OnnxFiles, tmp_path: Path) -> None:
     assert onnx.vision_encoder is not None
     model = onnx_package.load(onnx.vision_encoder)
-    for weight in model.graph.initializer:
-        if weight.name.endswith("linear_2.bias"):
-            huge = np.full(tuple(weight.dims), np.inf, dtype=np.float32)
-            weight.CopyFrom(numpy_helper.from_array(huge, weight.name))
+    name = model.graph.output[0].name
+    last = next(node for node in model.graph.node if name in node.output)
+    last.output[list(last.output).index(name)] = "small"
+    huge = numpy_helper.from_array(np.array(np.inf, dtype=np.float32), "huge")
+    model.graph.initializer.append(huge)
+    model.graph.node.append(helper.make_node("Mul", ["small", "huge"], [name]))
     onnx_package.save(model, tmp_path / "vision.onnx")
     files = dataclasses.replace(onnx, vision_encoder=tmp_path / "vision.onnx")
     opened = OnnxBackend(files, geometry=GEOMETRY, options=OPTIONS)
@@ -339,7 +342,7 @@ def test_waiting_threads_do_not_spin_and_are_as_many_as_asked(
 def test_the_engine_is_not_installed(onnx: OnnxFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match="not installed") as caught:
-        OnnxBackend(onnx)
+        OnnxBackend(onnx, options=OPTIONS)
     assert "edgecritic[onnx]" in caught.value.hint
 
 
@@ -504,8 +507,8 @@ def test_unfit_files(onnx: OnnxFiles, tmp_path: Path, damage: Damage) -> None:
 
 
 def test_more_context_than_the_decoder_has_positions(onnx: OnnxFiles) -> None:
-    with pytest.raises(InputError, match="knows 4096 positions"):
-        OnnxBackend(onnx, options=dataclasses.replace(OPTIONS, n_ctx=4097))
+    with pytest.raises(InputError, match="knows 2048 positions"):
+        OnnxBackend(onnx, options=dataclasses.replace(OPTIONS, n_ctx=2049))
 
 
 def test_tiles_of_another_bundle(onnx: OnnxFiles) -> None:
@@ -548,10 +551,8 @@ JUDGE = """
     from edgecritic.backends.onnx import OnnxBackend, OnnxFiles
     from edgecritic.backends.options import EngineOptions
     from edgecritic.vision import ImageGeometry
-    names = ("decoder_model_merged.onnx", "embed_tokens.onnx", "tokenizer.json",
-             "vision_encoder.onnx")
     backend = OnnxBackend(
-        OnnxFiles(*(Path(sys.argv[1]) / name for name in names)),
+        OnnxFiles(*map(Path, sys.argv[1:])),
         geometry=ImageGeometry(28, 7, ((28, 28),)),
         options=EngineOptions(n_ctx=256, n_threads=1),
     )
@@ -567,7 +568,9 @@ def test_a_process_ends_quietly_and_leaves_nothing_at_home(
 ) -> None:
     code = textwrap.dedent(JUDGE) + ending
     home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
-    done = run_python(code, onnx.decoder.parent, **home, ORT_DISABLE_TELEMETRY="0")
+    assert onnx.vision_encoder is not None
+    files = (onnx.decoder, onnx.embed_tokens, onnx.tokenizer, onnx.vision_encoder)
+    done = run_python(code, *files, **home, ORT_DISABLE_TELEMETRY="0")
     expected = 3 if "SystemExit" in ending else 0
     assert (done.returncode, done.stdout, done.stderr) == (expected, "", "")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,220 @@
+"""One checkpoint, three engines: the same logits, and the same verdicts.
+
+Measured in logits, whose standard deviation is 0.9 here, against transformers in float32:
+ONNX Runtime 1.2e-6; llama.cpp 1.0e-6 on text and 2.8e-4 behind a picture, since it looks GELU up
+in a table of half precision (features differ by 4e-3). A tied Llama, whose logits are ten times
+larger, differs ten times as much. The smaller ONNX variants: fp16 0.002, q8 0.05, q4 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgecritic import Bundle, Critic, InputError
+from edgecritic.backends import choose_backend, load_backend
+from edgecritic.backends.base import Append, Backend, FloatArray, Span, TextSpan
+from edgecritic.backends.options import EngineOptions
+from edgecritic.bundle import write_bundle
+from edgecritic.manifest import BundleFile
+from edgecritic.pictures import PictureEncoder
+from edgecritic.profile import CriticProfile
+from edgecritic_export.onnx.precision import Variant
+from tiny_engines import tiny_manifest, write_hf_bundle
+
+OPTIONS = EngineOptions(
+    n_ctx=512, n_threads=1, device="cpu", cache_type="F32", flash_attention=False
+)
+QUESTION = "Which digit is this?"
+RESPONSES = ["a 7", "the digit is an 8, drawn in red", ""]
+WORDS = TextSpan(tuple(range(40, 90)))
+ON_TEXT = 1e-5
+BEHIND_PICTURES = {"onnx": 1e-5, "llamacpp": 2e-3}
+FEATURES = {"onnx": 5e-5, "llamacpp": 0.02}
+
+
+def picture(seed: int, size: tuple[int, int]) -> Image.Image:
+    """Noise in large patches, which a resize does not grey out."""
+    rng = np.random.default_rng(seed)
+    patches = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return patches.resize(size, Image.Resampling.NEAREST)
+
+
+@dataclass
+class Loaded:
+    backend: Backend
+    pictures: PictureEncoder
+
+    def decode(self, *spans: Span) -> FloatArray:
+        sequence = self.backend.open_sequence()
+        (logits,) = self.backend.append([Append(sequence, spans)])
+        self.backend.close_sequence(sequence)
+        assert logits is not None
+        return logits
+
+
+@pytest.fixture(scope="module")
+def bundles(
+    hf_bundle: Bundle, gguf_bundle: Bundle, onnx_bundles: dict[Variant, Bundle]
+) -> dict[str, Bundle]:
+    return {"hf": hf_bundle, "llamacpp": gguf_bundle, "onnx": onnx_bundles["fp32"]}
+
+
+@pytest.fixture(scope="module")
+def loaded(bundles: dict[str, Bundle], torch_threads: None) -> Iterator[dict[str, Loaded]]:
+    engines = {}
+    for name, bundle in bundles.items():
+        backend = load_backend(bundle, name, OPTIONS)
+        engines[name] = Loaded(backend, PictureEncoder(backend, CriticProfile.of(bundle).vision))
+    yield engines
+    for engine in engines.values():
+        engine.backend.close()
+
+
+@pytest.mark.parametrize("name", ["onnx", "llamacpp"])
+def test_logits_of_text(loaded: dict[str, Loaded], name: str) -> None:
+    for span in (WORDS, TextSpan((7,)), TextSpan(tuple(range(256)))):
+        expected = loaded["hf"].decode(span)
+        np.testing.assert_allclose(loaded[name].decode(span), expected, atol=ON_TEXT)
+
+
+@pytest.mark.parametrize("name", ["onnx", "llamacpp"])
+@pytest.mark.parametrize("size", [(60, 40), (30, 90)])
+def test_features_and_logits_of_pictures(
+    loaded: dict[str, Loaded], name: str, size: tuple[int, int]
+) -> None:
+    rows, features = {}, {}
+    for engine in ("hf", name):
+        (span,) = loaded[engine].pictures.spans(picture(0, size))
+        features[engine] = span.features
+        rows[engine] = loaded[engine].decode(WORDS, span, TextSpan((90, 91)))
+    np.testing.assert_allclose(features[name], features["hf"], atol=FEATURES[name])
+    np.testing.assert_allclose(rows[name], rows["hf"], atol=BEHIND_PICTURES[name])
+
+
+@pytest.mark.parametrize("variant", ["fp16", "q8", "q4"])
+def test_smaller_variants_stay_near(
+    onnx_bundles: dict[Variant, Bundle], loaded: dict[str, Loaded], variant: Variant
+) -> None:
+    tolerance = {"fp16": 0.01, "q8": 0.2, "q4": 1.5}[variant]
+    backend = load_backend(onnx_bundles[variant], "onnx", OPTIONS)
+    small = Loaded(backend, PictureEncoder(backend, loaded["onnx"].pictures.profile))
+    (span,) = small.pictures.spans(picture(0, (60, 40)))
+    found = small.decode(WORDS, span, TextSpan((90,)))
+    np.testing.assert_allclose(
+        found, loaded["onnx"].decode(WORDS, span, TextSpan((90,))), atol=tolerance
+    )
+    backend.close()
+
+
+@pytest.fixture
+def critics(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, torch_threads: None
+) -> Iterator[dict[str, Critic]]:
+    monkeypatch.setattr("edgecritic.scoring.MIN_MASS", 0.0)  # a random model states no verdicts
+    opened = {
+        name: Critic.load(bundle, backend=name, device="cpu", threads=1)
+        for name, bundle in bundles.items()
+    }
+    yield opened
+    for critic in opened.values():
+        critic.close()
+
+
+def test_the_same_verdicts_through_the_whole_critic(critics: dict[str, Critic]) -> None:
+    seen = {}
+    for name, critic in critics.items():
+        assert critic.info.name == name
+        image = picture(1, (60, 40))
+        verdict = critic.score(image, QUESTION, RESPONSES[0], max_rationale_tokens=5)
+        ranking = critic.rank([image, picture(2, (20, 50))], QUESTION, RESPONSES)
+        pair = critic.compare(None, QUESTION, *RESPONSES[:2], rationale=False)
+        seen[name] = (verdict, ranking, pair)
+        assert verdict.status == pair.status == "ok"
+    reference, ranked, preferred = seen["hf"]
+    for verdict, ranking, pair in (seen["onnx"], seen["llamacpp"]):
+        # llama.cpp's cache is in half precision here, as in use.
+        assert dict(verdict.probabilities) == pytest.approx(dict(reference.probabilities), abs=2e-3)
+        assert verdict.rationale == reference.rationale
+        assert dict(pair.probabilities) == pytest.approx(dict(preferred.probabilities), abs=2e-3)
+        assert ranking.order == ranked.order
+        assert (pair.winner, verdict.level) == (preferred.winner, reference.level)
+
+
+def test_prefixes_are_shared_in_every_engine(critics: dict[str, Critic]) -> None:
+    usages = {}
+    for name, critic in critics.items():
+        ranking = critic.rank(picture(1, (60, 40)), QUESTION, RESPONSES)
+        usages[name] = ranking.usage
+        assert ranking.usage.decoded_tokens < ranking.usage.prompt_tokens / 2
+    assert usages["hf"] == usages["onnx"] == usages["llamacpp"]
+
+
+# One bundle in all formats.
+
+
+@pytest.fixture(scope="module")
+def everything(
+    bundles: dict[str, Bundle], checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """GGUF, ONNX and a checkpoint in one folder."""
+    listed: dict[str, tuple[BundleFile, Path]] = {}
+    for name, bundle in bundles.items():
+        for file in bundle.manifest.files:
+            path = file.path if name == "onnx" else f"{name}/{file.path}"
+            if file.role != "image_newline" or name == "onnx":
+                listed[path] = (replace(file, path=path), bundle.folder / file.path)
+    manifest = tiny_manifest([file for file, _ in listed.values()])
+    sources = {path: source for path, (_, source) in listed.items()}
+    return write_bundle(tmp_path_factory.mktemp("everything") / "bundle", manifest, sources)
+
+
+def test_a_bundle_in_all_formats(everything: Bundle, torch_threads: None) -> None:
+    assert everything.manifest.formats == ("gguf", "onnx", "hf")
+    assert choose_backend(everything, "auto") == "llamacpp"
+    rows = []
+    for name in ("llamacpp", "onnx", "hf"):
+        with Critic.load(everything.folder, backend=name, device="cpu", threads=1) as critic:
+            assert critic.info.name == name
+            rows.append(critic.score(picture(1, (60, 40)), QUESTION, "a 7", rationale=False).mass)
+    assert rows[1:] == pytest.approx(rows[:1] * 2, rel=5e-3)
+
+
+def test_weights_reach_the_engine_that_chooses_them(
+    everything: Bundle, torch_threads: None
+) -> None:
+    with Critic.load(everything, backend="hf", device="cpu", threads=1, weights="bf16") as critic:
+        rough = critic.score(None, QUESTION, "a 7", rationale=False).mass
+    with Critic.load(everything, backend="hf", device="cpu", threads=1) as critic:
+        exact = critic.score(None, QUESTION, "a 7", rationale=False).mass
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=0.3)
+    for name in ("auto", "onnx"):
+        with pytest.raises(InputError, match="takes weights as they are stored, not as bf16"):
+            Critic.load(everything, backend=name, weights="bf16")
+    with pytest.raises(InputError, match="weights is 'int2'"):
+        Critic.load(everything, backend="hf", weights="int2")  # type: ignore[arg-type]
+
+
+def test_an_adapter_in_a_bundle(checkpoint: Path, tmp_path: Path, torch_threads: None) -> None:
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+    from torch import ones
+
+    adapter = tmp_path / "adapter"
+    LoraConfig(r=1, target_modules=r".*language_model.*layers\.0.*q_proj").save_pretrained(str(adapter))
+    name = "base_model.model.model.language_model.layers.0.self_attn.q_proj"
+    weights = {f"{name}.lora_A.weight": ones(1, 64), f"{name}.lora_B.weight": ones(64, 1)}
+    save_file(weights, adapter / "adapter_model.safetensors")
+    masses = []
+    for number, folder in enumerate((None, adapter)):
+        bundle = write_hf_bundle(checkpoint, tmp_path / str(number), folder)
+        with Critic.load(bundle, device="cpu", threads=1) as critic:
+            assert critic.info.name == "hf"
+            masses.append(critic.score(None, QUESTION, "a 7", rationale=False).mass)
+    assert masses[0] != masses[1]
