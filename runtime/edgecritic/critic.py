@@ -11,15 +11,15 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
 
 from edgecritic.backends import ENGINES, choose_backend, load_backend
-from edgecritic.backends.base import Backend, BackendInfo, CancelToken
+from edgecritic.backends.base import Backend, CancelToken, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
 from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
-from edgecritic.judging import Judge, Options, Orders
+from edgecritic.judging import Judge, Judging, Options, Orders
 from edgecritic.judging.generation import Sampling
-from edgecritic.pictures import ImageInput, PictureEncoder
+from edgecritic.pictures import ImageInput, PictureEncoder, as_images
 from edgecritic.profile import CriticProfile
-from edgecritic.task import Rubric
+from edgecritic.task import Rubric, Task
 from edgecritic.verdict import Preference, Ranking, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
 
@@ -30,7 +30,8 @@ Judged = TypeVar("Judged", Verdict, Preference)
 class Critic:
     """Judges responses to questions about pictures.
 
-    Calls from several threads take turns. A stream holds its turn until it is used up or closed.
+    Calls from several threads take turns; only a remote critic judges for several at once. A
+    stream holds its turn until it is used up or closed.
 
     Args:
         backend: a loaded engine; the critic closes it.
@@ -50,12 +51,15 @@ class Critic:
         cache: FeatureCache | None = None,
         limits: ImageLimits | None = None,
     ) -> None:
+        cache = cache if cache is not None else FeatureCache()
+        pictures = PictureEncoder(backend, profile.vision, cache, limits or ImageLimits())
+        self._begin(Judge(backend, profile, pictures), profile, cache)
+
+    def _begin(self, judge: Judging, profile: CriticProfile, cache: FeatureCache) -> None:
         self.profile = profile
-        self.cache = cache if cache is not None else FeatureCache()
-        self._backend = backend
-        self._info = backend.info
-        pictures = PictureEncoder(backend, profile.vision, self.cache, limits or ImageLimits())
-        self._judge = Judge(backend, profile, pictures)
+        self.cache = cache
+        self._judge = judge
+        self._info: EngineInfo = judge.info
         self._lock = Lock()
         self._holder: int | None = None
         self._stream: Generator[object, None, None] | None = None
@@ -121,8 +125,8 @@ class Critic:
             raise
 
     @property
-    def info(self) -> BackendInfo:
-        """The engine that runs the critic."""
+    def info(self) -> EngineInfo:
+        """What runs the critic; a `BackendInfo` unless it is a remote endpoint."""
         return self._info
 
     @property
@@ -207,7 +211,7 @@ class Critic:
         """
         sampling = Sampling(max_rationale_tokens, temperature, seed)
         options = Options(rationale, wording, sampling, cancel)
-        task = self._judge.task(image, question, (response,), reference, rubric)
+        task = self._task(image, question, (response,), reference, rubric)
         return self._turn(self._judge.pointwise(image, task, options))
 
     def compare(
@@ -290,7 +294,7 @@ class Critic:
             raise InputError(f"orders is {orders!r}", f"give one of {', '.join(get_args(Orders))}")
         sampling = Sampling(max_rationale_tokens, temperature, seed)
         options = Options(rationale, wording, sampling, cancel)
-        task = self._judge.task(image, question, (first, second), reference, rubric)
+        task = self._task(image, question, (first, second), reference, rubric)
         return self._turn(self._judge.pairwise(image, task, orders, options))
 
     def rank(
@@ -329,7 +333,7 @@ class Critic:
         ranks = {"pairwise": self._judge.rank_pairwise, "pointwise": self._judge.rank_pointwise}
         if method not in ranks:
             raise InputError(f"method is {method!r}", f"give one of {', '.join(ranks)}")
-        task = self._judge.task(image, question, responses, reference, rubric)
+        task = self._task(image, question, responses, reference, rubric)
         with self._exclusive():
             return ranks[method](image, task, responses, Options(False, wording, cancel=cancel))
 
@@ -387,27 +391,46 @@ class Critic:
     ) -> None:
         self.close()
 
+    def _task(
+        self,
+        image: ImageInput,
+        question: str,
+        responses: Sequence[str],
+        reference: str | None,
+        rubric: Rubric | None,
+    ) -> Task:
+        """The task of a call, by the critic's own rubric where the caller names none."""
+        rubric = self.profile.rubric if rubric is None else rubric
+        return Task(question, tuple(responses), len(as_images(image)), reference, rubric)
+
     def _shut(self) -> None:
         self._closed = True
-        self._backend.close()
+        self._judge.close()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
+        if self._judge.concurrent:
+            self._check_open()
+            yield
+            return
         if self._holder == get_ident() and self._stream is not None:
             raise InputError(
                 "a stream of this critic is still open in this thread",
                 "use it up or close() it before the next judgement",
             )
         with self._lock:
-            if self._closed:
-                raise BackendUnavailableError(
-                    f"the critic {self.profile.name} is closed", "load it again"
-                )
+            self._check_open()
             self._holder = get_ident()
             try:
                 yield
             finally:
                 self._holder = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendUnavailableError(
+                f"the critic {self.profile.name} is closed", "load it again"
+            )
 
     def _turn(
         self, stream: Generator[Judged | str, None, None]

@@ -10,6 +10,14 @@ from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["ok", "unparsed", "cancelled"]
 Winner: TypeAlias = Literal["first", "second", "tie"]
+Basis: TypeAlias = Literal["logits", "top_logprobs", "text"]
+"""What probabilities rest on.
+
+``logits``: the whole vocabulary; they are exact. ``top_logprobs``: the tokens that a remote
+endpoint listed as most probable; levels that it did not list have the probability 0, and winners
+the highest that the list leaves room for. ``text``: what the model wrote, without probabilities;
+those in the result only repeat that (1 for what was stated), and confidence is None.
+"""
 
 
 def _plain(value: Any) -> Any:
@@ -45,7 +53,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class Usage(_Record):
-    """What a judgement cost, in tokens.
+    """What a judgement cost, in tokens; 0 where a remote endpoint does not say.
 
     Attributes:
         prompt_tokens: length of all prompts, image tokens included, as if none shared a prefix.
@@ -100,13 +108,14 @@ class Verdict(_Record):
         score: expected level, in rubric units, within [low, high].
         level: the most probable level.
         probabilities: level to probability; they sum to 1. Empty where no verdict was read.
-        confidence: probability of `level`, in [0, 1].
+        confidence: probability of `level`, in [0, 1]; None where it is not known.
         mass: probability in [0, 1] that the model put on the levels, before renormalising.
         rationale: the reason in words, or None if none was asked for.
         usage: tokens.
         timings: seconds.
         critic: name of the bundle that judged.
         template: dialect, wording and hash of the prompt.
+        basis: what the probabilities rest on.
     """
 
     status: Status
@@ -120,6 +129,7 @@ class Verdict(_Record):
     timings: Timings = field(default_factory=Timings)
     critic: str = ""
     template: str = ""
+    basis: Basis = "logits"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
@@ -154,7 +164,7 @@ class Preference(_Record):
         winner: ``first``, ``second`` or ``tie``; None when unparsed or cancelled too early.
         probabilities: P(first), P(second), P(tie), both orders reconciled in log-space. Empty
             where no verdict was read.
-        confidence: probability of `winner`.
+        confidence: probability of `winner`; None where it is not known.
         consistent: both orders agree on the winner; None when only one order was judged.
         orders: the verdict of each order that was judged and could be read.
         rationale: the reason in words, for `winner`.
@@ -162,6 +172,7 @@ class Preference(_Record):
         timings: seconds.
         critic: name of the bundle that judged.
         template: dialect, wording and hash of the prompt.
+        basis: what the probabilities rest on.
     """
 
     status: Status
@@ -175,6 +186,7 @@ class Preference(_Record):
     timings: Timings = field(default_factory=Timings)
     critic: str = ""
     template: str = ""
+    basis: Basis = "logits"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))

@@ -80,13 +80,25 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendInfo:
-    """What is loaded.
+class EngineInfo:
+    """What judges, for reports.
 
     Attributes:
-        name: ``"llamacpp"``, ``"scripted"``, ...
-        engine: engine and version, for reports.
-        device: ``"cpu"`` or the GPU's name.
+        name: ``"llamacpp"``, ``"remote"``, ...
+        engine: engine and version, or model.
+        device: ``"cpu"``, the GPU's name, or a remote host.
+    """
+
+    name: str
+    engine: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo(EngineInfo):
+    """What is loaded on this machine.
+
+    Attributes:
         n_ctx: KV cells shared by all sequences, in tokens.
         n_embd: width of image features and token embeddings.
         n_vocab: length of a logits row.
@@ -94,9 +106,6 @@ class BackendInfo:
         end_tokens: ids that end a generation.
     """
 
-    name: str
-    engine: str
-    device: str
     n_ctx: int
     n_embd: int
     n_vocab: int

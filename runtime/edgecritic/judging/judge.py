@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from time import perf_counter
-from typing import Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-from edgecritic.backends.base import Backend, Cancelled, CancelToken
+from edgecritic.backends.base import Backend, BackendInfo, Cancelled
 from edgecritic.debias import OUTCOMES
-from edgecritic.judging.generation import Generated, Sampling, extend, generate
+from edgecritic.judging.base import SHOWN, Judged, Options, Orders
+from edgecritic.judging.generation import Generated, extend, generate
 from edgecritic.judging.layout import LaidPrompt, Layout
 from edgecritic.judging.reading import read_after_reason, read_verdicts
 from edgecritic.judging.results import (
@@ -21,35 +22,10 @@ from edgecritic.judging.results import (
     pointwise_verdict,
     preference,
 )
-from edgecritic.pictures import ImageInput, PictureEncoder, as_images
+from edgecritic.pictures import ImageInput, PictureEncoder
 from edgecritic.profile import CriticProfile
-from edgecritic.task import Rubric, Task
+from edgecritic.task import Task
 from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
-
-Judged = TypeVar("Judged", Verdict, Preference)
-Orders: TypeAlias = Literal["both", "given", "swapped"]
-_SHOWN: dict[Orders, tuple[Shown, ...]] = {
-    "both": ("first", "second"),
-    "given": ("first",),
-    "swapped": ("second",),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to judge.
-
-    Attributes:
-        rationale: generate the reason, too.
-        wording: which of the dialect's wordings to ask in.
-        sampling: of the rationale.
-        cancel: stops the judgement.
-    """
-
-    rationale: bool = True
-    wording: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    cancel: CancelToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +59,7 @@ class _Read:
 
 
 class Judge:
-    """Judges with one engine. Not thread-safe; between judgements no sequence is open.
+    """Judges with an engine on this machine. Between judgements no sequence is open.
 
     Args:
         backend: the engine.
@@ -96,6 +72,17 @@ class Judge:
         self._profile = profile
         self._pictures = pictures
         self._layout = Layout(backend, profile.dialect)
+
+    @property
+    def info(self) -> BackendInfo:
+        return self._backend.info
+
+    @property
+    def concurrent(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._backend.close()
 
     def pointwise(
         self, image: ImageInput, task: Task, options: Options
@@ -119,7 +106,7 @@ class Judge:
         self, image: ImageInput, task: Task, orders: Orders, options: Options
     ) -> Generator[Preference | str, None, None]:
         """Judge two responses; the rationale always speaks of them in the given order."""
-        shown = _SHOWN[orders]
+        shown = SHOWN[orders]
         tasks = {"first": task, "second": task.swapped()}
         decoded = list(shown)
         if options.rationale and "first" not in shown and not self._profile.dialect.reason_first:
@@ -283,23 +270,6 @@ class Judge:
 
     def _signed(self, judged: Judged, template: str) -> Judged:
         return replace(judged, critic=self._profile.name, template=template)
-
-    def task(
-        self,
-        image: ImageInput,
-        question: str,
-        responses: Sequence[str],
-        reference: str | None,
-        rubric: Rubric | None,
-    ) -> Task:
-        """The task of a call, by the critic's own rubric where the caller names none."""
-        return Task(
-            question,
-            tuple(responses),
-            len(as_images(image)),
-            reference,
-            self._profile.rubric if rubric is None else rubric,
-        )
 
 
 def _usage(laid: Sequence[LaidPrompt], read: _Read) -> Usage:
