@@ -4,7 +4,8 @@
 
 Writes a checkpoint's language model and vision tower as GGUF, computes two importance matrices on
 the calibration set (prompts with pictures, and the same prompts without), quantizes with neither
-and with each, and prints a table of divergences on the held-out set.
+and with each, and prints a table of divergences on the held-out set, with the difference that pictures make a row and its standard
+error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from edgecritic.backends.base import FloatArray
 from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.hashing import file_sha256
@@ -89,14 +93,20 @@ def main() -> None:
     _say("| Type | Importance | Bits/weight | KL | 95% | KL at answers | Same top |")
     _say("|---|---|---|---|---|---|---|")
     for quant in args.quants.split(","):
+        rows_of: dict[str, FloatArray] = {}
         for name, matrix in by_name.items():
             target = args.work / f"model-{quant}.gguf"
             made = quantize(model, target, quant, QuantizeOptions(importance=matrix))
             found = divergence(target, expected, options)
+            rows_of[name] = np.asarray(found.rows, dtype=np.float32)
             _say(
                 f"| {quant} | {name} | {made.mix.bits_per_weight:.2f} | {found.mean:.4f} | "
                 f"{found.high:.3f} | {found.answers:.4f} | {found.same_top:.1%} |"
             )
+        for name in ("none", "text"):
+            change = rows_of["text and pictures"] - rows_of[name]
+            error = change.std(ddof=1) / np.sqrt(change.size)
+            _say(f"<!-- with pictures - {name}: {change.mean():+.4f} +- {error:.4f} a row -->")
         _say(f"<!-- {quant}: {made.mix} -->")
 
 

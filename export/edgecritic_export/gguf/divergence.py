@@ -18,7 +18,7 @@ class Divergence:
     """A comparison over rows, in nats per position.
 
     Attributes:
-        n_rows: rows.
+        rows: mean KL of each row, for comparing two models pair by pair.
         n_positions: positions of text in them; predictions at image features mean nothing.
         mean: mean KL(reference || model) over those.
         high: its 95th percentile.
@@ -26,7 +26,7 @@ class Divergence:
         same_top: share of the positions at which both predict the same token.
     """
 
-    n_rows: int
+    rows: tuple[float, ...]
     n_positions: int
     mean: float
     high: float
@@ -89,7 +89,7 @@ def divergence(
             answers.append(kl[-expected.row.answer_length - 1 : -1])
     joined, at_answers = np.concatenate(every), np.concatenate(answers)
     return Divergence(
-        n_rows=len(references),
+        rows=tuple(float(kl.mean()) for kl in every),
         n_positions=joined.size,
         mean=float(joined.mean()),
         high=float(np.percentile(joined, 95)),
