@@ -4,8 +4,8 @@
 
 Writes a checkpoint's language model and vision tower as GGUF, computes two importance matrices on
 the calibration set (prompts with pictures, and the same prompts without), quantizes with neither
-and with each, and prints a table of divergences on the held-out set, with the difference that pictures make a row and its standard
-error.
+and with each, and prints a table of divergences on the held-out set. Below each type stands what
+pictures change in a row's divergence, with its standard error.
 """
 
 from __future__ import annotations
