@@ -1,55 +1,30 @@
-"""``edgecritic export``: trained checkpoints to the files that the runtime opens."""
+"""``edgecritic export``: checkpoints to the files that the runtime opens.
+
+stdout is data, stderr is talk, as in the runtime's own commands.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 
-from edgecritic import Bundle
+from edgecritic import Bundle, InputError
+from edgecritic.backends.options import EngineOptions
+from edgecritic_export.bundles.everything import ExportOptions, export_all
+from edgecritic_export.bundles.gguf import GgufOptions
+from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.llava_next import import_checkpoint
+from edgecritic_export.checkpoints.merge import merge_adapter
+from edgecritic_export.checkpoints.source import resolve
 from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_export.features import bundle_features, save_features
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all export commands."""
-    parser = argparse.ArgumentParser(
-        prog="edgecritic export",
-        description="Turns trained checkpoints into the files that the runtime opens.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text, add in (
-        ("embedded", "write the bundle of an embedded critic", _add_embedded),
-        ("features", "write image features as a bundle's files give them", _add_features),
-    ):
-        command = commands.add_parser(
-            name,
-            help=help_text,
-            description=f"{help_text[0].upper()}{help_text[1:]}.",
-            allow_abbrev=False,
-        )
-        add(command)
-    return parser
-
-
-def _add_embedded(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the training run")
-    parser.add_argument(
-        "--language-model", type=Path, required=True, help="GGUF that it was trained over"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--version", required=True, help="of the critic, such as 1.0")
-    parser.add_argument("--calibration", type=Path, help="JSON from bench calibrate")
-    parser.set_defaults(run_command=_embedded)
-
-
-def _add_features(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder with a critic.json")
-    parser.add_argument("--set", type=Path, required=True, dest="folder", help="evaluation set")
-    parser.add_argument("--out", type=Path, required=True, help=".npz, for bench parity")
-    parser.add_argument("--limit", type=int, help="items of the set")
-    parser.add_argument("--threads", type=int, help="the physical cores when left out")
-    parser.set_defaults(run_command=_features)
+from edgecritic_export.gguf.imatrix import ImportanceMatrix
+from edgecritic_export.onnx.layout import OnnxOptions
+from edgecritic_export.options import build_parser, read_facts
+from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
+from edgecritic_export.verify.checks import table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the arguments behind ``edgecritic export``.
 
     Returns:
-        The exit status; 2 where argparse refuses the arguments.
+        The exit status; 1 if an export is not verified, 2 where argparse refuses the arguments.
 
     Raises:
         CriticError: what went wrong; the runtime's command line turns it into text and a status.
@@ -68,12 +43,70 @@ def main(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as stopped:  # argparse has said why
         return stopped.code if isinstance(stopped.code, int) else 2
-    command: Callable[[argparse.Namespace], None] = args.run_command
-    command(args)
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "import": _import,
+        "merge": _merge,
+        "all": _all,
+        "verify": _verify,
+        "embedded": _embedded,
+        "features": _features,
+    }
+    return commands[args.command](args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    source = resolve(args.source, args.revision)
+    done = import_checkpoint(source.folder, args.out)
+    _talk(f"{done.tensors} tensors, {done.nbytes / 1e9:.2f} GB{'' if done.written else ' already'}")
+    if done.dropped:
+        _talk(f"left out, as nothing reads them: {', '.join(done.dropped)}")
+    print(done.folder)
     return 0
 
 
-def _embedded(args: argparse.Namespace) -> None:
+def _merge(args: argparse.Namespace) -> int:
+    base, adapter = resolve(args.base).folder, resolve(args.adapter).folder
+    done = merge_adapter(base, adapter, args.out, dequantise=not args.original_base)
+    _talk(f"largest relative change of a weight matrix: {done.largest_change:.3g}")
+    print(done.folder)
+    return 0
+
+
+def _all(args: argparse.Namespace) -> int:
+    if not args.quants and not args.onnx:
+        raise InputError("nothing is asked for", "name --quants, --onnx, or both")
+    importance = None if args.imatrix is None else ImportanceMatrix.read(args.imatrix)
+    options = ExportOptions(
+        GgufOptions(args.quants, tuple(args.override), importance) if args.quants else None,
+        OnnxOptions(args.onnx) if args.onnx else None,
+        _verify_options(args) if args.rows else None,
+    )
+    source = resolve(args.checkpoint, args.revision)
+    with Checkpoint.open(source.folder) as checkpoint:
+        facts = read_facts(args, source)
+        bundles = export_all(checkpoint, args.out, facts, options, _talk)
+    for bundle in bundles:
+        state = {True: "verified", False: "NOT verified", None: "not checked"}
+        size = sum(file.size for file in bundle.manifest.files)
+        print(f"{size / 1e6:>10,.1f} MB  {state[bundle.manifest.verified]:<12}  {bundle.folder}")
+    return int(any(bundle.manifest.verified is False for bundle in bundles))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    bundles = [Bundle.read(folder) for folder in args.bundles]
+    with Checkpoint.open(resolve(args.reference).folder) as checkpoint:
+        found = verify_bundles(bundles, checkpoint, _verify_options(args), _talk)
+    for bundle, verification in zip(bundles, found, strict=True):
+        print(f"{bundle.folder}\n\n{table(verification.checks)}")
+    return int(not all(verification.passed for verification in found))
+
+
+def _verify_options(args: argparse.Namespace) -> VerifyOptions:
+    engine = EngineOptions(n_threads=args.threads, device=args.device)
+    return VerifyOptions(args.rows, args.limit, replace(engine, weights="fp32"), engine)
+
+
+def _embedded(args: argparse.Namespace) -> int:
     options = EmbeddedOptions(args.version, args.calibration)
     bundle = export_embedded(args.run, args.language_model, args.out, options)
     inside = [file for file in bundle.manifest.files if not file.external]
@@ -83,10 +116,16 @@ def _embedded(args: argparse.Namespace) -> None:
     for file in bundle.manifest.files:
         if file.external:
             print(f"not counted: {file.path}, {file.size:,} bytes, fetched by models pull")
+    return 0
 
 
-def _features(args: argparse.Namespace) -> None:
+def _features(args: argparse.Namespace) -> int:
     bundle = Bundle.read(args.bundle)
     found = bundle_features(bundle, args.folder, limit=args.limit, threads=args.threads)
     save_features(found, args.out)
     print(f"{len(found)} pictures in {args.out}")
+    return 0
+
+
+def _talk(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
