@@ -62,6 +62,15 @@ def write_record(folder: Path, inputs: Mapping[str, object], result: Mapping[str
     write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
+def recorded_origin(folder: Path) -> str:
+    """``owner/name@commit`` that an import was told; empty without one."""
+    if not (folder / RECORD).is_file():
+        return ""
+    result = read_json(folder / RECORD).get("result")
+    origin = result.get("origin") if isinstance(result, dict) else None
+    return origin if isinstance(origin, str) else ""
+
+
 def check_disk(out: Path, nbytes: int) -> None:
     """Check that as many bytes of weights fit.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgecritic.errors import ArtifactError, MissingExtraError, shown
+from edgecritic_export.checkpoints.provenance import recorded_origin
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -43,6 +44,17 @@ class Source:
     folder: Path
     repo: str = ""
     revision: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call it: its repository, also that of an imported copy, or its folder's name."""
+        recorded = recorded_origin(self.folder).partition("@")[0]
+        return self.repo or recorded or self.folder.resolve().name
+
+    @property
+    def origin(self) -> str:
+        """``owner/name@commit`` of what came from the hub; empty for a folder that was named."""
+        return f"{self.repo}@{self.revision}" if self.repo else ""
 
 
 def resolve(
@@ -79,20 +91,26 @@ def resolve(
             "name a folder with a checkpoint, or owner/name of a repository on the hub",
         )
     try:
-        import huggingface_hub
+        from huggingface_hub import constants
     except ImportError as error:
         raise MissingExtraError(
             f"{name} is no folder, and fetching it from the hub needs huggingface-hub",
             "pip install 'edgecritic[export]'",
         ) from error
-    if huggingface_hub.constants.is_offline_mode():
+    if constants.is_offline_mode():
         return _cached(name, revision, cache, why="HF_HUB_OFFLINE is set")
     return _fetched(name, revision, cache)
 
 
 def _fetched(repo: str, revision: str | None, cache: Path | None) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError, HfHubHTTPError, LocalEntryNotFoundError
+
+    # Of httpx or httpx2, whichever this version of huggingface-hub talks through.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        DryRunError,
+        HfHubHTTPError,
+        HTTPError,
+    )
 
     options: dict[str, Any] = {
         "cache_dir": cache,
@@ -108,14 +126,14 @@ def _fetched(repo: str, revision: str | None, cache: Path | None) -> Source:
         if isinstance(cause, HfHubHTTPError) and cause.response.status_code < 500:
             raise _refusal(repo, revision, cause) from error
         return _cached(repo, revision, cache, why=f"the hub cannot be reached: {cause}")
-    except OSError as error:
+    except (HTTPError, OSError) as error:
         return _cached(repo, revision, cache, why=f"the hub cannot be reached: {error}")
     commit = _checked_listing(repo, files, cache)
     try:
         folder = snapshot_download(repo, revision=commit, **options)
     except HfHubHTTPError as error:
         raise _refusal(repo, revision, error) from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ArtifactError(
             f"{repo}@{commit[:12]} could not be fetched: {error}",
             "run the command again: files that were fetched are kept",

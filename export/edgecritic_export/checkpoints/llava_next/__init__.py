@@ -67,6 +67,7 @@ def import_checkpoint(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    origin: str = "",
     towers: Mapping[str, SiglipShape] = TOWERS,
     shard_bytes: int = 5_000_000_000,
     progress: Progress | None = None,
@@ -80,6 +81,7 @@ def import_checkpoint(
         source: folder with safetensors of ``LlavaQwenForCausalLM`` (lmms-lab/llava-critic-7b,
             lmms-lab/llava-onevision-qwen2-*), its configuration and tokenizer.
         out: folder to make.
+        origin: ``owner/name@commit`` on the hub, kept in the folder's record.
         towers: shapes of vision towers by the name that the configuration has for them.
         shard_bytes: of tensors in one file.
         progress: told after each tensor.
@@ -108,7 +110,7 @@ def import_checkpoint(
             with ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer:
                 _copy(store, renamed, writer, progress)
             Checkpoint.open(staged).close()
-            write_record(staged, inputs, {"tensors": len(plan), "dropped": list(dropped)})
+            write_record(staged, inputs, {"origin": origin, "dropped": list(dropped)})
     return Imported(target, True, len(plan), nbytes, dropped)
 
 
