@@ -365,6 +365,15 @@ def test_the_embedded_critic(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) ->
 # --- what is wrong with the files --------------------------------------------------------------
 
 
+def test_files_of_some_roles_are_verified_in_their_order(bundle: Bundle) -> None:
+    found = bundle.files("mmproj", "adapter")
+    assert [path.name for path in found] == ["adapter.gguf", "mmproj.gguf"]
+    assert bundle.files("config", "external_data") == ()
+    found[1].write_bytes(b"damage")
+    with pytest.raises(ArtifactError, match=r"mmproj\.gguf is damaged"):
+        bundle.files("mmproj", "adapter")
+
+
 def test_a_missing_file(bundle: Bundle) -> None:
     (bundle.folder / "mmproj.gguf").unlink()
     with pytest.raises(ArtifactError, match=r"mmproj\.gguf is missing"):

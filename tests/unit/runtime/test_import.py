@@ -13,7 +13,10 @@ import edgecritic
 import edgecritic.errors
 
 RUNTIME = Path(edgecritic.__file__).parents[1]
-ENGINES = {"torch", "llama_cpp", "onnxruntime", "transformers", "huggingface_hub"}
+ENGINES = {
+    *("torch", "transformers", "tokenizers", "peft", "bitsandbytes"),
+    *("llama_cpp", "onnxruntime", "huggingface_hub"),
+}
 PROBE = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])

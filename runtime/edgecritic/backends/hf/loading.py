@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from edgecritic.errors import ArtifactError, BackendUnavailableError, MissingExt
 if TYPE_CHECKING:
     import torch
 
-_UNQUANTIZED: Final = ("vision_tower", "multi_modal_projector", "lm_head")
-"""Features and the rows that verdicts are read from stay as they are stored."""
+_UNQUANTIZED: Final = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+"""Pictures and the rows that verdicts are read from stay in half precision."""
 
 
 def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -> Any:
@@ -35,6 +36,8 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
     settings: dict[str, Any] = {"dtype": types.get(weights, "auto")}
     if weights in ("int8", "int4"):
         _require("bitsandbytes", "pip install bitsandbytes accelerate", f"weights={weights!r}")
+        # It remarks on every product that it casts.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         settings["dtype"] = torch.bfloat16
         settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_8bit=weights == "int8",
@@ -74,7 +77,18 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
                 f"{facts.folder}: {len(found[problem])} {problem.replace('_', ' ')}, {first} first",
                 "the checkpoint is not of this model: fetch or export it again",
             )
+    _check_unquantized(facts, model)
     return model.eval().requires_grad_(False)
+
+
+def _check_unquantized(facts: CheckpointFacts, model: Any) -> None:
+    """A tower in four bits no longer sees; which modules are left out, transformers decides."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(_UNQUANTIZED) and not parameter.is_floating_point():
+            raise BackendUnavailableError(
+                f"{facts.folder}: {name} is quantized, and the critic would not see pictures",
+                "use another version of transformers, or load the weights as bf16",
+            )
 
 
 def apply_adapter(model: Any, folder: Path) -> Any:
@@ -142,16 +156,16 @@ def _require(package: str, hint: str, what: str) -> None:
 @contextmanager
 def _silently() -> Iterator[None]:
     """Keep progress bars and remarks of transformers and peft off stderr."""
-    from transformers.utils import logging
+    from transformers.utils import logging as remarks
 
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    bars, level = remarks.is_progress_bar_enabled(), remarks.get_verbosity()
+    remarks.disable_progress_bar()  # type: ignore[no-untyped-call]
+    remarks.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
+        remarks.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            remarks.enable_progress_bar()  # type: ignore[no-untyped-call]

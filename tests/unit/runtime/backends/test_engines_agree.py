@@ -207,7 +207,9 @@ def test_an_adapter_in_a_bundle(checkpoint: Path, tmp_path: Path, torch_threads:
     from torch import ones
 
     adapter = tmp_path / "adapter"
-    LoraConfig(r=1, target_modules=r".*language_model.*layers\.0.*q_proj").save_pretrained(str(adapter))
+    LoraConfig(r=1, target_modules=r".*language_model.*layers\.0.*q_proj").save_pretrained(
+        str(adapter)
+    )
     name = "base_model.model.model.language_model.layers.0.self_attn.q_proj"
     weights = {f"{name}.lora_A.weight": ones(1, 64), f"{name}.lora_B.weight": ones(64, 1)}
     save_file(weights, adapter / "adapter_model.safetensors")

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionImageProcessor
 
+import tiny_checkpoints
 from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, Span, TextSpan
 from edgecritic.backends.hf import HfBackend
 from edgecritic.backends.hf import loading as hf_loading
@@ -178,6 +180,43 @@ def test_quantized_weights_need_bitsandbytes(
     with pytest.raises(MissingExtraError, match=f"weights='{weights}' needs bitsandb") as caught:
         HfBackend(checkpoint, options=dataclasses.replace(OPTIONS, weights=weights))
     assert "pip install bitsandbytes" in caught.value.hint
+
+
+@pytest.mark.parametrize(("weights", "stored"), [("int8", torch.int8), ("int4", torch.uint8)])
+def test_quantized_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Weights, stored: torch.dtype
+) -> None:
+    # Blocks of 64 weights must end where rows end, on a CPU.
+    monkeypatch.setitem(tiny_checkpoints.TEXT_SHAPE, "intermediate_size", 128)
+    write_llava_onevision(tmp_path)
+    options = dataclasses.replace(OPTIONS, weights=weights)
+    exact = HfBackend(tmp_path, geometry=GEOMETRY, options=OPTIONS)
+    opened = HfBackend(tmp_path, geometry=GEOMETRY, options=options)
+    loaded = opened._loaded
+    assert loaded is not None
+    model = loaded.model._model  # type: ignore[attr-defined]
+    assert model.model.language_model.layers[0].mlp.up_proj.weight.dtype is stored
+    assert model.lm_head.weight.dtype is torch.bfloat16
+    tiles = np.random.default_rng(2).integers(0, 256, (1, 28, 28, 3), dtype=np.uint8)
+    # A tower in four bits would be ten times further away.
+    np.testing.assert_allclose(opened.encode_tiles(tiles), exact.encode_tiles(tiles), atol=0.1)
+    expected, found = (np.exp(decode(backend, WORDS)) for backend in (exact, opened))
+    expected, found = expected / expected.sum(), found / found.sum()
+    assert 0 < float((expected * np.log(expected / found)).sum()) < 0.2
+    for backend in (exact, opened):
+        backend.close()
+
+
+def test_a_quantized_tower_is_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = transformers.BitsAndBytesConfig
+
+    def forgetful(*, llm_int8_skip_modules: list[str], **settings: Any) -> Any:
+        assert "model.vision_tower" in llm_int8_skip_modules
+        return real(**settings)
+
+    monkeypatch.setattr(transformers, "BitsAndBytesConfig", forgetful)
+    with pytest.raises(BackendUnavailableError, match="would not see pictures"):
+        HfBackend(checkpoint, options=dataclasses.replace(OPTIONS, weights="int4"))
 
 
 # Cancelling, closing, threads, devices.
