@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from edgecritic.manifest import Calibration, DialectRef, Manifest
+from edgecritic.prompts import load_dialect
+from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.ort import open_session
 
@@ -78,3 +81,26 @@ class Exported:
 
 def shortened(cache: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(tensor[:, :, :length]) for name, tensor in cache.items()}
+
+
+def described() -> Manifest:
+    """What a bundle says about a critic; the exporter fills in its files."""
+    dialect = load_dialect()
+    return Manifest(
+        name="tiny",
+        version="1",
+        family="llava_onevision",
+        files=(),
+        base_model="random",
+        dialect=DialectRef(dialect.name, dialect.digest),
+        rubric=Rubric(),
+        n_ctx=1024,
+        image=None,
+        calibration=Calibration(),
+        licence="Apache-2.0",
+        training=None,
+        verification=None,
+        good_for=(),
+        bad_for=(),
+        created="2026-01-01",
+    )

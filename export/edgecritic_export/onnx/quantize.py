@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgecritic.errors import InputError
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.onnx.calibration import EmbeddedRow
 from edgecritic_export.onnx.decoder import write_decoder
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.precision import DecoderPrecision
@@ -27,19 +28,6 @@ from edgecritic_export.onnx.precision import DecoderPrecision
 FloatArray: TypeAlias = NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CalibrationRow:
-    """One prompt as the decoder reads it.
-
-    Attributes:
-        embeddings: (n_tokens, n_embd) float32: token embeddings and packed picture features.
-        positions: behind which the next token matters, ascending; at least one.
-    """
-
-    embeddings: FloatArray
-    positions: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +75,7 @@ def usual_eight_bit(n_layers: int) -> tuple[int, ...]:
 
 def choose_eight_bit(
     checkpoint: Checkpoint,
-    rows: Sequence[CalibrationRow],
+    rows: Sequence[EmbeddedRow],
     folder: Path,
     limits: QuantizationLimits | None = None,
 ) -> LayerChoice:
@@ -133,7 +121,7 @@ class _Mixes:
         self,
         checkpoint: Checkpoint,
         folder: Path,
-        rows: Sequence[CalibrationRow],
+        rows: Sequence[EmbeddedRow],
         n_threads: int | None,
     ) -> None:
         n_layers = checkpoint.text.n_layers
@@ -172,7 +160,7 @@ class _Mixes:
         """(positions of all rows, n_vocab) float64."""
         session = DecoderSession(model, n_threads=self._n_threads)
         logits = [session.logits(row.embeddings, row.positions) for row in self._rows]
-        return _log_softmax(np.concatenate(logits))
+        return log_softmax(np.concatenate(logits))
 
 
 def _layer(name: str) -> int | None:
@@ -182,6 +170,7 @@ def _layer(name: str) -> int | None:
     return int(name.split(".")[2])
 
 
-def _log_softmax(logits: FloatArray) -> NDArray[np.float64]:
+def log_softmax(logits: FloatArray) -> NDArray[np.float64]:
+    """Log-probabilities along the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

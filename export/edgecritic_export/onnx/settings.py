@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, shown
 from edgecritic.prompts import Dialect
 from edgecritic.vision import ImageGeometry
-from edgecritic_export.checkpoints.folder import Checkpoint, read_json
+from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.staging import write_text
 from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS
 from edgecritic_export.onnx.model_file import DATA_SUFFIX
@@ -26,6 +26,7 @@ PROMPTS: Final = "prompts.json"
 _TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _GENERATION: Final = "generation_config.json"
 _CHAT_TEMPLATE: Final = "chat_template.jinja"
+_FETCH: Final = "fetch the checkpoint again"
 
 
 def graph_names(spec: VariantSpec) -> dict[str, str]:
@@ -119,13 +120,11 @@ def _image_token_id(checkpoint: Checkpoint) -> int:
     for key in ("image_token_index", "image_token_id"):
         if type(found := checkpoint.config.get(key)) is int:
             return found
-    raise ArtifactError(
-        f"{checkpoint.folder / CONFIG} names no image_token_index", "fetch the checkpoint again"
-    )
+    raise ArtifactError(f"{checkpoint.folder / CONFIG} names no image_token_index", _FETCH)
 
 
 def _token_text(path: Path, token: int) -> str:
-    tokenizer = read_json(path)
+    tokenizer = _read(path)
     for added in tokenizer.get("added_tokens") or ():
         if added["id"] == token:
             return str(added["content"])
@@ -137,7 +136,7 @@ def _token_text(path: Path, token: int) -> str:
 
 def _tokenizer_config(checkpoint: Checkpoint, dialect: Dialect, image_token: str) -> Settings:
     path = checkpoint.folder / _TOKENIZER_CONFIG
-    found = read_json(path) if path.is_file() else {}
+    found = _read(path) if path.is_file() else {}
     if isinstance(found.get("chat_template"), str):
         return found
     apart = checkpoint.folder / _CHAT_TEMPLATE
@@ -204,10 +203,21 @@ def _processor(geometry: ImageGeometry, image_token: str) -> Settings:
 def _generation_config(checkpoint: Checkpoint) -> Settings:
     path = checkpoint.folder / _GENERATION
     if path.is_file():
-        return read_json(path)
+        return _read(path)
     text = checkpoint.config["text_config"]
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: text[name] for name in names if text.get(name) is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A settings file; unlike critic.json it may hold any number (transformers writes 10**30)."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}", _FETCH) from error
+    if not isinstance(settings, dict):
+        raise ArtifactError(f"{path} is {shown(settings)}, not an object", _FETCH)
+    return settings
 
 
 def dumps(settings: Settings) -> str:

@@ -13,6 +13,10 @@ from onnx_reference import Reference
 from tiny_checkpoints import write_llava_onevision
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "node: runs Node, if js/node_modules is installed")
+
+
 @pytest.fixture(scope="session", params=["qwen2", "llama"])
 def reference(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

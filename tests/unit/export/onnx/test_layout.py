@@ -15,42 +15,17 @@ from edgecritic import ArtifactError, Bundle, InputError
 from edgecritic.backends import load_backend
 from edgecritic.backends.base import Append, TextSpan
 from edgecritic.backends.options import EngineOptions
-from edgecritic.manifest import Calibration, DialectRef, Manifest
 from edgecritic.pictures import PictureEncoder
 from edgecritic.profile import CriticProfile
-from edgecritic.prompts import load_dialect
-from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
 from edgecritic_export.onnx.precision import Variant
-from onnx_reference import Reference
+from onnx_reference import Reference, described
 from tiny_checkpoints import write_llava_onevision
 
 PICTURE = Image.fromarray(
     np.random.default_rng(3).integers(0, 256, size=(40, 70, 3), dtype=np.uint8)
 )
-
-
-def described() -> Manifest:
-    dialect = load_dialect()
-    return Manifest(
-        name="tiny",
-        version="1",
-        family="llava_onevision",
-        files=(),
-        base_model="random",
-        dialect=DialectRef(dialect.name, dialect.digest),
-        rubric=Rubric(),
-        n_ctx=1024,
-        image=None,
-        calibration=Calibration(),
-        licence="Apache-2.0",
-        training=None,
-        verification=None,
-        good_for=(),
-        bad_for=(),
-        created="2026-01-01",
-    )
 
 
 @pytest.fixture(scope="module")
