@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock, get_ident
 from types import TracebackType
-from typing import Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 
 from edgecritic.backends import ENGINES, choose_backend, load_backend
 from edgecritic.backends.base import Backend, CancelToken, EngineInfo
@@ -17,11 +17,16 @@ from edgecritic.bundle import Bundle
 from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
 from edgecritic.judging import Judge, Judging, Options, Orders
 from edgecritic.judging.generation import Sampling
+from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput, PictureEncoder, as_images
 from edgecritic.profile import CriticProfile
+from edgecritic.prompts import DEFAULT_DIALECT, load_dialect
 from edgecritic.task import Rubric, Task
 from edgecritic.verdict import Preference, Ranking, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
+
+if TYPE_CHECKING:
+    from edgecritic.remote import RemoteOptions
 
 logger = logging.getLogger(__name__)
 Judged = TypeVar("Judged", Verdict, Preference)
@@ -123,6 +128,53 @@ class Critic:
         except BaseException:
             engine.close()
             raise
+
+    @classmethod
+    def remote(
+        cls,
+        url: str,
+        model: str,
+        *,
+        options: RemoteOptions | None = None,
+        dialect: str = DEFAULT_DIALECT,
+        rubric: Rubric | None = None,
+        calibration: Calibration | None = None,
+        limits: ImageLimits | None = None,
+    ) -> Self:
+        """A critic that runs elsewhere, behind any OpenAI-compatible chat endpoint.
+
+        Nothing is sent before the first judgement. Pictures are decoded here, under the same
+        limits, and sent anew without their metadata.
+
+        Args:
+            url: of the API, such as ``https://example.org/v1``. The key comes from the
+                environment: ``EDGECRITIC_API_KEY``; see `RemoteOptions`.
+            model: its name at the endpoint.
+            options: timeouts, retries and more; the defaults of `RemoteOptions` when left out.
+            dialect: of the prompts.
+            rubric: what it is asked for when a call names none; 1 to 10 when left out.
+            calibration: of its probabilities; none when left out.
+            limits: see `Critic`.
+
+        Raises:
+            InputError: the address or an option cannot be used.
+            ArtifactError: there is no such dialect.
+        """
+        from edgecritic.remote import RemoteJudge, RemoteOptions
+        from edgecritic.remote.address import Address
+
+        options = options or RemoteOptions()
+        address = Address.of(url, options)
+        profile = CriticProfile(
+            f"{model}@{address.place}",
+            load_dialect(dialect),
+            rubric or Rubric(),
+            calibration or Calibration(),
+        )
+        judge = RemoteJudge(address, model, profile, options, limits or ImageLimits())
+        critic = cls.__new__(cls)
+        critic._begin(judge, profile, FeatureCache())
+        return critic
 
     @property
     def info(self) -> EngineInfo:
