@@ -31,6 +31,7 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
         "BOOL": "?",
     }.items()
 }
+_CHUNK: Final = 1 << 16  # values at once: they stay in a core's cache
 FLOATS: Final = ("F64", "F32", "F16", "BF16")
 
 
@@ -84,10 +85,14 @@ def narrowed(dtype: str, values: FloatArray) -> Bits:
 def _bfloat16(values: FloatArray) -> Bits:
     if not np.isfinite(values).all():
         raise ArtifactError("a weight is not finite", "the checkpoint or the adapter is damaged")
-    bits = values.view(np.uint32)
-    # Half of the last kept place, less one unit where that place is even: ties go to even.
-    rounded = (bits >> 16) & 1
-    rounded += 0x7FFF
-    rounded += bits
-    rounded >>= 16
-    return rounded.astype(np.uint16)
+    flat = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
+    stored = np.empty(flat.shape, np.uint16)
+    for start in range(0, flat.size, _CHUNK):
+        bits = flat[start : start + _CHUNK]
+        # Half of the last kept place, less one unit where that place is even: ties go to even.
+        rounded = (bits >> 16) & 1
+        rounded += 0x7FFF
+        rounded += bits
+        rounded >>= 16
+        stored[start : start + _CHUNK] = rounded
+    return stored.reshape(values.shape)

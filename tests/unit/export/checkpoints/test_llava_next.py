@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from jinja2 import Environment
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from edgecritic.errors import ArtifactError
+from edgecritic_export.checkpoints.families import load_family
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.llava_next import import_checkpoint
 from edgecritic_export.checkpoints.llava_next.names import tower_layers, transformers_names
@@ -29,6 +30,7 @@ from edgecritic_export.checkpoints.llava_next.settings import (
 )
 from edgecritic_export.checkpoints.llava_next.tokenizer import CHAT_TEMPLATE
 from edgecritic_export.checkpoints.shard_writer import ShardWriter
+from edgecritic_export.checkpoints.source import resolve
 from edgecritic_export.checkpoints.store import TensorInfo
 from original_checkpoints import (
     original_config,
@@ -246,6 +248,11 @@ def test_the_template_writes_chatml_with_pictures_first() -> None:
     )
 
 
+def test_the_commit_it_came_from_is_kept(original: Path, tmp_path: Path) -> None:
+    import_checkpoint(original, tmp_path / "out", towers=towers(3), origin="critics/tiny@0123")
+    assert resolve(tmp_path / "out").name == "critics/tiny"
+
+
 def test_a_second_run_does_nothing(original: Path, tmp_path: Path) -> None:
     import_checkpoint(original, tmp_path / "out", towers=towers(3))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -278,8 +285,6 @@ def test_an_interrupted_import_leaves_nothing_and_can_be_repeated(
 
 
 def test_a_missing_tensor_is_named(original: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     shard = original / "model-00001-of-00002.safetensors"
     state = load_file(shard)
     lost = sorted(name for name in state if "mlp.up_proj" in name)[0]
@@ -301,8 +306,6 @@ def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
     other = load_file(tmp_path / "original" / "model-00002-of-00002.safetensors")
     state = load_file(shard)
     embedding = {**state, **other}["model.embed_tokens.weight"]
-    from safetensors.torch import save_file
-
     save_file({**state, "lm_head.weight": embedding.clone()}, shard)
     index = tmp_path / "original" / "model.safetensors.index.json"
     content = json.loads(index.read_text())
@@ -341,8 +344,6 @@ def test_memory_holds_one_tensor_at_a_time(tmp_path: Path) -> None:
 
 def synthetic_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Original names and shapes of a model with the tiny tower and a larger language model."""
-    from edgecritic_export.checkpoints.families import load_family
-
     made = transformers_config(
         config, tower_shape(config, towers(3)), 2, {"<image>": 1, "<video>": 2}, "bfloat16"
     )
