@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     source = resolve(args.source, args.revision)
-    done = import_checkpoint(source.folder, args.out)
+    done = import_checkpoint(source.folder, args.out, origin=source.origin)
     _talk(f"{done.tensors} tensors, {done.nbytes / 1e9:.2f} GB{'' if done.written else ' already'}")
     if done.dropped:
         _talk(f"left out, as nothing reads them: {', '.join(done.dropped)}")
@@ -65,9 +65,12 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    base, adapter = resolve(args.base).folder, resolve(args.adapter).folder
+    base = resolve(args.base, args.revision).folder
+    adapter = resolve(args.adapter, args.adapter_revision).folder
     done = merge_adapter(base, adapter, args.out, dequantise=not args.original_base)
-    _talk(f"largest relative change of a weight matrix: {done.largest_change:.3g}")
+    _talk(f"largest relative change: {done.largest_change:.3g}, of {done.most_changed}")
+    if done.vanished:
+        _talk(f"lost in rounding to the base's type: {', '.join(done.vanished)}")
     print(done.folder)
     return 0
 

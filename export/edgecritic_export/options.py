@@ -49,6 +49,8 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help=f"checkpoint: {_SOURCE}")
     parser.add_argument("adapter", metavar="ADAPTER", help=f"PEFT adapter: {_SOURCE}")
     parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint")
+    parser.add_argument("--revision", help="of the base: branch, tag or commit on the hub")
+    parser.add_argument("--adapter-revision", help="of the adapter, likewise")
     parser.add_argument(
         "--original-base",
         action="store_true",
@@ -144,10 +146,9 @@ def read_facts(args: argparse.Namespace, source: Source) -> CriticFacts:
     found = _read_json(args.facts) if args.facts else {}
     given = {"name": args.name, "version": args.critic_version, "licence": args.licence}
     found |= {key: value for key, value in given.items() if value is not None}
-    found.setdefault("name", source.folder.resolve().name)
+    found.setdefault("name", source.name.rpartition("/")[2])
     found.setdefault("version", "1.0")
-    commit = f"@{source.revision}" if source.revision else ""
-    found.setdefault("base_model", f"{source.repo}{commit}" or found["name"])
+    found.setdefault("base_model", source.origin or source.name)
     if "licence" not in found:
         raise InputError(
             "the licence of the exported files is not named",
