@@ -36,7 +36,10 @@ class Decoder:
         self.memory = memory
         self._session = session
         self._facts = facts
+        # A binding does not keep arrays alive: what is bound here and below has to outlive a run.
         self._ones = np.ones((1, n_positions), dtype=np.int64)
+        self._positions = np.arange(n_positions, dtype=np.int64)[None]
+        self._last_only = np.array(1, dtype=np.int64)
         self._binding = session.binding()
         self._binding.bind_output("logits", "cpu")  # first, so that it is the first result
         names = [f"{k}.{part}" for k in range(facts.n_layers) for part in ("key", "value")]
@@ -54,9 +57,9 @@ class Decoder:
         # positions as the mask has ones.
         binding.bind_cpu_input("attention_mask", self._ones[:, :end])
         if facts.takes_positions:
-            binding.bind_cpu_input("position_ids", np.arange(start, end, dtype=np.int64)[None])
+            binding.bind_cpu_input("position_ids", self._positions[:, start:end])
         if facts.keeps_logits:
-            binding.bind_cpu_input("num_logits_to_keep", np.array(1, dtype=np.int64))
+            binding.bind_cpu_input("num_logits_to_keep", self._last_only)
         binding.bind_output("logits", "cpu")  # made anew by each run
         self._session.run_bound(binding, cancel)
         rows = binding.get_outputs()[0].numpy()
