@@ -50,8 +50,9 @@ class FormatFiles:
     @property
     def roles(self) -> tuple[Role, ...]:
         """All of them."""
-        others = (role for role in (self.tower, self.several) if role is not None)
-        return (*self.once, *others, *self.many)
+        tower: tuple[Role, ...] = () if self.tower is None else (self.tower,)
+        several: tuple[Role, ...] = () if self.several is None else (self.several,)
+        return (*self.once, *tower, *self.many, *several)
 
     def are_whole(self, counts: Mapping[Role, int], *, sees: bool) -> bool:
         """Whether as many files of each role make a critic."""

@@ -51,7 +51,7 @@ def bundle_of(*files: BundleFile) -> Bundle:
     dialect = DialectRef("edgecritic-v1", load_dialect().digest)
     manifest = Manifest(
         "tiny", "1", "llava_onevision", files, "base", dialect, Rubric(), 64, None,
-        Calibration(), "MIT", None, (), (), "2026-11-23",
+        Calibration(), "MIT", None, None, (), (), "2026-11-23",
     )  # fmt: skip
     return Bundle(Path("nowhere"), manifest)
 
