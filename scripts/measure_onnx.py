@@ -28,15 +28,10 @@ from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.calibration import CalibrationRow, critic_rows
-from edgecritic_export.onnx.calibration import embedded_row
+from edgecritic_export.onnx.calibrate import calibrate
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
 from edgecritic_export.onnx.precision import VARIANTS, Variant
-from edgecritic_export.onnx.quantize import (
-    LayerChoice,
-    QuantizationLimits,
-    choose_eight_bit,
-    log_softmax,
-)
+from edgecritic_export.onnx.quantize import QuantizationLimits, log_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +85,6 @@ def opened(bundle: Bundle, threads: int) -> tuple[Backend, CriticProfile]:
     return backend, CriticProfile.of(bundle, "onnx")
 
 
-def choose(checkpoint: Checkpoint, q8: Bundle, args: argparse.Namespace, rows: int) -> LayerChoice:
-    """Layers for eight bits, measured with the eight-bit variant's tokens and pictures."""
-    backend, profile = opened(q8, args.threads)
-    laid = list(critic_rows(args.calibration, backend, profile, limit=rows))
-    backend.close()
-    embedded = [embedded_row(checkpoint, row.spans, row.answer_length) for row in laid]
-    limits = QuantizationLimits(max_kl=args.max_kl, n_threads=args.threads)
-    return choose_eight_bit(checkpoint, embedded, args.work, limits)
-
-
 def measure(bundle: Bundle, sets: Iterable[Path], rows: int, threads: int) -> Measured:
     """One variant, its own pictures included."""
     backend, profile = opened(bundle, threads)
@@ -141,23 +126,27 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True, action="append")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=8, help="of the calibration set")
+    parser.add_argument("--rows", type=int, default=12, help="of the calibration set")
     parser.add_argument("--held-out-rows", type=int, default=8, help="of each held-out set")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-kl", type=float, default=QuantizationLimits().max_kl)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(stream=sys.stderr)
+    logging.getLogger("edgecritic_export").setLevel(logging.INFO)
     with Checkpoint.open(args.checkpoint) as checkpoint:
         q8 = export_onnx(checkpoint, args.work, manifest(), OnnxOptions(variants=("q8",)))["q8"]
         started = time.process_time()
-        choice = choose(checkpoint, q8, args, args.rows)
+        limits = QuantizationLimits(max_kl=args.max_kl, n_threads=args.threads)
+        choice = calibrate(
+            checkpoint, q8, args.calibration, args.work, limit=args.rows, limits=limits
+        )
         seconds = time.process_time() - started
         _say(
             f"eight bits in layers {choice.eight_bit}: KL {choice.kl:.5f} ({seconds:.0f} s of CPU)"
         )
         _say("alone: " + ", ".join(f"{kl:.5f}" for kl in choice.alone))
-        options = OnnxOptions(variants=tuple(VARIANTS), eight_bit=choice.eight_bit)
+        options = OnnxOptions(variants=tuple(VARIANTS), choice=choice)
         bundles = export_onnx(checkpoint, args.work, manifest(), options)
     found = {
         variant: measure(bundle, args.held_out, args.held_out_rows, args.threads)

@@ -18,7 +18,8 @@ from typing import Final
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.matrices import Matrix, halved, write_linear
+from edgecritic_export.onnx.importance import Importance
+from edgecritic_export.onnx.matrices import HEAD, Matrix, halved, write_linear
 from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
 from edgecritic_export.onnx.precision import DecoderPrecision, FloatPrecision, Precision
 from edgecritic_export.onnx.rope import rotary_tables
@@ -35,6 +36,7 @@ def write_decoder(
     path: Path,
     precision: DecoderPrecision,
     *,
+    importance: Importance | None = None,
     external: bool | None = None,
 ) -> tuple[Path, ...]:
     """Write a checkpoint's language model without its embeddings.
@@ -48,6 +50,7 @@ def write_decoder(
         checkpoint: LLaVA-OneVision with a Qwen2 or Llama language model, adapters merged.
         path: the file to make.
         precision: of the matrices.
+        importance: of the inputs of those in four bits, as `measure_importance` found it.
         external: see `ModelFile`.
 
     Returns:
@@ -58,7 +61,7 @@ def write_decoder(
             precision.
     """
     with ModelFile(path, external=external) as model:
-        _Decoder(checkpoint, model, precision).write()
+        _Decoder(checkpoint, model, precision, importance or {}).write()
         return model.finish()
 
 
@@ -93,7 +96,11 @@ class _Decoder:
     """The graph of one decoder."""
 
     def __init__(
-        self, checkpoint: Checkpoint, model: ModelFile, precision: DecoderPrecision
+        self,
+        checkpoint: Checkpoint,
+        model: ModelFile,
+        precision: DecoderPrecision,
+        importance: Importance,
     ) -> None:
         self._text = checkpoint.text
         self._config = _text_config(checkpoint)
@@ -101,6 +108,7 @@ class _Decoder:
         self._names = checkpoint.language_tensors()
         self._model = model
         self._precision = precision
+        self._importance = importance
         if len(precision.layers) != self._text.n_layers:
             raise ArtifactError(
                 f"{len(precision.layers)} layers have a precision, the decoder has "
@@ -216,14 +224,15 @@ class _Decoder:
             [normed, start, model.constant("end", [_TO_THE_END]), model.constant("axis_1", [1])],
             ["kept"],
         )
-        source = "model.embed_tokens" if self._text.tied else "lm_head"
-        logits = self._linear("lm_head", (source,), kept, self._precision.head)
+        source = "model.embed_tokens" if self._text.tied else HEAD
+        logits = self._linear(HEAD, (source,), kept, self._precision.head)
         model.node("Identity", [logits], ["logits"])
 
     def _linear(self, name: str, modules: tuple[str, ...], x: str, precision: Precision) -> str:
         """A linear layer, or several of the same input as one."""
         matrix = Matrix(self._store, tuple(self._names[f"{module}.weight"] for module in modules))
-        product = write_linear(self._model, matrix, x, name, precision)
+        importance = self._importance.get(name)
+        product = write_linear(self._model, matrix, x, name, precision, importance=importance)
         named = (self._names.get(f"{module}.bias") for module in modules)
         biases = [stored for stored in named if stored is not None]
         if not biases:

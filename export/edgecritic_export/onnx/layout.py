@@ -37,7 +37,7 @@ from edgecritic_export.onnx.precision import (
     VisionPrecision,
     variant_spec,
 )
-from edgecritic_export.onnx.quantize import usual_eight_bit
+from edgecritic_export.onnx.quantize import LayerChoice, usual_eight_bit
 from edgecritic_export.onnx.settings import (
     CONFIG,
     TOKENIZER,
@@ -68,14 +68,14 @@ class OnnxOptions:
 
     Attributes:
         variants: at least one; of several, the last is what transformers.js loads by default.
-        eight_bit: layers of the q4 decoder that stay at eight bits, as `choose_eight_bit` found
-            them; `usual_eight_bit` when left out.
+        choice: what `choose_eight_bit` measured, for the q4 decoder; the layers of
+            `usual_eight_bit` and plain rounding when left out.
         vision: precision of the vision tower in all variants but fp32, instead of fp16.
         external: whether weights lie beside their graphs; None does so where they must.
     """
 
     variants: tuple[Variant, ...] = ("fp32", "fp16", "q8", "q4")
-    eight_bit: tuple[int, ...] | None = None
+    choice: LayerChoice | None = None
     vision: VisionPrecision | None = None
     external: bool | None = None
 
@@ -146,7 +146,8 @@ def _write_graphs(
         path = onnx / f"{DECODER}{SUFFIXES[precision]}.onnx"
         progress(path.name)
         bits = _decoder_precision(checkpoint, precision, options)
-        write_decoder(checkpoint, path, bits, external=options.external)
+        importance = None if options.choice is None else options.choice.importance
+        write_decoder(checkpoint, path, bits, importance=importance, external=options.external)
     for embedding in dict.fromkeys(spec.embed_tokens for spec in specs):
         path = onnx / f"{EMBED_TOKENS}{SUFFIXES[embedding]}.onnx"
         progress(path.name)
@@ -163,8 +164,9 @@ def _decoder_precision(
     n_layers = checkpoint.text.n_layers
     if precision != "int4":
         return DecoderPrecision.uniform(precision, n_layers)
-    chosen = options.eight_bit
-    return DecoderPrecision.mixed(n_layers, usual_eight_bit(n_layers) if chosen is None else chosen)
+    choice = options.choice
+    kept = usual_eight_bit(n_layers) if choice is None else choice.eight_bit
+    return DecoderPrecision.mixed(n_layers, kept)
 
 
 def _write_newline(checkpoint: Checkpoint, path: Path) -> Path:

@@ -21,6 +21,8 @@ from edgecritic_export.onnx.precision import Precision
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
+HEAD: Final = "lm_head"
+PRODUCT: Final = ".product"
 _PART: Final = 1 << 20
 """Weights read at once: 4 MB as float32, and about ten times that while they are quantized."""
 _MAX_THREADS: Final = 8
@@ -72,7 +74,15 @@ class Matrix:
             yield np.concatenate(parts, axis=1)
 
 
-def write_linear(model: ModelFile, matrix: Matrix, x: str, name: str, precision: Precision) -> str:
+def write_linear(
+    model: ModelFile,
+    matrix: Matrix,
+    x: str,
+    name: str,
+    precision: Precision,
+    *,
+    importance: FloatArray | None = None,
+) -> str:
     """Multiply `x` by a matrix, as transformers' Linear without its bias does.
 
     Args:
@@ -81,12 +91,14 @@ def write_linear(model: ModelFile, matrix: Matrix, x: str, name: str, precision:
         x: name of the (..., inputs) float32 value.
         name: of the module; the weights are called after it.
         precision: the matrix's.
+        importance: see `quantize_rows`.
 
     Returns:
-        The product's name.
+        The product's name: the module's with `PRODUCT` behind it.
     """
     if precision in ("int8", "int4"):
-        return _quantized(model, matrix, x, name, 8 if precision == "int8" else 4)
+        bits: Bits = 8 if precision == "int8" else 4
+        return _quantized(model, matrix, x, name, bits=bits, importance=importance)
     n_outputs, n_inputs = matrix.shape
     parts: Iterable[NDArray[Any]] = matrix.columns()
     weight = f"{name}.weight_T"
@@ -95,10 +107,18 @@ def write_linear(model: ModelFile, matrix: Matrix, x: str, name: str, precision:
         weight = model.cast(weight, "float32", f"{name}.weight_T_float32")
     else:
         model.weight_parts(weight, (n_inputs, n_outputs), parts)
-    return model.node("MatMul", [x, weight], [f"{name}.product"])
+    return model.node("MatMul", [x, weight], [f"{name}{PRODUCT}"])
 
 
-def _quantized(model: ModelFile, matrix: Matrix, x: str, name: str, bits: Bits) -> str:
+def _quantized(
+    model: ModelFile,
+    matrix: Matrix,
+    x: str,
+    name: str,
+    *,
+    bits: Bits,
+    importance: FloatArray | None,
+) -> str:
     n_outputs, n_inputs = matrix.shape
     n_blocks = -(-n_inputs // BLOCK)
     scales: list[NDArray[Any]] = []
@@ -106,7 +126,7 @@ def _quantized(model: ModelFile, matrix: Matrix, x: str, name: str, bits: Bits) 
 
     def codes() -> Iterator[NDArray[Any]]:
         def quantize(rows: FloatArray) -> QuantizedRows:
-            return quantize_rows(rows, bits)
+            return quantize_rows(rows, bits, importance)
 
         for rows in _in_threads(quantize, matrix.rows()):
             scales.append(rows.scales)
@@ -127,7 +147,7 @@ def _quantized(model: ModelFile, matrix: Matrix, x: str, name: str, bits: Bits) 
     return model.node(
         "MatMulNBits",
         inputs,
-        [f"{name}.product"],
+        [f"{name}{PRODUCT}"],
         domain=CONTRIB,
         **product_attributes(n_inputs, n_outputs, bits=bits),
     )

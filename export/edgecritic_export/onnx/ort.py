@@ -74,6 +74,25 @@ class DecoderSession:
             if entry.name.startswith("past_key_values.")
         }
 
+    def run(
+        self, outputs: Sequence[str], embeddings: FloatArray, n_logits: int = 1
+    ) -> list[FloatArray]:
+        """Some outputs of one prefill.
+
+        Args:
+            outputs: their names.
+            embeddings: (n_tokens, n_embd) float32.
+            n_logits: last positions to compute logits of.
+        """
+        feeds = {
+            "inputs_embeds": embeddings[None],
+            "attention_mask": np.ones((1, len(embeddings)), dtype=np.int64),
+            "num_logits_to_keep": np.array(n_logits, dtype=np.int64),
+            **self._empty,
+        }
+        found: list[FloatArray] = self._session.run(list(outputs), feeds)
+        return found
+
     def logits(self, embeddings: FloatArray, positions: Sequence[int]) -> FloatArray:
         """Logits behind some positions.
 
@@ -84,12 +103,6 @@ class DecoderSession:
         Returns:
             (len(positions), n_vocab) float32.
         """
-        n_tokens, first = len(embeddings), positions[0]
-        feeds = {
-            "inputs_embeds": embeddings[None],
-            "attention_mask": np.ones((1, n_tokens), dtype=np.int64),
-            "num_logits_to_keep": np.array(n_tokens - first, dtype=np.int64),
-            **self._empty,
-        }
-        (found,) = self._session.run(["logits"], feeds)
+        first = positions[0]
+        (found,) = self.run(["logits"], embeddings, len(embeddings) - first)
         return np.asarray(found[0, [position - first for position in positions]])

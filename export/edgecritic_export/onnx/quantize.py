@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from edgecritic.errors import InputError
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.calibration import EmbeddedRow
 from edgecritic_export.onnx.decoder import write_decoder
+from edgecritic_export.onnx.importance import Importance, measure_importance
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.precision import DecoderPrecision
 
@@ -53,11 +54,13 @@ class LayerChoice:
         alone: for each layer the mean KL divergence with only this one at four bits, in nats.
         eight_bit: layers to keep at eight bits, ascending.
         kl: mean KL divergence of that choice from the all-eight-bit decoder.
+        importance: how strongly each input of the layers' matrices is driven, for their rounding.
     """
 
     alone: tuple[float, ...]
     eight_bit: tuple[int, ...]
     kl: float
+    importance: Importance = field(default_factory=dict, repr=False)
 
 
 def usual_eight_bit(n_layers: int) -> tuple[int, ...]:
@@ -111,7 +114,7 @@ def choose_eight_bit(
             logger.info("eight bits in %d layers: KL %.5f", n_kept, kl)
             if kl <= limits.max_kl:
                 break
-    return LayerChoice(alone, kept, kl)
+        return LayerChoice(alone, kept, kl, mixes.importance)
 
 
 class _Mixes:
@@ -128,13 +131,16 @@ class _Mixes:
         self._rows = rows
         self._n_threads = n_threads
         self._candidate = folder / "candidate.onnx"
-        models = []
-        for name, eight_bit in (("eight", range(n_layers)), ("four", ())):
-            precision = DecoderPrecision.mixed(n_layers, eight_bit)
-            path, _ = write_decoder(checkpoint, folder / f"{name}.onnx", precision, external=True)
-            models.append(onnx.load(path, load_external_data=False))
-        self._eight, self._four = models
-        self._reference = self._log_probs(folder / "eight.onnx")
+        eight, four = folder / "eight.onnx", folder / "four.onnx"
+        precision = DecoderPrecision.mixed(n_layers, range(n_layers))
+        write_decoder(checkpoint, eight, precision, external=True)
+        self.importance = measure_importance(eight, rows, n_threads=n_threads)
+        precision = DecoderPrecision.mixed(n_layers, ())
+        write_decoder(checkpoint, four, precision, importance=self.importance, external=True)
+        self._eight, self._four = (
+            onnx.load(path, load_external_data=False) for path in (eight, four)
+        )
+        self._reference = self._log_probs(eight)
 
     def kl(self, eight_bit: Collection[int]) -> float:
         """Mean divergence with eight bits in these layers only."""

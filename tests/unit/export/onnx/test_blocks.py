@@ -82,6 +82,19 @@ def test_gaussian_weights_keep_the_stated_accuracy() -> None:
     assert errors[8] < 0.0055
 
 
+def test_important_inputs_are_rounded_more_carefully() -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((64, 512)).astype(np.float32)
+    importance = np.exp(2 * rng.standard_normal(512)).astype(np.float32)
+    errors = [
+        ((dequantize_rows(rows, 512) - weights) ** 2 * importance).sum()
+        for rows in (quantize_rows(weights, 4), quantize_rows(weights, 4, importance))
+    ]
+    assert errors[1] < 0.9 * errors[0]
+    even = quantize_rows(weights, 4, np.full(512, 7, dtype=np.float32))
+    np.testing.assert_array_equal(even.codes, quantize_rows(weights, 4).codes)
+
+
 def test_a_row_of_zeros_stays_zero() -> None:
     for bits in (4, 8):
         rows = quantize_rows(np.zeros((2, 64), dtype=np.float32), bits)

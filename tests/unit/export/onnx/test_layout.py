@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 import torch
@@ -17,9 +18,13 @@ from edgecritic.backends.base import Append, TextSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.pictures import PictureEncoder
 from edgecritic.profile import CriticProfile
+from edgecritic.prompts import load_dialect
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.onnx.calibrate import calibrate
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
 from edgecritic_export.onnx.precision import Variant
+from edgecritic_export.onnx.quantize import QuantizationLimits
+from edgecritic_export.onnx.settings import write_settings
 from onnx_reference import Reference, described
 from tiny_checkpoints import write_llava_onevision
 
@@ -146,6 +151,66 @@ def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
         digests.append(Bundle.read(bundle.folder).manifest.having("decoder")[0].sha256)
         bundle.file("decoder")
     assert digests[0] != digests[1]
+
+
+def test_the_four_bit_variant_is_calibrated_on_items(
+    bundles: Mapping[Variant, Bundle], reference: Reference, tmp_path: Path
+) -> None:
+    write_items(tmp_path / "items")
+    choice = calibrate(
+        reference.checkpoint,
+        bundles["q8"],
+        tmp_path / "items",
+        tmp_path,
+        limits=QuantizationLimits(max_kl=0.0, max_eight_bit=0.5, n_threads=1),
+    )
+    assert len(choice.eight_bit) == 1
+    assert choice.kl > 0
+    options = OnnxOptions(variants=("q4",), choice=choice)
+    calibrated = export_onnx(reference.checkpoint, tmp_path / "out", described(), options)["q4"]
+    load_backend(calibrated, "onnx", EngineOptions(n_ctx=1024, n_threads=1)).close()
+    plain = bundles["q4"].file("decoder").read_bytes()
+    assert calibrated.file("decoder").read_bytes() != plain
+
+
+def write_items(folder: Path) -> None:
+    """Three items as the data engine writes them."""
+    (folder / "images").mkdir(parents=True)
+    lines = []
+    for number in range(3):
+        names = [f"images/{number}-{side}.png" for side in "ab"]
+        for name in names:
+            PICTURE.rotate(30 * number).save(folder / name)
+        answers = [("It is a cat.", [9, 1]), ("It is a dog.", [1, 9])]
+        responses = [{"text": text, "scores": scores} for text, scores in answers]
+        item = {"id": str(number), "question": "What?", "images": names, "responses": responses}
+        lines.append(json.dumps(item))
+    (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_settings_are_kept_and_completed(tmp_path: Path) -> None:
+    write_llava_onevision(tmp_path / "checkpoint")
+    path = tmp_path / "checkpoint" / "tokenizer_config.json"
+    # transformers writes this number where a tokenizer knows no limit
+    settings = {**json.loads(path.read_text()), "model_max_length": 10**30}
+    path.write_text(json.dumps(settings))
+    with Checkpoint.open(tmp_path / "checkpoint") as checkpoint:
+        tokenizer, *_ = write_settings(checkpoint, load_dialect(), tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert tokenizer.name == "tokenizer.json"
+    assert written["model_max_length"] == 10**30
+    parts = [{"type": "image"}, {"type": "text", "text": "\nWhat?"}]
+    messages = [{"role": "system", "content": "Judge."}, {"role": "user", "content": parts}]
+    template = jinja2.Template(written["chat_template"])
+    assert template.render(messages=messages, add_generation_prompt=True) == (
+        "<|im_start|>system\nJudge.<|im_end|>\n"
+        "<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    (tmp_path / "checkpoint" / "chat_template.jinja").write_text("{{ messages }}")
+    with Checkpoint.open(tmp_path / "checkpoint") as checkpoint:
+        write_settings(checkpoint, load_dialect(), tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written["chat_template"] == "{{ messages }}"
 
 
 def test_unknown_variants_are_refused() -> None:

@@ -14,6 +14,7 @@ from edgecritic.backends.base import ImageSpan, TextSpan
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.calibration import EmbeddedRow, embedded_row
 from edgecritic_export.onnx.decoder import write_decoder
+from edgecritic_export.onnx.importance import measure_importance
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.precision import DecoderPrecision
 from edgecritic_export.onnx.quantize import (
@@ -26,6 +27,7 @@ from onnx_reference import Reference
 from tiny_checkpoints import write_llava_onevision
 
 N_LAYERS = 2
+GATED = ("gate", "up", "down")
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +102,32 @@ def test_the_measured_mix_is_the_one_that_is_written(
     log_probs = []
     for eight_bit in (range(N_LAYERS), choice.eight_bit):
         path = tmp_path / "decoder.onnx"
-        write_decoder(lopsided, path, DecoderPrecision.mixed(N_LAYERS, eight_bit))
+        precision = DecoderPrecision.mixed(N_LAYERS, eight_bit)
+        write_decoder(lopsided, path, precision, importance=choice.importance)
         session = DecoderSession(path, n_threads=1)
         found = [session.logits(row.embeddings, row.positions) for row in rows]
         log_probs.append(log_softmax(np.concatenate(found)))
     reference, mixed = log_probs
     kl = np.mean((np.exp(reference) * (reference - mixed)).sum(axis=-1))
     assert kl == pytest.approx(choice.kl, rel=1e-6)
+
+
+def test_importance_is_the_mean_square_of_what_a_matrix_reads(
+    lopsided: Checkpoint, rows: list[EmbeddedRow], tmp_path: Path
+) -> None:
+    path = tmp_path / "decoder.onnx"
+    write_decoder(lopsided, path, DecoderPrecision.uniform("fp32", N_LAYERS), external=True)
+    importance = measure_importance(path, rows, n_threads=1)
+    modules = ("self_attn.qkv_proj", "self_attn.o_proj", *(f"mlp.{n}_proj" for n in GATED))
+    assert set(importance) == {f"model.layers.{k}.{m}" for k in range(N_LAYERS) for m in modules}
+    everything = np.concatenate([row.embeddings for row in rows]).astype(np.float64)
+    normed = everything / np.sqrt((everything**2).mean(axis=1, keepdims=True) + 1e-6)
+    weight = lopsided.store.read(
+        lopsided.language_tensors()["model.layers.0.input_layernorm.weight"]
+    )
+    expected = ((normed * weight) ** 2).mean(axis=0)
+    np.testing.assert_allclose(importance["model.layers.0.self_attn.qkv_proj"], expected, rtol=1e-4)
+    assert importance["model.layers.1.mlp.down_proj"].shape == (lopsided.text.n_ff,)
 
 
 def test_without_rows_there_is_nothing_to_measure(lopsided: Checkpoint, tmp_path: Path) -> None:
