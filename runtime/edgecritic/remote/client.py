@@ -12,6 +12,7 @@ import random
 import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from time import monotonic
@@ -84,8 +85,11 @@ class Client:
         """
 
         def attempt() -> JsonObject:
-            response = self._send(body, line, "application/json")
-            content = b"".join(self._chunks(response, _Deadline(self._timeout)))
+            with self._sent(body, line, "application/json") as response:
+                content = b"".join(self._chunks(response, _Deadline(self._timeout)))
+            line.check()
+            if not content:
+                raise IncompleteRead(b"")
             return self._checked(decoded(content, self.address.name))
 
         return self._persistently(attempt, line)
@@ -107,10 +111,11 @@ class Client:
         def attempt() -> bool:
             nonlocal taken
             try:
-                for event in self._events(self._send(body, line, "text/event-stream")):
-                    line.check()
-                    take(event)
-                    taken = True
+                with self._sent(body, line, "text/event-stream") as response:
+                    for event in self._events(response):
+                        line.check()
+                        take(event)
+                        taken = True
             except (Passing, CriticError, OSError, HTTPException) as failure:
                 line.check()
                 if not taken:
@@ -144,8 +149,9 @@ class Client:
             line.check()  # a line that was cut looks like a broken one
             raise connection_failure(error, self.address, self._timeout) from error
 
-    def _send(self, body: JsonObject, line: Line, accept: str) -> HTTPResponse:
-        """Post, and return the response once its status says that it is an answer."""
+    @contextmanager
+    def _sent(self, body: JsonObject, line: Line, accept: str) -> Iterator[HTTPResponse]:
+        """Post; the response, once its status says that it is an answer, closed at the end."""
         content = json.dumps(body).encode()
         headers = {
             "Content-Type": "application/json",
@@ -156,22 +162,18 @@ class Client:
         }
         if self.address.key:
             headers["Authorization"] = f"Bearer {self.address.key}"
-        connection = self._connection()
-        try:
+        with closing(self._connection()) as connection:
             try:
                 connection.connect()
             except TimeoutError as error:
                 raise Passing(too_slow(self.address, self._timeout)) from error
             line.hold(connection.sock)
             connection.request("POST", self.address.target, content, headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                said = response.read(_MAX_ERROR_BYTES).decode(errors="replace")
-                raise status_failure(response.status, response.headers, said, self.address)
-        except BaseException:
-            connection.close()
-            raise
-        return response
+            with connection.getresponse() as response:
+                if response.status != 200:
+                    said = response.read(_MAX_ERROR_BYTES).decode(errors="replace")
+                    raise status_failure(response.status, response.headers, said, self.address)
+                yield response
 
     def _connection(self) -> HTTPConnection:
         host, port = self.address.host, self.address.port
@@ -213,15 +215,14 @@ class Client:
         return answer
 
     def _chunks(self, response: HTTPResponse, deadline: _Deadline) -> Iterator[bytes]:
-        """The body in pieces, as they come; the response is closed behind them."""
-        with response:
-            total = 0
-            while chunk := response.read1(_CHUNK):
-                total += len(chunk)
-                if total > MAX_ANSWER_BYTES:
-                    raise oversized(self.address, MAX_ANSWER_BYTES)
-                if deadline.passed:
-                    raise too_slow(self.address, self._timeout)
-                yield chunk
-            if response.length:  # read1 does not notice that bytes are missing
-                raise IncompleteRead(b"", response.length)
+        """The body in pieces, as they come."""
+        total = 0
+        while chunk := response.read1(_CHUNK):
+            total += len(chunk)
+            if total > MAX_ANSWER_BYTES:
+                raise oversized(self.address, MAX_ANSWER_BYTES)
+            if deadline.passed:
+                raise too_slow(self.address, self._timeout)
+            yield chunk
+        if response.length:  # read1 does not notice that bytes are missing
+            raise IncompleteRead(b"", response.length)

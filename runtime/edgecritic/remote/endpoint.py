@@ -161,7 +161,7 @@ class Endpoint:
     def continues(self, line: Line) -> bool:
         """Whether the beginning of an answer can be given; found out at the first call.
 
-        A chat that ends with one word of the assistant's is longer than without by that word's
+        A chat that ends with one letter of the assistant's is longer than without by one
         token if the endpoint continues it. If not, its turn is closed and another one opened,
         which takes more tokens. The longer one is sent first: an endpoint that does not count
         what it has in its cache then seems to need more for it.
@@ -181,9 +181,9 @@ class Endpoint:
             return self._continues
 
     def _probe(self, line: Line) -> bool:
-        chat = [{"role": "user", "content": "Say hello."}]
+        chat = [{"role": "user", "content": "Say A."}]
         try:
-            begun = self.ask(Question(chat, 1, begun="Hello"), line).prompt_tokens
+            begun = self.ask(Question(chat, 1, begun="A"), line).prompt_tokens
         except Refused:
             return False
         plain = self.ask(Question(chat, 1), line).prompt_tokens

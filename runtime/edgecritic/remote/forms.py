@@ -11,7 +11,8 @@ from edgecritic.prompts import Dialect, Prompt
 from edgecritic.task import Rubric
 
 _DECORATION = re.compile(r"^[\s*_`\"'\[(]+")
-_THOUGHTS_END = "</think>"
+THOUGHTS_BEGIN, THOUGHTS_END = "<think>", "</think>"
+"""Where an endpoint does not keep a model's thoughts apart, they stand between these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,16 @@ class Form:
 
     def behind_lead_in(self, text: str) -> str | None:
         """What follows the lead-in, in lower case and without emphasis; None if there is none."""
-        match = self.announced.search(text, max(0, text.rfind(_THOUGHTS_END)))
+        match = self.announced.search(text, max(0, text.rfind(THOUGHTS_END)))
         return None if match is None else _DECORATION.sub("", text[match.end() :]).casefold()
 
     def stated(self, text: str) -> int | None:
         """The outcome that a whole answer states in words, or None."""
-        if "<think>" in text and _THOUGHTS_END not in text:
+        if THOUGHTS_BEGIN in text and THOUGHTS_END not in text:
             return None  # it was cut off while it thought
         behind = self.behind_lead_in(text)
         if behind is None:
-            label = self.parse(text.rpartition(_THOUGHTS_END)[2], False)
+            label = self.parse(text.rpartition(THOUGHTS_END)[2], False)
         else:
             reason = behind.find(self.reason.casefold()) if self.reason else -1
             label = self.parse(behind if reason < 0 else behind[:reason], True)

@@ -34,10 +34,15 @@ def data_urls(
     """
     urls = []
     for source in as_images(image):
-        if cancel is not None and cancel.cancelled:
-            raise Cancelled
+        _check(cancel)
         urls.append(_data_url(load_image(source, limits), longest_side))
+    _check(cancel)
     return urls
+
+
+def _check(cancel: CancelToken | None) -> None:
+    if cancel is not None and cancel.cancelled:
+        raise Cancelled
 
 
 def _data_url(picture: Image.Image, longest_side: int) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgecritic.judging.results import LogProbs
-from edgecritic.remote.forms import Form
+from edgecritic.remote.forms import THOUGHTS_BEGIN, THOUGHTS_END, Form
 from edgecritic.remote.reply import Reply, Token
 from edgecritic.scoring import MIN_MASS
 from edgecritic.verdict import Basis
@@ -109,10 +109,11 @@ def read(reply: Reply, begun: str, form: Form) -> Reading:
         Otherwise by the text.
     """
     stated = form.stated(_unless_repeated(begun, reply.text, form) + reply.text)
-    said = "".join(token.text for token in reply.tokens)
-    followed = follow(reply.tokens, _unless_repeated(begun, said, form), form)
+    tokens = _spoken(reply.tokens)
+    said = "".join(token.text for token in tokens)
+    followed = follow(tokens, _unless_repeated(begun, said, form), form)
     if followed is None and stated is not None:  # it may have said nothing but the verdict
-        followed = follow(reply.tokens, form.lead_in, form)
+        followed = follow(tokens, form.lead_in, form)
         if followed is not None and followed.chosen != stated:
             followed = None
     if followed is None:
@@ -120,6 +121,16 @@ def read(reply: Reply, begun: str, form: Form) -> Reading:
     if followed.chosen is not None and followed.chosen != stated:
         return Reading(np.full(len(form.labels), -np.inf), "top_logprobs")
     return replace(followed.reading, stated=stated)
+
+
+def _spoken(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The tokens behind the model's thoughts, which may weigh other verdicts."""
+    said, start = "", 0
+    for number, token in enumerate(tokens, start=1):
+        said += token.text
+        if THOUGHTS_END in said:
+            said, start = "", number
+    return () if THOUGHTS_BEGIN in said else tokens[start:]
 
 
 def _unless_repeated(begun: str, said: str, form: Form) -> str:
