@@ -12,6 +12,7 @@ _LABEL = 10  # columns of the labels on the left
 _BAR = 24
 _MAX_LEVELS = 6
 _TASK_LINES = 4
+_STATED = "as it wrote, without probabilities"
 _MIN_SHARE = 0.005  # what rounds to less than one percent is not worth a line
 
 
@@ -58,16 +59,17 @@ def task_lines(
 def verdict_head(verdict: Verdict, style: Style) -> list[str]:
     """Score and the probabilities of the levels."""
     if verdict.score is None or verdict.level is None:
-        return [_no_verdict(verdict.status, verdict.mass, style)]
+        return [_no_verdict(verdict, verdict.mass, style)]
     low, high = min(verdict.probabilities), max(verdict.probabilities)
     share = (verdict.score - low) / (high - low) if high > low else 1.0
-    scale = f"on {low} to {high}"
     likely = f"most likely {verdict.level} ({_percent(verdict.confidence)})"
     lines = [
         lead("score", style)
         + style.paint(f"{verdict.score:.1f}", "bold", _traffic_light(share))
-        + f"  {scale}, {likely}"
+        + f"  on {low} to {high}, {_STATED if verdict.basis == 'text' else likely}"
     ]
+    if verdict.basis == "text":
+        return lines
     likeliest = sorted(verdict.probabilities.items(), key=lambda item: (-item[1], item[0]))
     shown = sorted(level for level, p in likeliest[:_MAX_LEVELS] if p >= _MIN_SHARE)
     lines += [
@@ -84,14 +86,17 @@ def preference_head(preference: Preference, style: Style) -> list[str]:
     """The winner, the probabilities, and how far both orders agree."""
     if preference.winner is None:
         mass = min((order.mass for order in preference.orders), default=0.0)
-        return [_no_verdict(preference.status, mass, style)]
+        return [_no_verdict(preference, mass, style)]
     winner = "a tie" if preference.winner == "tie" else preference.winner
+    sure = _STATED if preference.basis == "text" else f"({_percent(preference.confidence)})"
     lines = [
         lead("better", style)
         + style.paint(winner, "bold", "cyan")
-        + f"  ({_percent(preference.confidence)}), "
+        + f"  {sure}, "
         + _agreement(preference.consistent, style)
     ]
+    if preference.basis == "text":
+        return lines
     lines += [
         _bar_line(outcome, share, style, outcome == preference.winner)
         for outcome, share in preference.probabilities.items()
@@ -161,13 +166,14 @@ def _card(head: list[str], judged: Verdict | Preference, style: Style) -> str:
     return "\n".join([*head, costs(judged.usage, judged.timings, judged.critic, style)])
 
 
-def _no_verdict(status: str, mass: float, style: Style) -> str:
-    why = (
-        "cancelled before a verdict was reached"
-        if status == "cancelled"
-        else f"no verdict can be read: its words hold {_percent(mass)} of the probability"
-    )
-    return field("verdict", f"{status}: {why}", style, "yellow")
+def _no_verdict(judged: Verdict | Preference, mass: float, style: Style) -> str:
+    if judged.status == "cancelled":
+        why = "cancelled before a verdict was reached"
+    elif judged.basis == "text":
+        why = "what it wrote states no verdict"
+    else:
+        why = f"no verdict can be read: its words hold {_percent(mass)} of the probability"
+    return field("verdict", f"{judged.status}: {why}", style, "yellow")
 
 
 def _bar_line(label: str, share: float, style: Style, chosen: bool = False) -> str:

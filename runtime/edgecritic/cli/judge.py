@@ -74,6 +74,7 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[Critic,
     Raises:
         ArtifactError: there is no such critic, or its files are not what they should be.
         BackendUnavailableError: nothing that could run it is installed.
+        InputError: the options name two critics, or half of one.
     """
     # Threads that wait for each other shall sleep, not spin: on cores that others use as well,
     # spinning made a judgement several times slower (docs/experiments.md). Read by libgomp when
@@ -83,18 +84,32 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[Critic,
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with cancelling() as cancel:
         with console.busy("loading the critic"):
-            from edgecritic.critic import Critic
-
-            critic = Critic.load(
-                None if args.bundle in (None, EMBEDDED) else args.bundle,
-                backend=args.backend,
-                device=args.device,
-                threads=args.threads,
-            )
+            critic = _named(args)
         with critic:
             raise_if_cancelled(cancel)
             yield critic, cancel
             raise_if_cancelled(cancel)
+
+
+def _named(args: argparse.Namespace) -> Critic:
+    from edgecritic.critic import Critic
+
+    if (args.remote is None) != (args.model is None):
+        given, missing = ("--remote", "--model") if args.model is None else ("--model", "--remote")
+        raise InputError(f"{given} is given without {missing}", "a remote critic takes both")
+    if args.remote is None:
+        return Critic.load(
+            None if args.bundle in (None, EMBEDDED) else args.bundle,
+            backend=args.backend,
+            device=args.device,
+            threads=args.threads,
+        )
+    if (args.bundle, args.backend, args.device, args.threads) != (None, "auto", "auto", None):
+        raise InputError(
+            "--remote is given, and an option of a critic on this machine, too",
+            "leave out --bundle, --backend, --device and --threads, or --remote",
+        )
+    return Critic.remote(args.remote, args.model)
 
 
 def score(args: argparse.Namespace, console: Console) -> int:

@@ -110,6 +110,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--threads", type=_at_least(1), metavar="N", help="CPU threads; default: the physical cores"
     )
+    engine.add_argument(
+        "--remote",
+        metavar="URL",
+        help="ask a critic elsewhere, by OpenAI's protocol; needs --model; the key is read from "
+        "EDGECRITIC_API_KEY",
+    )
+    engine.add_argument("--model", metavar="NAME", help="the remote critic's name there")
 
 
 def add_prompt_options(
