@@ -5,12 +5,17 @@ tokens are followed from the verdict's lead-in on. At each of them, every listed
 what was said so far to another text; that text may belong to one outcome only (``7``, `` fir``),
 to none, or to several (``1`` while ``10`` may follow).
 
-Exact, as far as the endpoint's numbers are, is an outcome that was told from all others by listed
-tokens. Below the truth by what was not listed are outcomes that have other spellings, too. Where
-several outcomes begin alike and the generated text went elsewhere, it takes a second look to tell
-how they share what their beginning got: a request whose answer starts with it (`Beginning`). Where
-the endpoint takes no such request, that share is lost, which lowers `mass` and may make the
-verdict unparsed, but favours no outcome.
+Exact, as far as the endpoint's numbers are, is an outcome that listed tokens tell from all others.
+It is a lower bound by what was not listed, and by other spellings; `Reading.ceiling` bounds an
+outcome that was not listed at all. Where several outcomes begin alike and the generated text went
+elsewhere, it takes a second look to tell how they share what their beginning got: a request whose
+answer starts with it (`Beginning`). Where the endpoint takes no such request, that share is lost,
+which lowers `mass` and may make the verdict unparsed, but favours no outcome.
+
+A local engine reads the same numbers at the same places, with one difference: where it tells ``1``
+from ``10``, it asks for the very token that the prompts' form puts behind the verdict, and here
+whatever is no letter or digit will do. A critic that was trained for the form says that token
+anyway; a general model may go on with ``1.`` or ``1 out of 10``.
 """
 
 from __future__ import annotations
