@@ -11,10 +11,6 @@ from edgecritic import Critic
 from edgecritic.remote import RemoteOptions, client
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "server: needs a real server's packages or binary")
-
-
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sends a key of whoever runs it, and none waits long between attempts."""
