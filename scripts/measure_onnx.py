@@ -30,8 +30,9 @@ from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.calibration import CalibrationRow, critic_rows
 from edgecritic_export.onnx.calibrate import calibrate
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.onnx.options import QuantizationLimits
 from edgecritic_export.onnx.precision import VARIANTS, Variant
-from edgecritic_export.onnx.quantize import QuantizationLimits, log_softmax
+from edgecritic_export.onnx.quantize import log_softmax
 
 
 @dataclass(frozen=True, slots=True)

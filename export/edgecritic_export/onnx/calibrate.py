@@ -10,8 +10,9 @@ from edgecritic.bundle import Bundle
 from edgecritic.profile import CriticProfile
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.calibration import critic_rows
-from edgecritic_export.onnx.calibration import embedded_row
-from edgecritic_export.onnx.quantize import LayerChoice, QuantizationLimits, choose_eight_bit
+from edgecritic_export.onnx.options import LayerChoice, QuantizationLimits
+from edgecritic_export.onnx.quantize import choose_eight_bit
+from edgecritic_export.onnx.rows import embedded_row
 
 
 def calibrate(

@@ -18,9 +18,9 @@ from typing import Final
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.importance import Importance
 from edgecritic_export.onnx.matrices import HEAD, Matrix, halved, write_linear
 from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
+from edgecritic_export.onnx.options import Importance
 from edgecritic_export.onnx.precision import DecoderPrecision, FloatPrecision, Precision
 from edgecritic_export.onnx.rope import rotary_tables
 

@@ -6,22 +6,19 @@ inside the graph, so that memory does not grow with the prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 
 from edgecritic_export.checkpoints.staging import temporary
-from edgecritic_export.onnx.calibration import EmbeddedRow
 from edgecritic_export.onnx.matrices import HEAD, PRODUCT
 from edgecritic_export.onnx.model_file import made_node
+from edgecritic_export.onnx.options import Importance
 from edgecritic_export.onnx.ort import DecoderSession
-
-Importance: TypeAlias = Mapping[str, NDArray[np.float32]]
-"""Mean square of each input, (n_inputs,), by the name of the matrix in the graph."""
+from edgecritic_export.onnx.protobuf import onnx
+from edgecritic_export.onnx.rows import EmbeddedRow
 
 _PREFIX: Final = "sum_of_squares/"
 

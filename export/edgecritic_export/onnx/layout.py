@@ -13,31 +13,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from edgecritic.bundle import Bundle, describe_file, write_bundle
-from edgecritic.errors import ArtifactError, InputError
+from edgecritic.errors import ArtifactError
 from edgecritic.manifest import Manifest, Role
 from edgecritic.prompts import load_dialect
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.staging import temporary, write_text
 from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS, write_decoder, write_embed_tokens
 from edgecritic_export.onnx.model_file import DATA_SUFFIX, synced
+from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.onnx.precision import (
     SUFFIXES,
-    VARIANTS,
     DecoderPrecision,
     Precision,
     Variant,
     VariantSpec,
-    VisionPrecision,
-    variant_spec,
 )
-from edgecritic_export.onnx.quantize import LayerChoice, usual_eight_bit
+from edgecritic_export.onnx.quantize import usual_eight_bit
 from edgecritic_export.onnx.settings import (
     CONFIG,
     TOKENIZER,
@@ -47,6 +45,8 @@ from edgecritic_export.onnx.settings import (
     write_settings,
 )
 from edgecritic_export.onnx.vision import VISION_ENCODER, write_vision
+
+__all__ = ["OnnxOptions", "export_onnx"]
 
 NEWLINE: Final = "image_newline.npy"
 _ROLES: Final[Mapping[str, Role]] = {
@@ -60,37 +60,6 @@ _QUANTS: Final[Mapping[Precision, str]] = {
     "int8": "Q8",
     "int4": "Q4",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class OnnxOptions:
-    """What to write.
-
-    Attributes:
-        variants: at least one; of several, the last is what transformers.js loads by default.
-        choice: what `choose_eight_bit` measured, for the q4 decoder; the layers of
-            `usual_eight_bit` and plain rounding when left out.
-        vision: precision of the vision tower in all variants but fp32, instead of fp16.
-        external: whether weights lie beside their graphs; None does so where they must.
-    """
-
-    variants: tuple[Variant, ...] = ("fp32", "fp16", "q8", "q4")
-    choice: LayerChoice | None = None
-    vision: VisionPrecision | None = None
-    external: bool | None = None
-
-    def __post_init__(self) -> None:
-        if not self.variants:
-            raise InputError("no ONNX variant is asked for", f"name some of {', '.join(VARIANTS)}")
-        for name in self.variants:
-            variant_spec(name)
-
-    def spec(self, variant: Variant) -> VariantSpec:
-        """The parts of a variant."""
-        spec = VARIANTS[variant]
-        if self.vision is None or variant == "fp32":
-            return spec
-        return replace(spec, vision=self.vision)
 
 
 def export_onnx(

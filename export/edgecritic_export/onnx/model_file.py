@@ -8,30 +8,21 @@ length precedes it, so its head can be written once all sizes are known.
 from __future__ import annotations
 
 import copy
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal, Self, TypeAlias
+from typing import IO, Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecritic.errors import ArtifactError, MissingExtraError
+from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.staging import temporary
-
-try:
-    import onnx
-    from onnx import TensorProto
-except ImportError as error:
-    raise MissingExtraError(
-        "writing ONNX files needs the onnx package", "pip install 'edgecritic[export]'"
-    ) from error
+from edgecritic_export.onnx.protobuf import onnx
+from edgecritic_export.onnx.spool import ELEMENT_TYPES, DType, SpooledTensor, graph_head, n_bytes
 
 Array: TypeAlias = NDArray[Any]
-DType: TypeAlias = Literal["float32", "float16", "int64", "int32", "uint8"]
 Dimension: TypeAlias = int | str
 Attribute: TypeAlias = int | float | str | Sequence[int]
 
@@ -44,28 +35,7 @@ INLINE_LIMIT: Final = 1_900_000_000
 
 _IR_VERSION: Final = 10  # of opset 21; the oldest that says what the model needs
 _ALIGNMENT: Final = 4096  # of external data, so that a mapped tensor starts on a page
-_COPY_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 1 << 10
-_TYPES: Final[Mapping[str, int]] = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "int64": TensorProto.INT64,
-    "int32": TensorProto.INT32,
-    "uint8": TensorProto.UINT8,
-}
-# Field numbers of onnx.proto with their wire type "length-delimited": number << 3 | 2.
-_MODEL_GRAPH: Final = 7 << 3 | 2
-_GRAPH_INITIALIZER: Final = 5 << 3 | 2
-_TENSOR_RAW_DATA: Final = 9 << 3 | 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Spooled:
-    name: str
-    dtype: DType
-    shape: tuple[int, ...]
-    offset: int
-    nbytes: int
 
 
 class ModelFile:
@@ -84,7 +54,7 @@ class ModelFile:
         self._external = external
         self._spool_path = temporary(path.with_name(path.name + DATA_SUFFIX))
         self._spool = self._spool_path.open("wb")
-        self._weights: dict[str, _Spooled] = {}
+        self._weights: dict[str, SpooledTensor] = {}
         self._constants: dict[str, onnx.TensorProto] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -92,12 +62,12 @@ class ModelFile:
 
     def input(self, name: str, dtype: DType, *shape: Dimension) -> str:
         """Declare an input; dimensions given by name are free."""
-        self._inputs.append(onnx.helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+        self._inputs.append(onnx.helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
         return name
 
     def output(self, name: str, dtype: DType, *shape: Dimension) -> str:
         """Declare an output, which a node must be made to write."""
-        self._outputs.append(onnx.helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+        self._outputs.append(onnx.helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
         return name
 
     def node(
@@ -115,7 +85,7 @@ class ModelFile:
 
     def cast(self, source: str, dtype: DType, target: str) -> str:
         """Convert a value to another type."""
-        return self.node("Cast", [source], [target], to=_TYPES[dtype])
+        return self.node("Cast", [source], [target], to=ELEMENT_TYPES[dtype])
 
     def constant(self, name: str, value: int | Sequence[int], dtype: DType = "int64") -> str:
         """A small number or vector that stays in the graph; the same name is made once."""
@@ -148,12 +118,12 @@ class ModelFile:
                 )
             dtype = part.dtype.name
             written += self._spool.write(np.ascontiguousarray(part).data.cast("B"))
-        if name in self._weights or dtype not in _TYPES or written != _nbytes(dtype, shape):
+        if name in self._weights or dtype not in ELEMENT_TYPES or written != n_bytes(dtype, shape):
             raise ArtifactError(
                 f"{self.path.name}: {written:,} bytes of {name} do not make {dtype} {shape}",
                 "this is a fault of the exporter: please report it",
             )
-        self._weights[name] = _Spooled(name, dtype, tuple(shape), offset, written)  # type: ignore[arg-type]
+        self._weights[name] = SpooledTensor(name, dtype, tuple(shape), offset, written)  # type: ignore[arg-type]
         return name
 
     def adopt(self, source: onnx.ModelProto) -> None:
@@ -238,7 +208,7 @@ class ModelFile:
             self._outputs,
             [
                 *self._constants.values(),
-                *(_reference(weight, str(data_name)) for weight in weights),
+                *(weight.reference(str(data_name)) for weight in weights),
             ],
         )
         opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(CONTRIB, 1)]
@@ -251,18 +221,15 @@ class ModelFile:
         model = self._model(None)
         graph = model.graph.SerializeToString()
         model.ClearField("graph")
-        heads = {weight: _tensor_head(weight) for weight in self._weights.values()}
+        heads = {weight: weight.head() for weight in self._weights.values()}
         length = len(graph) + sum(len(head) + weight.nbytes for weight, head in heads.items())
         file.write(model.SerializeToString())
-        file.write(_varint(_MODEL_GRAPH) + _varint(length))
+        file.write(graph_head(length))
         file.write(graph)
         with self._spool_path.open("rb") as spool:
             for weight, head in heads.items():
                 file.write(head)
-                spool.seek(weight.offset)
-                left = weight.nbytes
-                while left:
-                    left -= file.write(spool.read(min(left, _COPY_BYTES)))
+                weight.copy(spool, file)
 
 
 def rewrite(
@@ -306,38 +273,3 @@ def synced(file: IO[bytes]) -> None:
     """Have everything written so far on the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _nbytes(dtype: str, shape: Sequence[int]) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize
-
-
-def _tensor(weight: _Spooled) -> onnx.TensorProto:
-    return onnx.TensorProto(name=weight.name, data_type=_TYPES[weight.dtype], dims=weight.shape)
-
-
-def _reference(weight: _Spooled, data_name: str) -> onnx.TensorProto:
-    tensor = _tensor(weight)
-    tensor.data_location = TensorProto.EXTERNAL
-    place = {"location": data_name, "offset": weight.offset, "length": weight.nbytes}
-    for key, value in place.items():
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
-
-
-def _tensor_head(weight: _Spooled) -> bytes:
-    """Everything of an initializer in a serialized graph that stands before its raw bytes."""
-    described: bytes = _tensor(weight).SerializeToString()
-    raw = _varint(_TENSOR_RAW_DATA) + _varint(weight.nbytes)
-    length = len(described) + len(raw) + weight.nbytes
-    return _varint(_GRAPH_INITIALIZER) + _varint(length) + described + raw
-
-
-def _varint(value: int) -> bytes:
-    """Protobuf's variable-length integer: seven bits a byte, the lowest first."""
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)

@@ -10,57 +10,25 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from edgecritic.errors import InputError
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.calibration import EmbeddedRow
 from edgecritic_export.onnx.decoder import write_decoder
-from edgecritic_export.onnx.importance import Importance, measure_importance
+from edgecritic_export.onnx.importance import measure_importance
+from edgecritic_export.onnx.options import LayerChoice, QuantizationLimits
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.precision import DecoderPrecision
+from edgecritic_export.onnx.protobuf import onnx
+from edgecritic_export.onnx.rows import EmbeddedRow
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizationLimits:
-    """How far a four-bit decoder may go from the eight-bit one.
-
-    Attributes:
-        max_kl: mean KL divergence to aim at, in nats, over all positions that matter.
-        max_eight_bit: share of the layers that may stay at eight bits, in [0, 1].
-        n_threads: of the measurements; onnxruntime's own choice when left out.
-    """
-
-    max_kl: float = 0.005
-    max_eight_bit: float = 0.5
-    n_threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerChoice:
-    """What was measured, and what follows from it.
-
-    Attributes:
-        alone: for each layer the mean KL divergence with only this one at four bits, in nats.
-        eight_bit: layers to keep at eight bits, ascending.
-        kl: mean KL divergence of that choice from the all-eight-bit decoder.
-        importance: how strongly each input of the layers' matrices is driven, for their rounding.
-    """
-
-    alone: tuple[float, ...]
-    eight_bit: tuple[int, ...]
-    kl: float
-    importance: Importance = field(default_factory=dict, repr=False)
 
 
 def usual_eight_bit(n_layers: int) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-import onnx
 import torch
 from transformers import AutoConfig, AutoModel
 from transformers.models.llava_onevision.modeling_llava_onevision import (
@@ -18,6 +17,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.model_file import OPSET
+from edgecritic_export.onnx.protobuf import onnx
 
 # With a batch of one, torch would take the one for a constant.
 _SAMPLE_TILES: Final = 2

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnx
 
 from edgecritic.errors import MissingExtraError
 from edgecritic_export.checkpoints.folder import Checkpoint
@@ -25,6 +24,7 @@ from edgecritic_export.onnx.matrices import product_attributes
 from edgecritic_export.onnx.model_file import CONTRIB, made_node, rewrite
 from edgecritic_export.onnx.ort import quiet_environment
 from edgecritic_export.onnx.precision import VisionPrecision
+from edgecritic_export.onnx.protobuf import onnx
 
 VISION_ENCODER: Final = "vision_encoder"
 """File name of transformers.js, without what stands for the type."""

@@ -22,12 +22,14 @@ from edgecritic.prompts import load_dialect
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.calibrate import calibrate
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.onnx.options import QuantizationLimits
 from edgecritic_export.onnx.precision import Variant
-from edgecritic_export.onnx.quantize import QuantizationLimits
 from edgecritic_export.onnx.settings import write_settings
 from onnx_reference import Reference, described
 from tiny_checkpoints import write_llava_onevision
 
+# Tied weights in bfloat16; the parts are tested on both.
+on_llama = pytest.mark.parametrize("reference", ["llama"], indirect=True)
 PICTURE = Image.fromarray(
     np.random.default_rng(3).integers(0, 256, size=(40, 70, 3), dtype=np.uint8)
 )
@@ -43,6 +45,7 @@ def bundles(reference: Reference, folder: Path) -> Mapping[Variant, Bundle]:
     return export_onnx(reference.checkpoint, folder, described())
 
 
+@on_llama
 def test_graphs_have_the_names_that_transformers_js_looks_for(
     bundles: Mapping[Variant, Bundle], folder: Path
 ) -> None:
@@ -71,6 +74,7 @@ def test_graphs_have_the_names_that_transformers_js_looks_for(
     assert (processor["patch_size"], processor["num_additional_image_tokens"]) == (7, 0)
 
 
+@on_llama
 def test_each_variant_is_a_bundle_that_shares_its_files(
     bundles: Mapping[Variant, Bundle], folder: Path, reference: Reference
 ) -> None:
@@ -91,10 +95,12 @@ def test_each_variant_is_a_bundle_that_shares_its_files(
         assert dtype == variant
 
 
+@on_llama
 def test_nothing_unfinished_is_left_behind(bundles: Mapping[Variant, Bundle], folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
+@on_llama
 def test_the_runtime_computes_what_transformers_computes(
     bundles: Mapping[Variant, Bundle], reference: Reference
 ) -> None:
@@ -123,6 +129,7 @@ def features(reference: Reference) -> np.ndarray:
     return packed.numpy()
 
 
+@on_llama
 def test_external_data_is_listed(tmp_path: Path, reference: Reference) -> None:
     options = OnnxOptions(variants=("q8",), external=True, vision="int8")
     bundle = export_onnx(reference.checkpoint, tmp_path, described(), options)["q8"]
@@ -153,6 +160,7 @@ def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
     assert digests[0] != digests[1]
 
 
+@on_llama
 def test_the_four_bit_variant_is_calibrated_on_items(
     bundles: Mapping[Variant, Bundle], reference: Reference, tmp_path: Path
 ) -> None:

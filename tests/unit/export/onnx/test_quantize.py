@@ -12,17 +12,17 @@ from safetensors.numpy import load_file, save_file
 from edgecritic import InputError
 from edgecritic.backends.base import ImageSpan, TextSpan
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.calibration import EmbeddedRow, embedded_row
 from edgecritic_export.onnx.decoder import write_decoder
 from edgecritic_export.onnx.importance import measure_importance
+from edgecritic_export.onnx.options import QuantizationLimits
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.precision import DecoderPrecision
 from edgecritic_export.onnx.quantize import (
-    QuantizationLimits,
     choose_eight_bit,
     log_softmax,
     usual_eight_bit,
 )
+from edgecritic_export.onnx.rows import EmbeddedRow, embedded_row
 from onnx_reference import Reference
 from tiny_checkpoints import write_llava_onevision
 
