@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -18,6 +18,14 @@ from scripted_critic import scripted_critic
 
 Run = Callable[..., Ran]
 TASK = ("--question", "What?", "--response", "right", "--response", "wrong")
+
+
+@pytest.fixture(autouse=True)
+def python_listens() -> Iterator[None]:
+    """A suite that was started in the background ignores the signal from birth."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt_in_a_callback() -> None:
