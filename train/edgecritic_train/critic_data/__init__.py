@@ -1,0 +1,1 @@
+"""Critic-instruction rows: where they come from, what they must be, and what they look like."""
