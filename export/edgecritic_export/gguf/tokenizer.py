@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from edgecritic.backends.llamacpp.artifacts import NORMALIZER
 from edgecritic.errors import ArtifactError, shown
 from edgecritic_export.gguf.file import Value
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # LLAMA_TOKEN_TYPE_*
-NORMALIZER_KEY: Final = "edgecritic.tokenizer.normalizer"
-"""A key of our own: how text must be normalised before llama.cpp, which does not, gets it."""
 _HINT: Final = "this exporter takes byte-level BPE tokenizers of Qwen2, SmolLM2, Llama 3 and GPT-2"
 _Json: TypeAlias = Mapping[str, Any]
 
@@ -100,7 +99,7 @@ def tokenizer_metadata(folder: Path, n_vocab: int, config: _Json) -> dict[str, V
     if (template := _chat_template(folder, settings)) is not None:
         metadata["tokenizer.chat_template"] = template
     if definition.get("normalizer") is not None:
-        metadata[NORMALIZER_KEY] = "NFC"
+        metadata[NORMALIZER] = "NFC"
     return metadata
 
 

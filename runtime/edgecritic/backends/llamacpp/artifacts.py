@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from edgecritic.errors import ArtifactError, shown
 from edgecritic.gguf_header import TENSOR_TYPE_NAMES, GgufHeader, read_header
@@ -18,6 +18,8 @@ from edgecritic.mmproj_layout import IMAGE_NEWLINE, TowerShape, tensor_shapes
 
 LANGUAGE_MODELS: Final = ("llama", "qwen2")
 TOKENIZER: Final = "gpt2"  # byte-level BPE, of SmolLM2 and Qwen2
+NORMALIZER: Final = "edgecritic.tokenizer.normalizer"
+"""A key of our own, since llama.cpp does not normalise text: ``NFC``, or left out for nothing."""
 
 _WRONG_FILE: Final = "check the bundle's files: this one has another role"
 _WRONG_PROJECTOR: Final = "export the vision tower again with edgecritic_export"
@@ -45,12 +47,21 @@ _PROJECTOR_KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelFacts:
-    """What the header of a language model says."""
+    """What the header of a language model says.
+
+    Attributes:
+        path: the file.
+        architecture: of `LANGUAGE_MODELS`.
+        n_embd: width of the embeddings.
+        n_vocab: tokens.
+        normalizer: what a text must be normalised by before it is tokenized.
+    """
 
     path: Path
     architecture: str
     n_embd: int
     n_vocab: int
+    normalizer: Literal["NFC"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,8 @@ def check_language_model(path: Path) -> LanguageModelFacts:
             f"{rotated} rotated dimensions is impossible",
             _WRONG_FILE,
         )
-    return LanguageModelFacts(path, architecture, n_embd, _check_vocabulary(header, n_embd))
+    n_vocab = _check_vocabulary(header, n_embd)
+    return LanguageModelFacts(path, architecture, n_embd, n_vocab, _normalizer(header))
 
 
 def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:
@@ -133,6 +145,18 @@ def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:
             _WRONG_FILE,
         )
     return n_vocab
+
+
+def _normalizer(header: GgufHeader) -> Literal["NFC"] | None:
+    if NORMALIZER not in header.metadata:
+        return None
+    if header.metadata[NORMALIZER] == "NFC":
+        return "NFC"
+    raise ArtifactError(
+        f"{header.path}: its text is normalised by {shown(header.metadata[NORMALIZER])}, "
+        "which this runtime does not know",
+        "upgrade edgecritic, or export the critic again",
+    )
 
 
 def check_projector(path: Path, language_model: LanguageModelFacts) -> ProjectorFacts:

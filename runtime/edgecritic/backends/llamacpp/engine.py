@@ -27,13 +27,13 @@ from edgecritic.backends.llamacpp.artifacts import (
 from edgecritic.backends.llamacpp.decoding import Decoder
 from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native, gpu_name, load_native
 from edgecritic.backends.llamacpp.projector import Projector
+from edgecritic.backends.llamacpp.tokenizer import Tokenizer
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.threads import default_threads
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 
 _CACHE_TYPES: Final = {"F32": 0, "F16": 1}  # GGML_TYPE_*
 _ALL_LAYERS: Final = -1
-_PIECE_BYTES: Final = 256
 
 
 @dataclass(slots=True)
@@ -110,7 +110,8 @@ class LlamaCppBackend:
                     use_gpu=use_gpu,
                     flash_attention=options.flash_attention,
                 )
-            self._vocab: int = native.llama.llama_model_get_vocab(handles.model)
+            vocab: int = native.llama.llama_model_get_vocab(handles.model)
+            self._tokenizer = Tokenizer(native, vocab, facts.normalizer)
             self._memory: int = native.llama.llama_get_memory(handles.context)
             self._info = self._describe(options, gpu_name(native) if use_gpu else "cpu")
             self._cells = CellLedger(self._info.n_ctx, options.max_sequences)
@@ -134,31 +135,13 @@ class LlamaCppBackend:
     def tokenize(self, text: str, *, control: bool = False) -> list[int]:
         """Token ids of `text`; see `Backend.tokenize`."""
         self._require_open()
-        data = text.encode("utf-8", errors="replace")
-        capacity = len(data) + 8
-        tokens = (ctypes.c_int32 * capacity)()
-        add_special = False
-        count = self._native.llama.llama_tokenize(
-            self._vocab, data, len(data), tokens, capacity, add_special, control
-        )
-        if count < 0:  # no tokenizer of ours gives more tokens than bytes
-            raise BackendUnavailableError(
-                f"llama_tokenize returned {count} for {len(data)} bytes", "shorten the text"
-            )
-        return tokens[:count]
+        return self._tokenizer.encode(text, control=control)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of one token; see `Backend.token_bytes`."""
         self._require_open()
         check_token(token, self._info.n_vocab)
-        for capacity in (_PIECE_BYTES, 1 << 20):
-            buffer = ctypes.create_string_buffer(capacity)
-            count = self._native.llama.llama_token_to_piece(
-                self._vocab, token, buffer, capacity, 0, False
-            )
-            if count >= 0:
-                return buffer.raw[:count]
-        raise BackendUnavailableError(f"token {token} has no bytes", "check the language model")
+        return self._tokenizer.bytes_of(token)
 
     def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
         """Vision tower and projector; see `Backend.encode_tiles`."""
@@ -210,18 +193,15 @@ class LlamaCppBackend:
 
     def _describe(self, options: EngineOptions, device: str) -> BackendInfo:
         llama, handles = self._native.llama, self._handles
-        n_vocab: int = llama.llama_vocab_n_tokens(self._vocab)
         return BackendInfo(
             name="llamacpp",
             engine=self._native.engine,
             device=device,
             n_ctx=llama.llama_n_ctx(handles.context),
             n_embd=llama.llama_model_n_embd(handles.model),
-            n_vocab=n_vocab,
+            n_vocab=self._tokenizer.n_vocab,
             max_sequences=options.max_sequences,
-            end_tokens=frozenset(
-                token for token in range(n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
-            ),
+            end_tokens=self._tokenizer.end_tokens(),
         )
 
 

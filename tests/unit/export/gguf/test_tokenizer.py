@@ -15,13 +15,13 @@ import pytest
 from gguf import GGUFReader
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from edgecritic.backends.llamacpp.artifacts import NORMALIZER
 from edgecritic.backends.llamacpp.native import load_native
 from edgecritic.errors import ArtifactError
 from edgecritic_export.gguf.file import Value, write_gguf
 from edgecritic_export.gguf.tokenizer import (
     CONTROL,
     NORMAL,
-    NORMALIZER_KEY,
     PRE_TOKENIZERS,
     UNUSED,
     USER_DEFINED,
@@ -172,7 +172,7 @@ def test_rows_types_and_ids(tmp_path: Path) -> None:
     assert metadata["tokenizer.ggml.bos_token_id"] == 3
     assert metadata["tokenizer.ggml.add_bos_token"] is False
     assert "tokenizer.chat_template" not in metadata
-    assert NORMALIZER_KEY not in metadata
+    assert NORMALIZER not in metadata
 
 
 def test_without_a_beginning_the_end_stands_in(tmp_path: Path) -> None:
@@ -226,9 +226,9 @@ def test_normalisation_is_noted_for_the_runtime(tmp_path: Path) -> None:
     tokenizer = write_tokenizer(tmp_path, "qwen2")
     edited(tmp_path, lambda definition: definition.update(normalizer={"type": "NFC"}))
     metadata = tokenizer_metadata(tmp_path, n_rows(tokenizer), {})
-    assert metadata[NORMALIZER_KEY] == "NFC"
+    assert metadata[NORMALIZER] == "NFC"
     write_gguf(tmp_path / "file.gguf", "llama", metadata, {})
-    assert GGUFReader(tmp_path / "file.gguf").fields[NORMALIZER_KEY].contents() == "NFC"
+    assert GGUFReader(tmp_path / "file.gguf").fields[NORMALIZER].contents() == "NFC"
 
 
 def strange(path: str, value: object) -> Callable[[dict[str, Any]], None]:
