@@ -6,12 +6,13 @@ stdout is data, stderr is talk, as in the runtime's own commands.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from edgecritic import Bundle, InputError
 from edgecritic.backends.options import EngineOptions
+from edgecritic.cli.console import Console
 from edgecritic_export.bundles.everything import ExportOptions, export_all
 from edgecritic_export.bundles.gguf import GgufOptions
 from edgecritic_export.checkpoints.folder import Checkpoint
@@ -56,10 +57,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     source = resolve(args.source, args.revision)
-    done = import_checkpoint(source.folder, args.out, origin=source.origin)
-    _talk(f"{done.tensors} tensors, {done.nbytes / 1e9:.2f} GB{'' if done.written else ' already'}")
+    told = _Told()
+    done = import_checkpoint(source.folder, args.out, origin=source.origin, progress=told)
+    told(f"{done.tensors} tensors, {done.nbytes / 1e9:.2f} GB{'' if done.written else ' already'}")
     if done.dropped:
-        _talk(f"left out, as nothing reads them: {', '.join(done.dropped)}")
+        told(f"left out, as nothing reads them: {', '.join(done.dropped)}")
     print(done.folder)
     return 0
 
@@ -67,10 +69,12 @@ def _import(args: argparse.Namespace) -> int:
 def _merge(args: argparse.Namespace) -> int:
     base = resolve(args.base, args.revision).folder
     adapter = resolve(args.adapter, args.adapter_revision).folder
-    done = merge_adapter(base, adapter, args.out, dequantise=not args.original_base)
-    _talk(f"largest relative change: {done.largest_change:.3g}, of {done.most_changed}")
+    told = _Told()
+    dequantise = not args.original_base
+    done = merge_adapter(base, adapter, args.out, dequantise=dequantise, progress=told)
+    told(f"largest relative change: {done.largest_change:.3g}, of {done.most_changed}")
     if done.vanished:
-        _talk(f"lost in rounding to the base's type: {', '.join(done.vanished)}")
+        told(f"lost in rounding to the base's type: {', '.join(done.vanished)}")
     print(done.folder)
     return 0
 
@@ -87,7 +91,7 @@ def _all(args: argparse.Namespace) -> int:
     source = resolve(args.checkpoint, args.revision)
     with Checkpoint.open(source.folder) as checkpoint:
         facts = read_facts(args, source)
-        bundles = export_all(checkpoint, args.out, facts, options, _talk)
+        bundles = export_all(checkpoint, args.out, facts, options, _Told())
     for bundle in bundles:
         state = {True: "verified", False: "NOT verified", None: "not checked"}
         size = sum(file.size for file in bundle.manifest.files)
@@ -98,7 +102,7 @@ def _all(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     bundles = [Bundle.read(folder) for folder in args.bundles]
     with Checkpoint.open(resolve(args.reference).folder) as checkpoint:
-        found = verify_bundles(bundles, checkpoint, _verify_options(args), _talk)
+        found = verify_bundles(bundles, checkpoint, _verify_options(args), _Told())
     for bundle, verification in zip(bundles, found, strict=True):
         print(f"{bundle.folder}\n\n{table(verification.checks)}")
     return int(not all(verification.passed for verification in found))
@@ -130,5 +134,16 @@ def _features(args: argparse.Namespace) -> int:
     return 0
 
 
-def _talk(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+class _Told:
+    """Progress on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console.standard()
+
+    def __call__(self, line: str) -> None:
+        self._console.talk(line)
+
+    def measured(
+        self, label: str, total: int, done: Callable[[], int]
+    ) -> AbstractContextManager[None]:
+        return self._console.measured(label, total, done)

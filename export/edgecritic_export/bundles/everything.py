@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from edgecritic import Bundle
 from edgecritic.bundle import MANIFEST
@@ -14,9 +12,8 @@ from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
 from edgecritic_export.card import write_card
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.progress import Progress
 from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
-
-Tell: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,11 @@ class ExportOptions:
 
 
 def export_all(
-    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: ExportOptions, tell: Tell
+    checkpoint: Checkpoint,
+    out: Path,
+    facts: CriticFacts,
+    options: ExportOptions,
+    progress: Progress,
 ) -> list[Bundle]:
     """Write bundles, verify those that were not yet, and give each its card.
 
@@ -46,7 +47,7 @@ def export_all(
         out: made if need be.
         facts: what the manifests say.
         options: what to make.
-        tell: is told what goes on.
+        progress: is told what goes on.
 
     Returns:
         All bundles, GGUF first.
@@ -56,12 +57,12 @@ def export_all(
     """
     bundles: list[Bundle] = []
     if options.gguf is not None:
-        bundles += export_gguf(checkpoint, out / "gguf", facts, options.gguf, tell)
+        bundles += export_gguf(checkpoint, out / "gguf", facts, options.gguf, progress)
     if options.onnx is not None:
-        bundles += _onnx(checkpoint, out / "onnx", facts, options.onnx, tell)
+        bundles += _onnx(checkpoint, out / "onnx", facts, options.onnx, progress)
     open_ones = [bundle for bundle in bundles if bundle.manifest.verified is None]
     if options.verify is not None and open_ones:
-        verify_bundles(open_ones, checkpoint, options.verify, tell)
+        verify_bundles(open_ones, checkpoint, options.verify, progress)
     else:
         for bundle in open_ones:
             write_card(bundle.folder, bundle.manifest)
@@ -69,10 +70,10 @@ def export_all(
 
 
 def _onnx(
-    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: OnnxOptions, tell: Tell
+    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: OnnxOptions, progress: Progress
 ) -> list[Bundle]:
     folders = [out / "variants" / variant for variant in options.variants]
     if all((folder / MANIFEST).exists() for folder in folders):
         return [Bundle.read(folder) for folder in folders]
     described = facts.manifest(checkpoint, ())
-    return list(export_onnx(checkpoint, out, described, options, tell).values())
+    return list(export_onnx(checkpoint, out, described, options, progress).values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from edgecritic import Bundle, InputError
 from edgecritic.bundle import MANIFEST, describe_file, write_bundle
 from edgecritic_export.bundles.facts import CriticFacts
-from edgecritic_export.bundles.plan import plan_gguf
+from edgecritic_export.bundles.plan import language_bytes, plan_gguf, vision_bytes
 from edgecritic_export.bundles.recipe import claim
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.provenance import check_disk
@@ -23,9 +22,9 @@ from edgecritic_export.gguf.imatrix import ImportanceMatrix
 from edgecritic_export.gguf.language_model import write_language_model
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
 from edgecritic_export.gguf.quantize import LADDER, QuantizeOptions, quantize
+from edgecritic_export.progress import SILENCE, Progress, writing
 
 FloatType: TypeAlias = Literal["F32", "F16", "BF16"]
-Tell: TypeAlias = Callable[[str], None]
 NEWLINE: Final = "image_newline.npy"
 _WORK: Final = ".work"
 
@@ -58,7 +57,7 @@ def export_gguf(
     out: Path,
     facts: CriticFacts,
     options: GgufOptions,
-    tell: Tell = lambda line: None,
+    progress: Progress = SILENCE,
 ) -> list[Bundle]:
     """Write a bundle for each quant type.
 
@@ -70,19 +69,19 @@ def export_gguf(
         out: folder of the bundles' folders.
         facts: what the manifests say.
         options: which types.
-        tell: is told what goes on.
+        progress: is told what goes on.
 
     Raises:
         ArtifactError: the folder holds an export of something else, the disk is too small, or a
             tensor cannot be written.
     """
     claim(out, checkpoint, {"overrides": options.overrides, "importance": options.importance})
-    export = _Export(checkpoint, out, facts, options, _source_type(checkpoint), tell)
+    export = _Export(checkpoint, out, facts, options, _source_type(checkpoint), progress)
     missing = [quant for quant in options.quants if not (out / quant / MANIFEST).exists()]
     if missing:
         plan = plan_gguf(checkpoint, facts.name, options.quants, export.source)
         there = [out / file.path for file in plan.files if (out / file.path).exists()]
-        tell(plan.describe())
+        progress(plan.describe())
         check_disk(out, plan.disk - sum(path.stat().st_size for path in there))
     for quant in missing:
         export.write(quant)
@@ -109,7 +108,7 @@ class _Export:
     facts: CriticFacts
     options: GgufOptions
     source: FloatType
-    tell: Tell
+    progress: Progress
 
     def write(self, quant: str) -> Bundle:
         """The bundle of one quant type; its manifest comes last."""
@@ -128,7 +127,7 @@ class _Export:
             files += [describe_file("mmproj", tower, quant=precision)]
             files += [describe_file("image_newline", separator)]
         manifest = self.facts.manifest(self.checkpoint, tuple(files))
-        self.tell(f"{folder / MANIFEST} completes the bundle")
+        self.progress(f"{folder / MANIFEST} completes the bundle")
         return write_bundle(folder, manifest, {file.path: folder / file.path for file in files})
 
     def _write_language_model(self, model: Path, quant: str) -> None:
@@ -139,16 +138,18 @@ class _Export:
         if not whole.exists():
             whole.parent.mkdir(exist_ok=True)
             self._write_whole(whole, self.source)
-        self.tell(f"quantizing to {model}")
+        self.progress(f"quantizing to {model}")
         options = QuantizeOptions(self.options.overrides, importance=self.options.importance)
-        done = quantize(whole, model, quant, options)
+        with writing(self.progress, model, language_bytes(self.checkpoint, quant)):
+            done = quantize(whole, model, quant, options)
         if done.fallbacks:
-            self.tell(f"{len(done.fallbacks)} matrices have no {quant} and stay as they are")
+            self.progress(f"{len(done.fallbacks)} matrices have no {quant} and stay as they are")
 
     def _write_whole(self, path: Path, float_type: FloatType) -> None:
-        self.tell(f"writing {path}")
+        self.progress(f"writing {path}")
         name = f"{self.facts.name} {self.facts.version}"
-        write_language_model(self.checkpoint, path, float_type=float_type, name=name)
+        with writing(self.progress, path, language_bytes(self.checkpoint, float_type)):
+            write_language_model(self.checkpoint, path, float_type=float_type, name=name)
 
     def _write_tower(self, tower: Path, precision: FloatType) -> None:
         """Write the vision tower once; further bundles share it where the disk can."""
@@ -158,5 +159,6 @@ class _Export:
             with suppress(OSError):  # no hard links here
                 os.link(other, tower)
                 return
-        self.tell(f"writing {tower}")
-        write_checkpoint_mmproj(self.checkpoint, tower, float_type=precision)
+        self.progress(f"writing {tower}")
+        with writing(self.progress, tower, vision_bytes(self.checkpoint, precision)):
+            write_checkpoint_mmproj(self.checkpoint, tower, float_type=precision)

@@ -79,9 +79,7 @@ def plan_gguf(checkpoint: Checkpoint, name: str, quants: Sequence[str], source: 
         quants: types of the language model.
         source: type of the intermediate file that quantization starts from.
     """
-    language = _count(checkpoint, checkpoint.language_tensors().values())
-    vision = _count(checkpoint, checkpoint.vision_tensors().values())
-    vision += _count(checkpoint, checkpoint.projector_tensors().values())
+    language, vision = _language(checkpoint), _vision(checkpoint)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     files = []
     if any(quant != source for quant in quants):
@@ -98,6 +96,25 @@ def plan_gguf(checkpoint: Checkpoint, name: str, quants: Sequence[str], source: 
             files.append(_written(f"{quant}/mmproj-{name}-{precision}.gguf", vision, precision))
     largest = max((_elements(checkpoint, n) for n in checkpoint.store.names), default=0)
     return Plan(tuple(files), 2 * 4 * largest + _SPARE_BYTES)
+
+
+def language_bytes(checkpoint: Checkpoint, quant: str) -> int:
+    """Size of the language model's file, estimated."""
+    return _size(_language(checkpoint), quant)
+
+
+def vision_bytes(checkpoint: Checkpoint, quant: str) -> int:
+    """Size of the file of vision tower and projector, estimated."""
+    return _size(_vision(checkpoint), quant)
+
+
+def _language(checkpoint: Checkpoint) -> int:
+    return _count(checkpoint, checkpoint.language_tensors().values())
+
+
+def _vision(checkpoint: Checkpoint) -> int:
+    tower = _count(checkpoint, checkpoint.vision_tensors().values())
+    return tower + _count(checkpoint, checkpoint.projector_tensors().values())
 
 
 def _written(path: str, n: int, quant: str, *, kept: bool = True) -> PlannedFile:

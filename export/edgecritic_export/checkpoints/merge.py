@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
@@ -31,9 +30,7 @@ from edgecritic_export.checkpoints.store import (
     narrowed,
     widened,
 )
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
+from edgecritic_export.progress import SILENCE, Progress
 
 _SETTINGS: Final = (".json", ".txt", ".jinja", ".model")
 _INDEX_SUFFIX: Final = ".index.json"
@@ -73,7 +70,7 @@ def merge_adapter(
     dequantise: bool = True,
     double_quantised: bool = True,
     shard_bytes: int = 5_000_000_000,
-    progress: Progress | None = None,
+    progress: Progress = SILENCE,
 ) -> Merged:
     """Write a base checkpoint with an adapter merged into it, in the base's types.
 
@@ -89,7 +86,7 @@ def merge_adapter(
             the adapter corrects. False merges into the weights as they are.
         double_quantised: NF4's scales were in 8 bits, as with ``bnb_4bit_use_double_quant``.
         shard_bytes: of tensors in one file.
-        progress: told after each tensor.
+        progress: is shown how much is written.
 
     Raises:
         ArtifactError: base or adapter cannot be used, they do not belong together, the adapter
@@ -114,13 +111,12 @@ def merge_adapter(
         merge = _Merge(checkpoint, update, dequantise, double_quantised)
         with staged_folder(target) as staged:
             _copy_settings(checkpoint.folder, staged)
-            with ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer:
-                done = 0
+            with (
+                ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer,
+                progress.measured(target.name, writer.nbytes, lambda: writer.written),
+            ):
                 for name, info in plan.items():
                     writer.write(name, info.dtype, merge.bits(name))
-                    done += info.nbytes
-                    if progress is not None:
-                        progress(done, writer.nbytes)
                 writer.finish()
             merged = merge.result(target)
             Checkpoint.open(staged).close()

@@ -29,6 +29,9 @@ class ShardWriter:
         folder: of the checkpoint; exists.
         plan: every tensor that will be written, in the order of the shards.
         shard_bytes: a shard holds at most as many bytes of tensors, or a single larger tensor.
+
+    Attributes:
+        written: bytes of tensors so far.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ShardWriter:
         }
         self._groups = dict(zip(names, groups, strict=True))
         self._left = set(plan)
+        self.written = 0
         self._open: dict[str, _OpenShard] = {}
 
     @property
@@ -69,6 +73,7 @@ class ShardWriter:
             self._open[shard] = _OpenShard(self.folder / shard, group)
         self._open[shard].write(name, bits)
         self._left.remove(name)
+        self.written += found.nbytes
 
     def finish(self) -> None:
         """Give the files their names, the index last.

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def temporary(path: Path) -> Path:
     """Where a file is written until it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def bytes_written(path: Path) -> int:
+    """What there is of a file by now, under its temporary name or its own, in bytes.
+
+    Files that accompany it under a name that begins with its own count as well.
+    """
+    written = 0
+    for other in path.parent.glob(f"*{glob.escape(path.name)}*"):
+        if other.name.startswith((path.name, f".{path.name}")):
+            with suppress(FileNotFoundError):  # renamed since it was listed
+                written += other.stat().st_size
+    return written
 
 
 def write_text(path: Path, text: str) -> None:

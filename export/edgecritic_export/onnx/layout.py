@@ -12,7 +12,7 @@ A variant's folder is complete in itself, and transformers.js loads it as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ from edgecritic.errors import ArtifactError
 from edgecritic.manifest import Manifest, Role
 from edgecritic.prompts import load_dialect
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.checkpoints.staging import temporary, write_text
+from edgecritic_export.checkpoints.staging import bytes_written, temporary, write_text
 from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS, write_decoder, write_embed_tokens
 from edgecritic_export.onnx.model_file import DATA_SUFFIX, synced
 from edgecritic_export.onnx.options import OnnxOptions
@@ -44,7 +44,9 @@ from edgecritic_export.onnx.settings import (
     model_config,
     write_settings,
 )
+from edgecritic_export.onnx.sizes import decoder_bytes, embedding_bytes, vision_bytes
 from edgecritic_export.onnx.vision import VISION_ENCODER, write_vision
+from edgecritic_export.progress import SILENCE, Progress, writing
 
 __all__ = ["OnnxOptions", "export_onnx"]
 
@@ -67,7 +69,7 @@ def export_onnx(
     out: Path,
     described: Manifest,
     options: OnnxOptions | None = None,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = SILENCE,
 ) -> dict[Variant, Bundle]:
     """Write a critic in the layout of transformers.js, and as bundles.
 
@@ -78,7 +80,7 @@ def export_onnx(
         out: made if need be.
         described: what the bundles say about the critic; its files are filled in here.
         options: what to write.
-        progress: is told the name of each file before it is written.
+        progress: is told the name of each file before it is written, and shown how far it is.
 
     Returns:
         For each variant its bundle.
@@ -109,22 +111,28 @@ def _write_graphs(
     onnx: Path,
     specs: Collection[VariantSpec],
     options: OnnxOptions,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     for precision in dict.fromkeys(spec.decoder for spec in specs):
         path = onnx / f"{DECODER}{SUFFIXES[precision]}.onnx"
         progress(path.name)
         bits = _decoder_precision(checkpoint, precision, options)
         importance = None if options.choice is None else options.choice.importance
-        write_decoder(checkpoint, path, bits, importance=importance, external=options.external)
+        with writing(progress, path, decoder_bytes(checkpoint, bits)):
+            write_decoder(checkpoint, path, bits, importance=importance, external=options.external)
     for embedding in dict.fromkeys(spec.embed_tokens for spec in specs):
         path = onnx / f"{EMBED_TOKENS}{SUFFIXES[embedding]}.onnx"
         progress(path.name)
-        write_embed_tokens(checkpoint, path, embedding, external=options.external)
+        with writing(progress, path, embedding_bytes(checkpoint, embedding)):
+            write_embed_tokens(checkpoint, path, embedding, external=options.external)
     targets = {spec.vision: onnx / graph_names(spec)[VISION_ENCODER] for spec in specs}
     for path in targets.values():
         progress(path.name)
-    write_vision(checkpoint, targets, external=options.external)
+    planned = sum(vision_bytes(checkpoint, vision) for vision in targets)
+    with progress.measured(
+        VISION_ENCODER, planned, lambda: sum(map(bytes_written, targets.values()))
+    ):
+        write_vision(checkpoint, targets, external=options.external)
 
 
 def _decoder_precision(

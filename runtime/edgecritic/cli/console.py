@@ -8,16 +8,22 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TextIO
 
+from edgecritic.cli.gauge import Gauge
 from edgecritic.cli.terminal import Style, clean, clipped
 from edgecritic.errors import CriticError
 
 _MIN_WIDTH, _MAX_WIDTH = 48, 100
 _FRAMES = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
+_FRAME_S = 0.1
+_BAR_CELLS = 20
+_LINE_EVERY_S = 30.0
+"""How often a long step says how far it is where no bar can be drawn."""
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -38,6 +44,7 @@ class Console:
         columns = _columns(environ)
         # A line that the terminal wraps could not be erased again.
         self._spinner_width = max(1, min(_MAX_WIDTH, columns - 3))
+        self._animating = False
         self.style = Style(
             width=max(_MIN_WIDTH, min(_MAX_WIDTH, columns - 1)),
             colour=self.interactive and _colours_wanted(environ),
@@ -77,7 +84,8 @@ class Console:
 
     def talk(self, text: str) -> None:
         """A line of progress."""
-        self._tell(clean(text) + "\n")
+        # Over the animation's line, which is drawn again below it.
+        self._tell((_ERASE_LINE if self._animating else "") + clean(text) + "\n")
 
     def _tell(self, text: str) -> None:
         try:
@@ -97,24 +105,69 @@ class Console:
             yield self.talk
             return
         current = [label]
-        done = Event()
-
-        def spin() -> None:
-            frames = _FRAMES[0] if _encodes_blocks(self._err) else _FRAMES[1]
-            for frame in itertools.cycle(frames):
-                if done.wait(0.1):
-                    return
-                text = clipped(current[0], self._spinner_width)
-                self._tell(f"{_ERASE_LINE}{frame} {text}")
-
-        spinner = Thread(target=spin, daemon=True)
-        spinner.start()
-        try:
+        with self._animated(lambda: clipped(current[0], self._spinner_width)):
             yield lambda text: current.__setitem__(0, text)
+
+    @contextmanager
+    def measured(self, label: str, total: int, done: Callable[[], int]) -> Iterator[None]:
+        """Show how far a long step is: a bar on a terminal, elsewhere a line now and then.
+
+        Args:
+            label: what is made.
+            total: bytes planned.
+            done: bytes so far; asked from another thread.
+        """
+        gauge = Gauge(total, done(), time.monotonic())
+
+        def line() -> str:
+            so_far = done()
+            text = f"{label}: {gauge.text(so_far, time.monotonic())}"
+            if not self._talks_to_terminal:
+                return text
+            cells = _BAR_CELLS if self._spinner_width >= 3 * _BAR_CELLS else 0
+            bar = Style(unicode=_encodes_blocks(self._err)).bar(gauge.share(so_far), cells)
+            return f"{bar} {clipped(text, self._spinner_width - cells - 1)}"
+
+        if self._talks_to_terminal:
+            with self._animated(line):
+                yield
+        else:
+            with _repeated(_LINE_EVERY_S, lambda: self.talk(line())):
+                yield
+
+    @contextmanager
+    def _animated(self, line: Callable[[], str]) -> Iterator[None]:
+        """Draw a line that fits again and again, behind a spinner."""
+        frames = itertools.cycle(_FRAMES[0] if _encodes_blocks(self._err) else _FRAMES[1])
+
+        def draw() -> None:
+            self._tell(f"{_ERASE_LINE}{next(frames)} {line()}")
+
+        self._animating = True
+        try:
+            with _repeated(_FRAME_S, draw):
+                yield
         finally:
-            done.set()
-            spinner.join()
+            self._animating = False
             self._tell(_ERASE_LINE)
+
+
+@contextmanager
+def _repeated(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+    """Do something in intervals, in another thread."""
+    ended = Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _columns(environ: Mapping[str, str]) -> int:

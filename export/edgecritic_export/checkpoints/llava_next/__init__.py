@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import CONFIG, Checkpoint, read_json
@@ -35,9 +35,7 @@ from edgecritic_export.checkpoints.provenance import (
 )
 from edgecritic_export.checkpoints.staging import staged_folder, write_text
 from edgecritic_export.checkpoints.store import ShardWriter, TensorStore
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
+from edgecritic_export.progress import SILENCE, Progress
 
 _HEAD: Final = "lm_head.weight"
 _EMBEDDING: Final = "model.embed_tokens.weight"
@@ -70,7 +68,7 @@ def import_checkpoint(
     origin: str = "",
     towers: Mapping[str, SiglipShape] = TOWERS,
     shard_bytes: int = 5_000_000_000,
-    progress: Progress | None = None,
+    progress: Progress = SILENCE,
 ) -> Imported:
     """Write an original LLaVA-NeXT checkpoint as one that transformers loads.
 
@@ -84,7 +82,7 @@ def import_checkpoint(
         origin: ``owner/name@commit`` on the hub, kept in the folder's record.
         towers: shapes of vision towers by the name that the configuration has for them.
         shard_bytes: of tensors in one file.
-        progress: told after each tensor.
+        progress: is shown how much is written.
 
     Raises:
         ArtifactError: the checkpoint is damaged or of another kind, `out` holds something else, or
@@ -107,8 +105,13 @@ def import_checkpoint(
             for name, content in settings.items():
                 text = content if isinstance(content, str) else _json(content)
                 write_text(staged / name, text)
-            with ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer:
-                _copy(store, renamed, writer, progress)
+            with (
+                ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer,
+                progress.measured(target.name, nbytes, lambda: writer.written),
+            ):
+                for name, new_name in renamed.items():
+                    writer.write(new_name, *store.read_raw(name))
+                writer.finish()
             Checkpoint.open(staged).close()
             write_record(staged, inputs, {"origin": origin, "dropped": list(dropped)})
     return Imported(target, True, len(plan), nbytes, dropped)
@@ -127,18 +130,6 @@ def _tied_head(
         )
     del renamed[_HEAD]
     return (_HEAD,)
-
-
-def _copy(
-    store: TensorStore, renamed: Mapping[str, str], writer: ShardWriter, progress: Progress | None
-) -> None:
-    written = 0
-    for name, target in renamed.items():
-        writer.write(target, *store.read_raw(name))
-        written += store.info(name).nbytes
-        if progress is not None:
-            progress(written, writer.nbytes)
-    writer.finish()
 
 
 def _settings(

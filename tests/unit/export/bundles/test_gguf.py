@@ -14,6 +14,7 @@ from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
 from edgecritic_export.bundles.plan import plan_gguf
 from edgecritic_export.checkpoints.folder import Checkpoint
 from tiny_checkpoints import write_llava_onevision
+from told import Told
 
 FACTS = CriticFacts("tiny", "1", "random", "Apache-2.0", n_ctx=512, bad_for=("everything",))
 OPTIONS = GgufOptions(("F16", "Q8_0"))
@@ -33,8 +34,8 @@ def checkpoint(folder):
 
 
 def test_every_type_becomes_a_bundle_that_judges(checkpoint, tmp_path):
-    told = []
-    bundles = export_gguf(checkpoint, tmp_path / "out", FACTS, OPTIONS, told.append)
+    told = Told()
+    bundles = export_gguf(checkpoint, tmp_path / "out", FACTS, OPTIONS, told)
     assert [bundle.folder.name for bundle in bundles] == ["F16", "Q8_0"]
     for bundle, quant in zip(bundles, OPTIONS.quants, strict=True):
         assert bundle.manifest.having("language_model")[0].quant == quant
@@ -46,15 +47,22 @@ def test_every_type_becomes_a_bundle_that_judges(checkpoint, tmp_path):
     towers = [tmp_path / "out" / quant / "mmproj-tiny-F16.gguf" for quant in OPTIONS.quants]
     assert os.path.samefile(*towers)
     assert not (tmp_path / "out" / ".work").exists()
-    assert any("GB  to stay" in line for line in told)
+    assert any("GB  to stay" in line for line in told.lines)
+    # The intermediate file, both language models and the tower, which the bundles share.
+    assert [name for name, _, _ in told.steps] == [
+        *("tiny-F16.gguf", "mmproj-tiny-F16.gguf", "tiny-F32.gguf", "tiny-Q8_0.gguf")
+    ]
+    for name, planned, written in told.steps:
+        # A tiny file is for a good part header and vocabulary.
+        assert planned < written < 2 * planned + 100_000, name
 
 
 def test_a_second_run_does_nothing(checkpoint, tmp_path):
     export_gguf(checkpoint, tmp_path, FACTS, OPTIONS)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    told = []
-    export_gguf(checkpoint, tmp_path, FACTS, OPTIONS, told.append)
-    assert told == []
+    told = Told()
+    export_gguf(checkpoint, tmp_path, FACTS, OPTIONS, told)
+    assert (told.lines, told.steps) == ([], [])
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
 

@@ -31,7 +31,7 @@ from edgecritic_export.checkpoints.llava_next.settings import (
 from edgecritic_export.checkpoints.llava_next.tokenizer import CHAT_TEMPLATE
 from edgecritic_export.checkpoints.shard_writer import ShardWriter
 from edgecritic_export.checkpoints.source import resolve
-from edgecritic_export.checkpoints.store import TensorInfo
+from edgecritic_export.checkpoints.store import Bits, TensorInfo
 from original_checkpoints import (
     original_config,
     original_name,
@@ -269,14 +269,19 @@ def test_a_folder_made_from_something_else_is_left_alone(original: Path, tmp_pat
 
 
 def test_an_interrupted_import_leaves_nothing_and_can_be_repeated(
-    original: Path, tmp_path: Path
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(done: int, total: int) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
+    write = ShardWriter.write
 
+    def interrupt(writer: ShardWriter, name: str, dtype: str, bits: Bits) -> None:
+        if writer.written > writer.nbytes // 2:
+            raise KeyboardInterrupt
+        write(writer, name, dtype, bits)
+
+    monkeypatch.setattr(ShardWriter, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        import_checkpoint(original, tmp_path / "out", towers=towers(3), progress=interrupt)
+        import_checkpoint(original, tmp_path / "out", towers=towers(3))
+    monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["original"]
     (tmp_path / ".out.partial").mkdir()  # as a killed run leaves it
     (tmp_path / ".out.partial" / "model.safetensors").write_bytes(b"half")

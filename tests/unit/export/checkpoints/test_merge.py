@@ -19,6 +19,7 @@ from edgecritic_export.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHT
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.merge import Merged, merge_adapter
 from edgecritic_export.checkpoints.nf4 import nf4_round_trip
+from edgecritic_export.checkpoints.shard_writer import ShardWriter
 from tiny_checkpoints import write_llava_onevision
 
 # peft 0.21 reads an attribute that transformers 5.23 has renamed.
@@ -144,12 +145,15 @@ def test_a_second_run_reports_the_same_and_writes_nothing(
         merge_adapter(base, adapter, tmp_path / "out", dequantise=False)
 
 
-def test_an_interrupted_merge_leaves_nothing(base: Path, adapter: Path, tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+def test_an_interrupted_merge_leaves_nothing(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(ShardWriter, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        merge_adapter(base, adapter, tmp_path / "out", progress=interrupt)
+        merge_adapter(base, adapter, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
