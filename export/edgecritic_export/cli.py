@@ -9,12 +9,19 @@ import argparse
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 from edgecritic import Bundle, InputError
 from edgecritic.backends.options import EngineOptions
+from edgecritic.bundle import MANIFEST
 from edgecritic.cli.console import Console
 from edgecritic_export.bundles.everything import ExportOptions, export_all
 from edgecritic_export.bundles.gguf import GgufOptions
+from edgecritic_export.bundles.importance import (
+    CalibrationOptions,
+    bundle_importance,
+    checkpoint_importance,
+)
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.llava_next import import_checkpoint
 from edgecritic_export.checkpoints.merge import merge_adapter
@@ -47,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "import": _import,
         "merge": _merge,
+        "imatrix": _imatrix,
         "all": _all,
         "verify": _verify,
         "embedded": _embedded,
@@ -76,6 +84,22 @@ def _merge(args: argparse.Namespace) -> int:
     if done.vanished:
         told(f"lost in rounding to the base's type: {', '.join(done.vanished)}")
     print(done.folder)
+    return 0
+
+
+def _imatrix(args: argparse.Namespace) -> int:
+    engine = EngineOptions(n_ctx=args.n_ctx, n_threads=args.threads, device=args.device)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    options = CalibrationOptions(args.items, args.limit, args.text_only, engine)
+    if (Path(args.source) / MANIFEST).is_file():
+        importance = bundle_importance(Bundle.read(args.source), options, _Told())
+    else:
+        folder = resolve(args.source, args.revision).folder
+        with Checkpoint.open(folder) as checkpoint:
+            importance = checkpoint_importance(checkpoint, args.out.parent, options, _Told())
+    importance.write(args.out)
+    seen = f"{importance.n_rows} rows of {max(importance.counts.values()):,} positions"
+    print(f"{args.out}: {len(importance.names)} matrices, {seen}")
     return 0
 
 

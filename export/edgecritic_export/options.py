@@ -58,6 +58,21 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_imatrix(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="CHECKPOINT|BUNDLE", help=f"{_SOURCE}; or a bundle in F32, F16 or BF16"
+    )
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    parser.add_argument(
+        "--items", type=Path, required=True, metavar="SET", help="judged items, with items.jsonl"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="GGUF file, for all --imatrix")
+    parser.add_argument("--text-only", action="store_true", help="leave the pictures out")
+    parser.add_argument("--limit", type=int, default=64, help="items to read; default: 64")
+    parser.add_argument("--n-ctx", type=int, default=16_384, help="longest row; default: 16384")
+    _add_engine(parser)
+
+
 def _add_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=_SOURCE)
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
@@ -65,7 +80,7 @@ def _add_all(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_argument_group("what to make")
     kinds.add_argument("--quants", type=_listed, default=(), help="GGUF, such as Q8_0,Q4_K_M")
     kinds.add_argument("--onnx", type=_listed, default=(), help="ONNX, of fp32,fp16,q8,q4")
-    kinds.add_argument("--imatrix", type=Path, help="importance matrix, GGUF")
+    kinds.add_argument("--imatrix", type=Path, help="importance matrix for the GGUF types")
     kinds.add_argument(
         "--override",
         type=_override,
@@ -94,8 +109,12 @@ def _add_verification(parser: argparse.ArgumentParser, *, required: bool) -> Non
         "--rows", type=Path, required=required, help="evaluation set to judge, with items.jsonl"
     )
     group.add_argument("--limit", type=int, default=40, help="pairs to judge; default: 40")
-    group.add_argument("--threads", type=int, help="the physical cores when left out")
-    group.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    _add_engine(group)
+
+
+def _add_engine(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--threads", type=int, help="the physical cores when left out")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
 
 
 def _add_embedded(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +138,7 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
 _COMMANDS: Final[tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...]] = (
     ("import", "rewrite an original LLaVA-NeXT checkpoint in transformers' layout", _add_import),
     ("merge", "merge a LoRA or QLoRA adapter into its base", _add_merge),
+    ("imatrix", "measure which inputs of a critic's matrices matter", _add_imatrix),
     ("all", "write GGUF and ONNX bundles of a checkpoint, and verify them", _add_all),
     ("verify", "compare bundles with the checkpoint that they were made from", _add_verify),
     ("embedded", "write the bundle of an embedded critic", _add_embedded),

@@ -76,7 +76,7 @@ def export_gguf(
             tensor cannot be written.
     """
     claim(out, checkpoint, {"overrides": options.overrides, "importance": options.importance})
-    export = _Export(checkpoint, out, facts, options, _source_type(checkpoint), progress)
+    export = _Export(checkpoint, out, facts, options, source_type(checkpoint), progress)
     missing = [quant for quant in options.quants if not (out / quant / MANIFEST).exists()]
     if missing:
         plan = plan_gguf(checkpoint, facts.name, options.quants, export.source)
@@ -89,7 +89,7 @@ def export_gguf(
     return [Bundle.read(out / quant) for quant in options.quants]
 
 
-def _source_type(checkpoint: Checkpoint) -> FloatType:
+def source_type(checkpoint: Checkpoint) -> FloatType:
     """The float type that loses nothing of the checkpoint's matrices."""
     stored = {
         checkpoint.store.dtype(name)

@@ -9,6 +9,7 @@ from PIL import Image
 from edgecritic import Bundle
 from edgecritic.cli import main
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.gguf.imatrix import ImportanceMatrix
 from tiny_checkpoints import write_llava_onevision
 
 
@@ -42,6 +43,21 @@ def run(capsys):
     return call
 
 
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("items")
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (40, 24), colour).save(folder / name)
+    responses = [
+        {"text": "It is red.", "scores": [9, 2]},
+        {"text": "It is blue.", "scores": [2, 9]},
+    ]
+    item = {"question": "Which?", "images": ["a.png", "b.png"], "responses": responses}
+    lines = [json.dumps({"id": f"i{number}", **item}) for number in range(12)]
+    (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 ENGINE = ("--threads", 1, "--device", "cpu")
 
 
@@ -60,6 +76,67 @@ def test_all_writes_bundles_of_both_formats_and_verifies_them(run, checkpoint, r
     status, again, err = run(*arguments, "--facts", facts, "--rows", rows, *ENGINE)
     assert (status, again) == (0, out)
     assert "writing" not in err
+
+
+def test_importance_is_measured_on_a_checkpoint_or_on_its_bundle(run, checkpoint, items, tmp_path):
+    run("all", checkpoint, "--out", tmp_path, "--quants", "F32", "--licence", "MIT")
+    arguments = ("--items", items, "--limit", 10, *ENGINE)
+    found = {}
+    for name, source, more in (
+        ("checkpoint", checkpoint, ()),
+        ("bundle", tmp_path / "gguf" / "F32", ()),
+        ("text", tmp_path / "gguf" / "F32", ("--text-only",)),
+    ):
+        out = tmp_path / "new" / f"{name}.gguf"
+        status, told, err = run("imatrix", source, "--out", out, *arguments, *more)
+        assert status == 0, err
+        assert told.startswith(f"{out}: 14 matrices, 10 rows of ")
+        assert "10 of 10 rows read" in err
+        found[name] = ImportanceMatrix.read(out)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        *("bundle.gguf", "checkpoint.gguf", "text.gguf")
+    ]
+    assert found["bundle"].counts == found["checkpoint"].counts
+    for name in found["bundle"].names:
+        np.testing.assert_allclose(
+            found["checkpoint"].sums[name], found["bundle"].sums[name], rtol=1e-2
+        )
+    pictures = max(found["bundle"].counts.values()) - max(found["text"].counts.values())
+    assert pictures > 10 * 16  # each row has one picture of at least a tile's 16 features
+    assert found["text"].datasets == (f"{items.name}: judgements, text only",)
+    assert found["bundle"].datasets == (f"{items.name}: judgements, with pictures",)
+
+
+def test_importance_changes_what_is_written(run, checkpoint, items, tmp_path):
+    matrix = tmp_path / "imatrix.gguf"
+    run("imatrix", checkpoint, "--items", items, "--out", matrix, *ENGINE)
+    arguments = ("--quants", "Q4_0", "--licence", "MIT")
+    written = []
+    for name, more in (("plain", ()), ("weighed", ("--imatrix", matrix))):
+        status, _, err = run("all", checkpoint, "--out", tmp_path / name, *arguments, *more)
+        assert status == 0, err
+        written.append(next((tmp_path / name / "gguf" / "Q4_0").glob("*-Q4_0.gguf")).read_bytes())
+    assert len(written[0]) != 0
+    assert written[0] != written[1]
+    # The same folder is not filled with files that were rounded in another way.
+    status, _, err = run("all", checkpoint, "--out", tmp_path / "weighed", *arguments)
+    assert status == 1
+    assert "export with other settings" in err
+
+
+def test_importance_is_not_measured_on_rounded_weights(run, checkpoint, items, tmp_path):
+    run("all", checkpoint, "--out", tmp_path, "--quants", "Q8_0", "--licence", "MIT")
+    status, _, err = run(
+        "imatrix", tmp_path / "gguf" / "Q8_0", "--items", items, "--out", tmp_path / "m.gguf"
+    )
+    assert status == 2
+    assert "is Q8_0: importance is measured on a merged model" in err
+    status, _, err = run(
+        "imatrix", checkpoint, "--items", tmp_path, "--out", tmp_path / "m.gguf", *ENGINE
+    )
+    assert status == 2
+    assert "holds no calibration items" in err
+    assert not (tmp_path / "m.gguf").exists()
 
 
 def test_verify_tells_what_an_export_is_worth(run, checkpoint, rows, tmp_path):
