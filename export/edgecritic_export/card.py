@@ -101,9 +101,10 @@ def _origin(manifest: Manifest) -> Iterator[str]:
     yield f"- Base model: {manifest.base_model}"
     yield f"- Licence of these files: {manifest.licence}"
     yield f"- Prompts: {manifest.dialect.name}, sha256 {manifest.dialect.digest[:12]}"
-    if manifest.training is not None:
-        yield "- Training:\n"
-        yield "```json"
-        yield json.dumps(manifest.training, indent=1, ensure_ascii=False)
-        yield "```"
+    for heading, facts in (("Training", manifest.training), ("Rounding", manifest.rounding)):
+        if facts is not None:
+            yield f"- {heading}:\n"
+            yield "```json"
+            yield json.dumps(facts, indent=1, ensure_ascii=False)
+            yield "```"
     yield ""

@@ -22,6 +22,7 @@ from edgecritic_export.bundles.importance import (
     bundle_importance,
     checkpoint_importance,
 )
+from edgecritic_export.bundles.onnx import LayerCalibration
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.llava_next import import_checkpoint
 from edgecritic_export.checkpoints.merge import merge_adapter
@@ -29,7 +30,7 @@ from edgecritic_export.checkpoints.source import resolve
 from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_export.features import bundle_features, save_features
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
-from edgecritic_export.onnx.layout import OnnxOptions
+from edgecritic_export.onnx.options import OnnxOptions, QuantizationLimits
 from edgecritic_export.options import build_parser, read_facts
 from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
 from edgecritic_export.verify.checks import table
@@ -110,6 +111,7 @@ def _all(args: argparse.Namespace) -> int:
     options = ExportOptions(
         GgufOptions(args.quants, tuple(args.override), importance) if args.quants else None,
         OnnxOptions(args.onnx) if args.onnx else None,
+        _layer_calibration(args),
         _verify_options(args) if args.rows else None,
     )
     source = resolve(args.checkpoint, args.revision)
@@ -121,6 +123,18 @@ def _all(args: argparse.Namespace) -> int:
         size = sum(file.size for file in bundle.manifest.files)
         print(f"{size / 1e6:>10,.1f} MB  {state[bundle.manifest.verified]:<12}  {bundle.folder}")
     return int(any(bundle.manifest.verified is False for bundle in bundles))
+
+
+def _layer_calibration(args: argparse.Namespace) -> LayerCalibration | None:
+    if args.calibration is None:
+        return None
+    if "q4" not in args.onnx:
+        raise InputError(
+            "--calibration chooses the layers of the q4 decoder, which is not asked for",
+            "add --onnx q4; for GGUF, give the file of export imatrix as --imatrix",
+        )
+    limits = QuantizationLimits(n_threads=args.threads)
+    return LayerCalibration(args.calibration, args.calibration_limit, limits)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -80,6 +80,15 @@ def _add_all(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_argument_group("what to make")
     kinds.add_argument("--quants", type=_listed, default=(), help="GGUF, such as Q8_0,Q4_K_M")
     kinds.add_argument("--onnx", type=_listed, default=(), help="ONNX, of fp32,fp16,q8,q4")
+    kinds.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="SET",
+        help="judged items on which the q4 decoder's eight-bit layers are chosen",
+    )
+    kinds.add_argument(
+        "--calibration-limit", type=int, default=12, help="items of it to use; default: 12"
+    )
     kinds.add_argument("--imatrix", type=Path, help="importance matrix for the GGUF types")
     kinds.add_argument(
         "--override",

@@ -73,6 +73,7 @@ FORMATS: Mapping[Format, FormatFiles] = {
     "hf": FormatFiles(several="checkpoint"),
 }
 """A bundle holds a critic in one format or in several."""
+_OPTIONAL = frozenset({"rounding"})
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -180,6 +181,7 @@ class Manifest:
         good_for: what it judges well, in words.
         bad_for: what it does not.
         created: ISO 8601 date or time.
+        rounding: how the weights came to their precision, where there was a choice, JSON.
     """
 
     name: str
@@ -198,6 +200,7 @@ class Manifest:
     good_for: tuple[str, ...]
     bad_for: tuple[str, ...]
     created: str
+    rounding: object = None
 
     def having(self, role: Role) -> tuple[BundleFile, ...]:
         """All files of a role, in the manifest's order."""
@@ -218,7 +221,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form that `from_dict` reads back."""
-        return {
+        plain: dict[str, object] = {
             "schema": SCHEMA,
             "name": self.name,
             "version": self.version,
@@ -237,6 +240,8 @@ class Manifest:
             "bad_for": list(self.bad_for),
             "created": self.created,
         }
+        # Left out where there is nothing to say, which is what older versions can read.
+        return plain if self.rounding is None else plain | {"rounding": self.rounding}
 
     @classmethod
     def from_dict(cls, where: str, data: object) -> Manifest:
@@ -255,7 +260,8 @@ class Manifest:
                 f"{where} has schema {shown(schema)}; this edgecritic reads schema {SCHEMA}",
                 "upgrade with: pip install -U edgecritic",
             )
-        top = JsonObject(where, data, frozenset({"schema", *(f.name for f in fields(cls))}))
+        required = {"schema", *(field.name for field in fields(cls))} - _OPTIONAL
+        top = JsonObject(where, data, frozenset(required), _OPTIONAL)
         manifest = cls(
             name=top.text("name", _NAME),
             version=top.text("version", _NAME),
@@ -275,6 +281,7 @@ class Manifest:
             good_for=top.texts("good_for"),
             bad_for=top.texts("bad_for"),
             created=_created(top),
+            rounding=top.raw("rounding"),
         )
         _check_files(where, manifest)
         return manifest

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecritic import Bundle
-from edgecritic.bundle import MANIFEST
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
+from edgecritic_export.bundles.onnx import LayerCalibration, export_onnx_bundles
 from edgecritic_export.card import write_card
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
+from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.progress import Progress
 from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
 
@@ -23,11 +23,13 @@ class ExportOptions:
     Attributes:
         gguf: GGUF bundles, below ``gguf``; None for none.
         onnx: ONNX bundles, below ``onnx``; None for none.
+        calibration: on what the layers of a four-bit ONNX decoder are chosen.
         verify: against which rows; None leaves the bundles unverified.
     """
 
     gguf: GgufOptions | None = None
     onnx: OnnxOptions | None = None
+    calibration: LayerCalibration | None = None
     verify: VerifyOptions | None = None
 
 
@@ -59,7 +61,14 @@ def export_all(
     if options.gguf is not None:
         bundles += export_gguf(checkpoint, out / "gguf", facts, options.gguf, progress)
     if options.onnx is not None:
-        bundles += _onnx(checkpoint, out / "onnx", facts, options.onnx, progress)
+        bundles += export_onnx_bundles(
+            checkpoint,
+            out / "onnx",
+            facts,
+            options.onnx,
+            calibration=options.calibration,
+            progress=progress,
+        )
     open_ones = [bundle for bundle in bundles if bundle.manifest.verified is None]
     if options.verify is not None and open_ones:
         verify_bundles(open_ones, checkpoint, options.verify, progress)
@@ -67,13 +76,3 @@ def export_all(
         for bundle in open_ones:
             write_card(bundle.folder, bundle.manifest)
     return [Bundle.read(bundle.folder) for bundle in bundles]
-
-
-def _onnx(
-    checkpoint: Checkpoint, out: Path, facts: CriticFacts, options: OnnxOptions, progress: Progress
-) -> list[Bundle]:
-    folders = [out / "variants" / variant for variant in options.variants]
-    if all((folder / MANIFEST).exists() for folder in folders):
-        return [Bundle.read(folder) for folder in folders]
-    described = facts.manifest(checkpoint, ())
-    return list(export_onnx(checkpoint, out, described, options, progress).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast, get_args
 
@@ -127,8 +127,16 @@ class _Export:
             files += [describe_file("mmproj", tower, quant=precision)]
             files += [describe_file("image_newline", separator)]
         manifest = self.facts.manifest(self.checkpoint, tuple(files))
+        manifest = replace(manifest, rounding=self._rounding(quant))
         self.progress(f"{folder / MANIFEST} completes the bundle")
         return write_bundle(folder, manifest, {file.path: folder / file.path for file in files})
+
+    def _rounding(self, quant: str) -> object:
+        """What weighed the rounding; None where nothing is rounded or nothing weighed it."""
+        importance = self.options.importance
+        if importance is None or quant in get_args(FloatType):
+            return None
+        return {"importance": list(importance.datasets), "rows": importance.n_rows}
 
     def _write_language_model(self, model: Path, quant: str) -> None:
         if quant in get_args(FloatType):

@@ -12,6 +12,7 @@ A variant's folder is complete in itself, and transformers.js loads it as well.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,8 @@ def export_onnx(
     described: Manifest,
     options: OnnxOptions | None = None,
     progress: Progress = SILENCE,
+    *,
+    keep: bool = False,
 ) -> dict[Variant, Bundle]:
     """Write a critic in the layout of transformers.js, and as bundles.
 
@@ -81,6 +84,7 @@ def export_onnx(
         described: what the bundles say about the critic; its files are filled in here.
         options: what to write.
         progress: is told the name of each file before it is written, and shown how far it is.
+        keep: graphs that are there are of this very export and are not written again.
 
     Returns:
         For each variant its bundle.
@@ -93,17 +97,52 @@ def export_onnx(
     onnx = out / "onnx"
     onnx.mkdir(parents=True, exist_ok=True)
     specs = {variant: options.spec(variant) for variant in options.variants}
-    _write_graphs(checkpoint, onnx, specs.values(), options, progress)
+    _write_graphs(checkpoint, onnx, specs.values(), options, progress, keep=keep)
     dialect = load_dialect(described.dialect.name)
     shared = (*write_settings(checkpoint, dialect, out), _write_newline(checkpoint, out / NEWLINE))
-    default = specs[options.variants[-1]]
+    default = options.spec(options.default or options.variants[-1])
     write_text(out / CONFIG, dumps(model_config(checkpoint, default, onnx)))
     bundles = {}
     for variant, spec in specs.items():
         progress(variant)
         folder = out / "variants" / variant
-        bundles[variant] = _bundle(checkpoint, folder, spec, shared, described)
+        said = replace(described, rounding=_rounding(checkpoint, spec, options))
+        bundles[variant] = _bundle(checkpoint, folder, spec, shared, said)
     return bundles
+
+
+def planned_bytes(checkpoint: Checkpoint, options: OnnxOptions) -> int:
+    """Size of all graphs, estimated; each counts once, however many variants share it."""
+    specs = [options.spec(variant) for variant in options.variants]
+    return sum(
+        (
+            *(
+                decoder_bytes(checkpoint, _decoder_precision(checkpoint, precision, options))
+                for precision in {spec.decoder for spec in specs}
+            ),
+            *(embedding_bytes(checkpoint, part) for part in {spec.embed_tokens for spec in specs}),
+            *(vision_bytes(checkpoint, part) for part in {spec.vision for spec in specs}),
+        )
+    )
+
+
+def remove_variant(out: Path, variant: Variant, options: OnnxOptions) -> None:
+    """Remove a variant's folder, and those of its graphs that none of `options` has.
+
+    Args:
+        out: folder of the export.
+        variant: none of `options`.
+        options: what stays.
+    """
+    shutil.rmtree(out / "variants" / variant, ignore_errors=True)
+    kept = {name for other in options.variants for name in _graphs(options.spec(other))}
+    for name in set(_graphs(options.spec(variant))) - kept:
+        (out / "onnx" / name).unlink(missing_ok=True)
+        (out / "onnx" / (name + DATA_SUFFIX)).unlink(missing_ok=True)
+
+
+def _graphs(spec: VariantSpec) -> Collection[str]:
+    return graph_names(spec).values()
 
 
 def _write_graphs(
@@ -112,9 +151,13 @@ def _write_graphs(
     specs: Collection[VariantSpec],
     options: OnnxOptions,
     progress: Progress,
+    *,
+    keep: bool,
 ) -> None:
     for precision in dict.fromkeys(spec.decoder for spec in specs):
         path = onnx / f"{DECODER}{SUFFIXES[precision]}.onnx"
+        if keep and path.exists():
+            continue
         progress(path.name)
         bits = _decoder_precision(checkpoint, precision, options)
         importance = None if options.choice is None else options.choice.importance
@@ -122,10 +165,15 @@ def _write_graphs(
             write_decoder(checkpoint, path, bits, importance=importance, external=options.external)
     for embedding in dict.fromkeys(spec.embed_tokens for spec in specs):
         path = onnx / f"{EMBED_TOKENS}{SUFFIXES[embedding]}.onnx"
+        if keep and path.exists():
+            continue
         progress(path.name)
         with writing(progress, path, embedding_bytes(checkpoint, embedding)):
             write_embed_tokens(checkpoint, path, embedding, external=options.external)
     targets = {spec.vision: onnx / graph_names(spec)[VISION_ENCODER] for spec in specs}
+    targets = {part: path for part, path in targets.items() if not (keep and path.exists())}
+    if not targets:
+        return
     for path in targets.values():
         progress(path.name)
     planned = sum(vision_bytes(checkpoint, vision) for vision in targets)
@@ -144,6 +192,23 @@ def _decoder_precision(
     choice = options.choice
     kept = usual_eight_bit(n_layers) if choice is None else choice.eight_bit
     return DecoderPrecision.mixed(n_layers, kept)
+
+
+def _rounding(checkpoint: Checkpoint, spec: VariantSpec, options: OnnxOptions) -> object:
+    """Which layers of a four-bit decoder stay at eight bits, and why; None for other decoders."""
+    if spec.decoder != "int4":
+        return None
+    kept = list(_decoder_precision(checkpoint, "int4", options).eight_bit)
+    choice = options.choice
+    if choice is None:
+        why = "the outer layers and every third: nothing was measured"
+        return {"eight_bit_layers": kept, "chosen": why}
+    return {
+        "eight_bit_layers": kept,
+        "chosen": f"measured on {choice.measured_on or 'calibration rows'}",
+        "kl_to_eight_bits": choice.kl,
+        "kl_of_each_layer_alone": list(choice.alone),
+    }
 
 
 def _write_newline(checkpoint: Checkpoint, path: Path) -> Path:

@@ -46,12 +46,14 @@ class LayerChoice:
         eight_bit: layers to keep at eight bits, ascending.
         kl: mean KL divergence of that choice from the all-eight-bit decoder.
         importance: how strongly each input of the layers' matrices is driven, for their rounding.
+        measured_on: what the rows were, in words.
     """
 
     alone: tuple[float, ...]
     eight_bit: tuple[int, ...]
     kl: float
     importance: Importance = field(default_factory=dict, repr=False)
+    measured_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,17 @@ class OnnxOptions:
     """What to write.
 
     Attributes:
-        variants: at least one; of several, the last is what transformers.js loads by default.
+        variants: at least one.
         choice: what `choose_eight_bit` measured, for the q4 decoder; the layers of
             `usual_eight_bit` and plain rounding when left out.
+        default: variant that transformers.js loads when none is named; the last when left out.
         vision: precision of the vision tower in all variants but fp32, instead of fp16.
         external: whether weights lie beside their graphs; None does so where they must.
     """
 
     variants: tuple[Variant, ...] = ("fp32", "fp16", "q8", "q4")
     choice: LayerChoice | None = None
+    default: Variant | None = None
     vision: VisionPrecision | None = None
     external: bool | None = None
 

@@ -116,12 +116,25 @@ def test_importance_changes_what_is_written(run, checkpoint, items, tmp_path):
         status, _, err = run("all", checkpoint, "--out", tmp_path / name, *arguments, *more)
         assert status == 0, err
         written.append(next((tmp_path / name / "gguf" / "Q4_0").glob("*-Q4_0.gguf")).read_bytes())
-    assert len(written[0]) != 0
     assert written[0] != written[1]
+    rounding = [
+        Bundle.read(tmp_path / name / "gguf" / "Q4_0").manifest.rounding
+        for name in ("plain", "weighed")
+    ]
+    judged = f"{items.name}: judgements, with pictures"
+    assert rounding == [None, {"importance": [judged], "rows": 12}]
     # The same folder is not filled with files that were rounded in another way.
     status, _, err = run("all", checkpoint, "--out", tmp_path / "weighed", *arguments)
     assert status == 1
     assert "export with other settings" in err
+
+
+def test_all_measures_the_layers_of_a_four_bit_decoder(run, checkpoint, items, tmp_path):
+    arguments = ("--onnx", "q4", "--licence", "MIT", "--calibration", items, *ENGINE)
+    status, _, err = run("all", checkpoint, "--out", tmp_path, *arguments, "--calibration-limit", 2)
+    assert status == 0, err
+    said = Bundle.read(tmp_path / "onnx" / "variants" / "q4").manifest.rounding
+    assert said["chosen"] == f"measured on 2 judgements with pictures, of {items.name}"
 
 
 def test_importance_is_not_measured_on_rounded_weights(run, checkpoint, items, tmp_path):
@@ -176,6 +189,8 @@ def test_import_refuses_what_is_imported_already(run, checkpoint, tmp_path):
         (["--quants", "F16"], "licence of the exported files is not named"),
         (["--quants", "Q1", "--licence", "MIT"], "quant type 'Q1'"),
         (["--onnx", "q1", "--licence", "MIT"], "q1"),
+        (["--onnx", "q8", "--calibration", ".", "--licence", "MIT"], "add --onnx q4"),
+        (["--onnx", "q4", "--calibration", ".", "--licence", "MIT"], "holds no items.jsonl"),
     ],
 )
 def test_what_all_does_not_take(run, checkpoint, tmp_path, arguments, message):

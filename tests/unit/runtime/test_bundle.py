@@ -166,6 +166,7 @@ def test_writing_again_replaces(
     words=st.lists(st.text(max_size=9), max_size=3),
     training=st.none() | st.text(max_size=5) | st.dictionaries(st.text(max_size=3), st.integers()),
     verification=st.none() | st.fixed_dictionaries({"passed": st.booleans()}),
+    rounding=st.none() | st.fixed_dictionaries({"eight_bit_layers": st.lists(st.integers())}),
 )
 def test_manifests_round_trip(
     temperature: float,
@@ -174,12 +175,13 @@ def test_manifests_round_trip(
     words: list[str],
     training: object,
     verification: object,
+    rounding: object,
 ) -> None:
     manifest = Manifest(
         "n", "1", "llava_onevision", (LANGUAGE_MODEL,), "base", DialectRef("d", "c" * 64),
         Rubric(n, 2 * n), 1, None, Calibration(temperature, 1.0, margin), "MIT", training,
         verification,
-        tuple(words), (), "2026-11-23T10:00:00+00:00",
+        tuple(words), (), "2026-11-23T10:00:00+00:00", rounding,
     )  # fmt: skip
     assert Manifest.from_dict("m", json.loads(json.dumps(manifest.to_dict()))) == manifest
 
