@@ -156,9 +156,21 @@ class ModelFile:
                 self.weight(tensor.name, array)
 
     def finish(self) -> tuple[Path, ...]:
-        """Complete the model and give its files their names; returns them, the model first."""
+        """Complete the model and give its files their names.
+
+        Returns:
+            The files, the model first.
+
+        Raises:
+            ArtifactError: the weights shall be inside, and are too many for one message.
+        """
         total = self._spool.tell()
         external = total > INLINE_LIMIT if self._external is None else self._external
+        if not external and total > INLINE_LIMIT:
+            raise ArtifactError(
+                f"{self.path.name}: {total:,} bytes of weights do not fit into one ONNX file",
+                "let them lie beside it",
+            )
         synced(self._spool)
         self._spool.close()
         unfinished = temporary(self.path)
@@ -170,9 +182,9 @@ class ModelFile:
                 else:
                     self._write_whole(file)
                 synced(file)
-            # The data first: a model that finds none of its own is refused, whereas a new model
-            # over old data would compute nonsense.
+            # At no moment does a model lie over another one's data: that would compute nonsense.
             if external:
+                self.path.unlink(missing_ok=True)
                 self._spool_path.replace(data)
             unfinished.replace(self.path)
         finally:
