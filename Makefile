@@ -25,9 +25,11 @@ demo: $(VENV)/.runtime-installed ## install, fetch the embedded critic's languag
 	@$(BIN)/edgecritic demo
 
 test: $(VENV)/.dev-installed ## the default test suite
+	@$(BIN)/edgecritic models pull embedded
 	$(BIN)/python -m pytest
 
 cover: $(VENV)/.dev-installed ## the test suite with the branch coverage of runtime/
+	@$(BIN)/edgecritic models pull embedded
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev-installed ## ruff, mypy, pyright, import-linter

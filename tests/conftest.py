@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As the command line does, before any OpenMP library is loaded: see docs/experiments.md.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from synthetic_packs import write_packs
 from tiny_models import TinyModels, make_tiny_models

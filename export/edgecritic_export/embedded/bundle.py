@@ -30,14 +30,14 @@ N_CTX: Final = 4096
 GOOD_FOR: Final = (
     "drawn graphics, emoji and clip art",
     "handwritten and printed digits and numbers",
-    "simple charts",
-    "short printed words",
+    "the trend of a line and the slices of a pie",
     "counting up to six",
     "colours, shapes and positions",
 )
 BAD_FOR: Final = (
     "photographs",
-    "long texts and fine print",
+    "values read off a chart",
+    "how a printed word is spelt, long texts and fine print",
     "knowledge beyond what the picture shows",
     "answers that take several steps of reasoning",
     "other languages than English",

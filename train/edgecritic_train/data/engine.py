@@ -107,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         assets = Assets.load(*options.assets)
         items = generate(assets, options.split, options.seed, options.n, options.kinds)
         if options.sheet:
+            options.sheet.parent.mkdir(parents=True, exist_ok=True)
             contact_sheet(list(items)).save(options.sheet)
             sys.stdout.write(f"{options.sheet}\n")
         if options.out:
