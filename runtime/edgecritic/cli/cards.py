@@ -140,14 +140,14 @@ def _reward(reward: float, signed: bool) -> str:
 
 
 def costs(usage: Usage, timings: Timings, critic: str, style: Style) -> str:
-    """Tokens, seconds and the critic's name, in one line."""
+    """Tokens, seconds and the critic's name."""
     parts = [f"{usage.prompt_tokens} tokens read ({usage.image_tokens} of pictures)"]
     if usage.rationale_tokens:
         parts.append(f"{usage.rationale_tokens} written")
     parts.append(f"{timings.total:.2f} s")
     if critic:
         parts.append(clean(critic))
-    return lead("", style) + style.paint(", ".join(parts), "dim")
+    return field("", ", ".join(parts), style, "dim")
 
 
 def verdict_card(verdict: Verdict, style: Style) -> str:

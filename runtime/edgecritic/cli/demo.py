@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecritic.cli import cards, options
@@ -47,7 +48,7 @@ def _as_card(
 ) -> tuple[list[Verdict], Preference]:
     style = console.style
     console.line(cards.heading(case.title, style))
-    console.line("\n".join(cards.task_lines([str(case.image)], case.question, {}, style)))
+    console.line("\n".join(cards.task_lines([_shown(case.image)], case.question, {}, style)))
     verdicts = []
     for index, response in enumerate(case.responses):
         console.line()
@@ -65,6 +66,12 @@ def _as_card(
     preference = show(comparison, cards.preference_head, console)
     console.line()
     return verdicts, preference
+
+
+def _shown(image: Path) -> str:
+    """The picture's path, as one would type it here."""
+    here = Path.cwd()
+    return str(image.relative_to(here) if image.is_relative_to(here) else image)
 
 
 def _as_json(

@@ -50,7 +50,8 @@ def test_a_verdict_card_in_plain_ascii() -> None:
         "            10     ##......................  10%",
         "  reason    The stroke has a bar on top and no loop, which makes it a",
         "            seven and not a one.",
-        "            200 tokens read (100 of pictures), 20 written, 0.60 s, tiny-1",
+        "            200 tokens read (100 of pictures), 20 written, 0.60 s,",
+        "            tiny-1",
     ]
 
 
