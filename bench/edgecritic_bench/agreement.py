@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecritic_bench.calibration import Calibration
-from edgecritic_bench.intervals import Estimate
 from edgecritic_bench.pairwise import outcome_reliability, pairwise_estimates
 from edgecritic_bench.pointwise import level_reliability, pointwise_estimates
 from edgecritic_bench.records import Record
-from edgecritic_bench.reliability import Reliability
+from edgecritic_bench.statistics.intervals import Estimate
+from edgecritic_bench.statistics.reliability import Reliability
 from edgecritic_bench.tables import PairTable, ScoreTable, pair_table, score_table
 
 

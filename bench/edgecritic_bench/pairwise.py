@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgecritic_bench.calibration import Calibration
-from edgecritic_bench.intervals import Estimate, mean, share
-from edgecritic_bench.reliability import Reliability, reliability
+from edgecritic_bench.statistics.intervals import Estimate, mean, share
+from edgecritic_bench.statistics.reliability import Reliability, reliability
 from edgecritic_bench.tables import FIRST, SECOND, TIE, Floats, PairTable, reconciled, winners
 from edgecritic_bench.twins import clusters_of, twin_rows
 

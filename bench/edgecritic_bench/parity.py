@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from edgecritic import InputError
-from edgecritic_bench.intervals import Estimate, share, wilson
 from edgecritic_bench.records import (
     WINNERS,
     LogProbs,
@@ -18,6 +17,8 @@ from edgecritic_bench.records import (
     PointwiseRecord,
     Record,
 )
+from edgecritic_bench.statistics.intervals import Estimate, share, wilson
+from edgecritic_bench.statistics.paired import Flips
 from edgecritic_bench.tables import (
     LEVELS,
     TIE,
@@ -88,23 +89,6 @@ class WorstRow:
     difference: float
     reference: tuple[float, ...]
     other: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flips:
-    """Right and wrong verdicts on the same rows.
-
-    Attributes:
-        n: rows with a gold answer.
-        lost: right by the reference, wrong by the other engine.
-        won: the other way round.
-        p_value: exact McNemar test of lost against won, two-sided.
-    """
-
-    n: int
-    lost: int
-    won: int
-    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +221,7 @@ def _flips(one: PairTable, two: PairTable) -> Flips:
     right, still = (
         winners(reconciled(table.where(rows))) == table.gold[rows] for table in (one, two)
     )
-    lost, won = int((right & ~still).sum()), int((~right & still).sum())
-    return Flips(int(rows.sum()), lost, won, mcnemar(lost, won))
-
-
-def mcnemar(lost: int, won: int) -> float:
-    """Exact two-sided McNemar test: chance of so uneven a split of the flips, were it a coin's."""
-    flips, fewer = lost + won, min(lost, won)
-    tail = sum(math.comb(flips, k) for k in range(fewer + 1))
-    return float(min(1, 2 * tail / 2**flips))
+    return Flips.of(right * 1.0, still * 1.0)
 
 
 def _worst(verdicts: Sequence[_Verdict]) -> tuple[WorstRow, ...]:

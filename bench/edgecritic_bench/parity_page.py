@@ -8,12 +8,12 @@ from edgecritic_bench.parity import (
     LIKELY,
     NOTABLE,
     QUANTILES,
-    Flips,
     Parity,
     largest_unseen,
 )
 from edgecritic_bench.records import WINNERS
 from edgecritic_bench.report_tables import written
+from edgecritic_bench.statistics.paired import Flips
 
 _SHOWN = 0.01
 """Probabilities below it are left out of the list of worst rows."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from edgecritic import MissingExtraError
 from edgecritic_bench.agreement import Agreement
-from edgecritic_bench.intervals import Estimate
-from edgecritic_bench.reliability import N_BINS, Reliability
 from edgecritic_bench.report_tables import family_scores
+from edgecritic_bench.statistics.intervals import Estimate
+from edgecritic_bench.statistics.reliability import N_BINS, Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

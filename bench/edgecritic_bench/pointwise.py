@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecritic_bench.intervals import Estimate, mean, share
-from edgecritic_bench.reliability import Reliability, reliability
-from edgecritic_bench.spearman import spearman
+from edgecritic_bench.statistics.correlation import spearman
+from edgecritic_bench.statistics.intervals import Estimate, mean, share
+from edgecritic_bench.statistics.reliability import Reliability, reliability
 from edgecritic_bench.tables import Ints, ScoreTable, expected_levels, log_softmax
 from edgecritic_bench.twins import clusters_of, twin_rows
 

@@ -13,12 +13,12 @@ from edgecritic import InputError
 from edgecritic_bench import plots, report_tables
 from edgecritic_bench.agreement import Agreement, agreement, by_kind
 from edgecritic_bench.calibration import Calibration, file_digest
-from edgecritic_bench.intervals import RESAMPLES
 from edgecritic_bench.judge import read_meta
 from edgecritic_bench.markdown import table, template
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.records import Record, read_records
-from edgecritic_bench.reliability import N_BINS
+from edgecritic_bench.statistics.intervals import RESAMPLES
+from edgecritic_bench.statistics.reliability import N_BINS
 from edgecritic_bench.targets import TARGETS, measured
 
 MAIN_SPLITS = ("T0", "T1")

@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgecritic_bench.agreement import Agreement
-from edgecritic_bench.intervals import Estimate, mean
 from edgecritic_bench.markdown import table
-from edgecritic_bench.reliability import Reliability
+from edgecritic_bench.statistics.intervals import Estimate, mean
+from edgecritic_bench.statistics.reliability import Reliability
 from edgecritic_bench.tables import expected_levels
 from edgecritic_bench.targets import Target
 

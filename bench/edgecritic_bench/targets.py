@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from edgecritic_bench.agreement import agreement
 from edgecritic_bench.calibration import Calibration
-from edgecritic_bench.intervals import Estimate
 from edgecritic_bench.records import Record
+from edgecritic_bench.statistics.intervals import Estimate
 
 OBJECT_KINDS = ("object", "category", "presence", "list")
 """Question types that ask which things a picture shows."""

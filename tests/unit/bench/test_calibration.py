@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from edgecritic import InputError
 from edgecritic_bench import calibration
 from edgecritic_bench.calibration import Calibration, fit, fit_temperature, fit_tie_margin, log_loss
-from edgecritic_bench.reliability import N_BINS, calibration_error, reliability
+from edgecritic_bench.statistics.reliability import N_BINS, calibration_error, reliability
 from edgecritic_bench.tables import TIE, log_softmax, winners
 
 

@@ -12,9 +12,10 @@ from scipy import stats
 from edgecritic import InputError
 from edgecritic_bench import cli
 from edgecritic_bench.features import compare_features
-from edgecritic_bench.parity import Differences, compare, mcnemar
+from edgecritic_bench.parity import Differences, compare
 from edgecritic_bench.parity_page import parity_section
 from edgecritic_bench.records import PairwiseRecord, PointwiseRecord, write_records
+from edgecritic_bench.statistics.paired import mcnemar
 from edgecritic_bench.tables import log_softmax
 
 

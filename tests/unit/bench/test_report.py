@@ -11,8 +11,8 @@ from PIL import Image
 
 from edgecritic import InputError
 from edgecritic_bench import calibration, cli
-from edgecritic_bench.intervals import NOTHING, Estimate
 from edgecritic_bench.records import write_records
+from edgecritic_bench.statistics.intervals import NOTHING, Estimate
 from edgecritic_bench.targets import OBJECT_KINDS, TARGETS, Target, measured
 
 

@@ -7,8 +7,10 @@ bootstrap of sums into one matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +21,11 @@ SEED = 20261123
 _Z = 1.959963984540054
 """97.5% quantile of the normal distribution."""
 _TAILS = (2.5, 97.5)
+_CHUNK = 100
+"""Resamples in memory at once, where each needs a row of counts of its own."""
+
+Statistic: TypeAlias = Callable[[Floats], Floats]
+"""Of r resamples at once: (r, ...) of counts or of sums to (r,) values, NaN where undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,54 @@ def interval(value: float, resampled: Floats, n: int, n_items: int) -> Estimate:
     return Estimate(float(value), float(low), float(high), n, n_items)
 
 
+def renumbered(labels: Ints) -> Ints:
+    """Item numbers, from 0 and without gaps."""
+    return np.asarray(np.unique(labels, return_inverse=True)[1], dtype=np.int64)
+
+
 def sums_by_item(values: Floats, clusters: Ints) -> Floats:
     """(n_items, ...) sums over each item's rows."""
     sums = np.zeros((int(clusters.max()) + 1, *values.shape[1:]))
     np.add.at(sums, clusters, values)
     return sums
+
+
+def of_counts(statistic: Statistic, clusters: Ints) -> Estimate:
+    """A statistic that needs to know how often each row occurs.
+
+    Args:
+        statistic: of (r, n) counts; row i of the data occurs counts[:, i] times.
+        clusters: (n,) item numbers.
+    """
+    if not len(clusters):
+        return NOTHING
+    drawn = weights(int(clusters.max()) + 1)
+    value = float(statistic(np.ones((1, len(clusters))))[0])
+    resampled = np.concatenate(
+        [
+            statistic(drawn[start : start + _CHUNK][:, clusters])
+            for start in range(0, RESAMPLES, _CHUNK)
+        ]
+    )
+    return interval(value, resampled, len(clusters), drawn.shape[1])
+
+
+def of_sums(terms: Floats, statistic: Statistic, clusters: Ints) -> Estimate:
+    """A statistic of sums over rows: means, moments, tables of counts.
+
+    Args:
+        terms: (n, ...) what each row adds.
+        statistic: of (r, ...) sums.
+        clusters: (n,) item numbers.
+    """
+    if not len(terms):
+        return NOTHING
+    sums = sums_by_item(terms, clusters)
+    flat = sums.reshape(len(sums), -1)
+    drawn = weights(len(sums))
+    value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
+    resampled = statistic((drawn @ flat).reshape(RESAMPLES, *terms.shape[1:]))
+    return interval(value, resampled, len(terms), len(sums))
 
 
 def mean(values: Floats, clusters: Ints) -> Estimate:
@@ -76,13 +126,8 @@ def mean(values: Floats, clusters: Ints) -> Estimate:
         values: (n,) one number a row.
         clusters: (n,) item numbers, 0 to n_items - 1, each occurring.
     """
-    if not len(values):
-        return NOTHING
-    totals, counts = sums_by_item(values, clusters), np.bincount(clusters)
-    drawn = weights(len(counts))
-    return interval(
-        float(values.mean()), (drawn @ totals) / (drawn @ counts), len(values), len(counts)
-    )
+    terms = np.stack([values, np.ones_like(values)], axis=1)
+    return of_sums(terms, lambda sums: sums[:, 0] / sums[:, 1], clusters)
 
 
 def share(hits: Floats, clusters: Ints) -> Estimate:

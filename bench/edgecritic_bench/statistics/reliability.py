@@ -1,4 +1,8 @@
-"""Whether probabilities mean what they say: reliability bins and calibration error."""
+"""Whether probabilities mean what they say: reliability bins, calibration error, Brier score.
+
+And how much can be judged alone: the share of rows above the confidence at which the critic is as
+often right as one wants.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgecritic_bench.intervals import NOTHING, SEED, Estimate, interval, sums_by_item, weights
+from edgecritic_bench.statistics.intervals import SEED, Estimate, mean, of_counts, of_sums
 from edgecritic_bench.tables import Floats, Ints
 
 N_BINS = 15
@@ -69,15 +73,12 @@ def _bins(confidence: Floats) -> Ints:
 
 
 def _error(confidence: Floats, hit: Floats, clusters: Ints) -> Estimate:
-    if not len(confidence):
-        return NOTHING
-    gaps = np.zeros((len(confidence), N_BINS))
-    gaps[np.arange(len(confidence)), _bins(confidence)] = confidence - hit
-    counts = np.bincount(clusters)
-    drawn = weights(len(counts))
-    resampled = np.abs(drawn @ sums_by_item(gaps, clusters)).sum(axis=1) / (drawn @ counts)
-    value = calibration_error(confidence, hit)
-    return interval(value, resampled, len(confidence), len(counts))
+    terms = np.zeros((len(confidence), N_BINS + 1))
+    terms[np.arange(len(confidence)), _bins(confidence)] = confidence - hit
+    terms[:, N_BINS] = 1
+    return of_sums(
+        terms, lambda sums: np.abs(sums[:, :N_BINS]).sum(axis=1) / sums[:, N_BINS], clusters
+    )
 
 
 def _floor(confidence: Floats) -> float:
@@ -89,3 +90,47 @@ def _floor(confidence: Floats) -> float:
         hits = (rng.random(len(confidence)) < confidence).astype(np.float64)
         total += calibration_error(confidence, hits)
     return total / _FLOOR_DRAWS
+
+
+def brier(probabilities: Floats, gold: Ints, clusters: Ints) -> Estimate:
+    """Mean squared distance of the probabilities from what came true; 0 is best, 2 worst.
+
+    Args:
+        probabilities: (n, k), rows summing to 1.
+        gold: (n,) columns.
+        clusters: (n,) item numbers.
+
+    Source: G. W. Brier, Monthly Weather Review 78 (1950), in its original form over all outcomes.
+    """
+    truth = np.zeros_like(probabilities)
+    truth[np.arange(len(gold)), gold] = 1
+    return mean(((probabilities - truth) ** 2).sum(axis=1), clusters)
+
+
+def coverage(confidence: Floats, hit: Floats, precision: float, clusters: Ints) -> Estimate:
+    """The greatest share of rows that can be judged alone at a wanted precision.
+
+    Rows are taken from the surest on; those of equal confidence are taken together, since no
+    threshold parts them.
+
+    Args:
+        confidence: (n,) probability of the prediction.
+        hit: (n,) 1 where it was right, else 0.
+        precision: share of right verdicts wanted among the rows taken, in (0, 1].
+        clusters: (n,) item numbers.
+
+    Returns:
+        The share; 0 where not even the surest rows are right often enough.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    last = np.append(np.diff(confidence[order]) != 0, True) if len(order) else np.zeros(0, bool)
+
+    def statistic(counts: Floats) -> Floats:
+        taken = np.cumsum(counts[:, order], axis=1)
+        right = np.cumsum(counts[:, order] * hit[order], axis=1)
+        # A whisker below, for sums of halves that rounding leaves under the line.
+        good = last & (right >= precision * taken - 1e-9)
+        shares = np.where(good, taken, 0.0).max(axis=1) / taken[:, -1]
+        return np.asarray(shares, dtype=np.float64)
+
+    return of_counts(statistic, clusters)

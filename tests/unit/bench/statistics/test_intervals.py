@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgecritic_bench import intervals
-from edgecritic_bench.intervals import NOTHING, mean, share, wilson
-from edgecritic_bench.spearman import spearman
+from edgecritic_bench.statistics import intervals
+from edgecritic_bench.statistics.intervals import NOTHING, mean, share, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -67,7 +66,6 @@ def test_nothing_comes_of_nothing():
     empty = np.empty(0)
     for estimate in (mean(empty, empty.astype(int)), share(empty, empty.astype(int))):
         assert estimate is NOTHING
-    assert spearman(empty, empty, empty.astype(int)) is NOTHING
 
 
 def test_the_same_rows_give_the_same_interval():
@@ -75,29 +73,3 @@ def test_the_same_rows_give_the_same_interval():
     first = share(hits, clusters)
     intervals.weights.cache_clear()
     assert share(hits, clusters) == first
-
-
-@given(st.integers(0, 10**6), st.integers(3, 40), st.integers(1, 6))
-def test_spearman_is_scipys(seed, n, n_values):
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, n_values + 1, n) * 1.0, rng.normal(size=n).round(1)
-    estimate = spearman(x, y, np.arange(n))
-    if len(set(x)) == 1 or len(set(y)) == 1:
-        assert estimate is NOTHING
-    else:
-        assert estimate.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
-
-
-def test_resampled_spearman_is_spearman_of_the_resample():
-    rng = np.random.default_rng(8)
-    clusters = np.repeat(np.arange(12), 3)
-    x, y = rng.integers(0, 5, 36) * 1.0, rng.integers(0, 5, 36) * 1.0
-    drawn = intervals.weights(12)
-    by_hand = []
-    for counts in drawn:
-        rows = np.repeat(np.arange(36), counts.astype(int)[clusters])
-        by_hand.append(stats.spearmanr(x[rows], y[rows]).statistic)
-    low, high = np.percentile(by_hand, [2.5, 97.5])
-    estimate = spearman(x, y, clusters)
-    assert estimate.low == pytest.approx(low, abs=1e-9)
-    assert estimate.high == pytest.approx(high, abs=1e-9)

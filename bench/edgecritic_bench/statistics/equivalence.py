@@ -1,0 +1,252 @@
+"""Whether two judges are equivalent: two one-sided tests, and claims that a sample must bear out.
+
+"No significant difference" is no parity: a small sample never finds one. Parity is claimed only
+where both one-sided tests reject a difference as great as the margin; where they do not, the claim
+is refused, with what this sample could have shown and how many rows the claim would take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from edgecritic import InputError, MissingExtraError
+from edgecritic_bench.statistics.intervals import Estimate, wilson
+from edgecritic_bench.statistics.paired import Flips, Spread, difference, sign_test, spread
+from edgecritic_bench.statistics.power import (
+    ALPHA,
+    detectable_mean,
+    detectable_share,
+    rows_for_equivalence,
+)
+from edgecritic_bench.tables import Floats, Ints
+
+Standing: TypeAlias = Literal["equivalent", "worse", "better", "refused"]
+_Written: TypeAlias = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tost:
+    """Two one-sided tests of a mean difference against a margin.
+
+    Attributes:
+        margin: differences below it do not matter.
+        p_value: the greater of the two; below alpha the difference is within the margin.
+        low: lower end of the interval of 1 - 2 alpha; within the margin just when p is below alpha.
+        high: its upper end.
+    """
+
+    margin: float
+    p_value: float
+    low: float
+    high: float
+
+
+def tost(known: Spread, margin: float, alpha: float = ALPHA) -> Tost:
+    """Two one-sided t tests, with one degree of freedom less than items.
+
+    Args:
+        known: of the differences.
+        margin: above 0, in their unit.
+        alpha: of each test.
+
+    Raises:
+        InputError: the margin is not above 0.
+        MissingExtraError: scipy is not installed.
+
+    Source: D. J. Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987).
+    """
+    if not margin > 0:
+        raise InputError(f"the margin is {margin}, not above 0", "say which difference matters")
+    try:
+        from scipy import stats  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError(
+            "tests of equivalence need scipy", "pip install 'edgecritic[bench]'"
+        ) from error
+    degrees = known.n_items - 1
+    half = float(stats.t.isf(alpha, degrees)) * known.error
+    nearest = margin - abs(known.mean)
+    if known.error > 0:
+        p_value = float(stats.t.sf(nearest / known.error, degrees))
+    else:
+        p_value = 0.0 if nearest > 0 else 1.0
+    return Tost(margin, p_value, known.mean - half, known.mean + half)
+
+
+def share_spread(flips: Flips, known: Spread) -> Spread:
+    """A spread of flips that stays honest where there are few of them.
+
+    Half a flip is added each way, and two rows in all, so that no flips among few rows are not
+    taken for certainty; what items share is kept as the design effect.
+
+    Args:
+        flips: counted.
+        known: of the same rows' differences, which are -1, 0 and 1.
+
+    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched
+        proportions, Statistics in Medicine 24 (2005).
+    """
+    n = known.n_effective
+    scale = n / flips.n
+    lost, won = flips.lost * scale + 0.5, flips.won * scale + 0.5
+    mean = (won - lost) / (n + 2)
+    variance = ((won + lost) - (won - lost) ** 2 / (n + 2)) / (n + 2) ** 2
+    return Spread(mean, math.sqrt(variance), known.n, known.n_items, known.design)
+
+
+@dataclass(frozen=True, slots=True)
+class ParityClaim:
+    """What may be said of two judges on this sample.
+
+    Attributes:
+        standing: equivalent within the margin; worse or better by more than it; or refused.
+        words: the same in a sentence.
+        margin: differences below it do not matter.
+        difference: other less reference, with its 95% interval over items.
+        equivalence: the two one-sided tests.
+        p_value: that there is any difference, by random signs of items.
+        detectable: smallest difference that this sample finds with 80% power.
+        rows_needed: rows that parity would take if there were no difference.
+        flips: for shares; None for scores.
+    """
+
+    standing: Standing
+    words: str
+    margin: float
+    difference: Estimate
+    equivalence: Tost
+    p_value: float
+    detectable: float
+    rows_needed: int
+    flips: Flips | None
+
+
+def claim_share_parity(
+    reference: Floats, other: Floats, clusters: Ints, margin: float
+) -> ParityClaim:
+    """Whether another judge is right as often as the reference.
+
+    Args:
+        reference: (n,) 1 where the reference is right, else 0.
+        other: (n,) likewise, on the same rows.
+        clusters: (n,) item numbers, of two items at least.
+        margin: in shares; 0.02 for two points.
+
+    Raises:
+        InputError: too few items, or the rows are not the same.
+        MissingExtraError: scipy is not installed.
+    """
+    found = difference(reference, other, clusters)
+    flips = Flips.of(reference, other)
+    known = spread(other - reference, clusters)
+    tested = tost(share_spread(flips, known), margin)
+    # Without any flip, as many as could have stayed unseen.
+    discordance = flips.discordance or wilson(0, max(1, round(known.n_effective)))[1]
+    detectable = detectable_share(known.n_effective, discordance)
+    needed = math.ceil(rows_for_equivalence(discordance, margin) * known.design)
+    return _claim(
+        _Sample(found, tested, sign_test(other - reference, clusters), detectable, needed),
+        flips,
+        lambda value: f"{100 * value:.1f} points",
+    )
+
+
+def claim_mean_parity(
+    reference: Floats, other: Floats, clusters: Ints, margin: float
+) -> ParityClaim:
+    """Whether another judge's numbers, such as errors of scores, are the reference's on average.
+
+    Args:
+        reference: (n,) numbers.
+        other: (n,) likewise, on the same rows; greater is better.
+        clusters: (n,) item numbers, of two items at least.
+        margin: in their unit.
+
+    Raises:
+        InputError: too few items, or the rows are not the same.
+        MissingExtraError: scipy is not installed.
+    """
+    found = difference(reference, other, clusters)
+    gaps = other - reference
+    known = spread(gaps, clusters)
+    tested = tost(known, margin)
+    sd = float(np.std(gaps, ddof=1))
+    detectable = detectable_mean(known.n_effective, sd)
+    needed = math.ceil(rows_for_equivalence(sd**2, margin) * known.design)
+    return _claim(
+        _Sample(found, tested, sign_test(gaps, clusters), detectable, needed),
+        None,
+        lambda value: f"{value:.3f}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What was measured, before it is judged."""
+
+    found: Estimate
+    tested: Tost
+    p_value: float
+    detectable: float
+    needed: int
+
+
+def _claim(sample: _Sample, flips: Flips | None, written: _Written) -> ParityClaim:
+    standing = _standing(sample.tested)
+    return ParityClaim(
+        standing=standing,
+        words=_words(standing, sample, written),
+        margin=sample.tested.margin,
+        difference=sample.found,
+        equivalence=sample.tested,
+        p_value=sample.p_value,
+        detectable=sample.detectable,
+        rows_needed=sample.needed,
+        flips=flips,
+    )
+
+
+def _standing(tested: Tost) -> Standing:
+    if -tested.margin < tested.low and tested.high < tested.margin:
+        return "equivalent"
+    if tested.high <= -tested.margin:
+        return "worse"
+    return "better" if tested.low >= tested.margin else "refused"
+
+
+def _words(standing: Standing, sample: _Sample, written: _Written) -> str:
+    found, tested = sample.found, sample.tested
+    measured = (
+        f"{_signed(found.value, written)} on {found.n:,} rows of {found.n_items:,} items, "
+        f"90% interval {_signed(tested.low, written)} to {_signed(tested.high, written)}"
+    )
+    margin = written(tested.margin)
+    if standing == "equivalent":
+        real = sample.p_value < ALPHA
+        note = "; a difference there is, but one that small" if real else ""
+        return f"Equivalent within {margin}: {measured}{note}."
+    if standing != "refused":
+        return f"Not equivalent: {standing} by more than {margin}: {measured}."
+    seen = (
+        f"it would notice no difference below {written(sample.detectable)}"
+        if math.isfinite(sample.detectable)
+        else "it is too small to notice any difference"
+    )
+    # Few rows are not the reason where the difference itself fills the margin.
+    cure = (
+        f"a claim of parity takes about {sample.needed:,} rows"
+        if sample.needed > found.n
+        else "the difference itself is too near the margin to tell"
+    )
+    return (
+        f"Refused: this sample cannot support parity within {margin}: {measured}; {seen}; {cure}."
+    )
+
+
+def _signed(value: float, written: _Written) -> str:
+    return f"{'-' if value < 0 else '+'}{written(abs(value))}"
