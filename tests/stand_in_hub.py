@@ -19,6 +19,7 @@ class StandInHub:
     """One repository with one commit, called ``main``.
 
     Attributes:
+        kind: ``models`` or ``datasets``.
         files: content by path.
         token: without it the repository is not there.
         gated: access is never granted.
@@ -28,6 +29,7 @@ class StandInHub:
     """
 
     repo: str = "critics/tiny"
+    kind: str = "models"
     files: dict[str, bytes] = field(default_factory=dict)
     token: str = ""
     gated: bool = False
@@ -76,10 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(401, "RepoNotFound")
         elif hub.gated:
             self._error(403, "GatedRepo")
-        elif path.startswith("/api/models/"):
-            self._listing(path.removeprefix(f"/api/models/{hub.repo}").strip("/").split("/"))
+        elif path.startswith(f"/api/{hub.kind}/"):
+            self._listing(path.removeprefix(f"/api/{hub.kind}/{hub.repo}").strip("/").split("/"))
         else:
-            revision, _, name = path.removeprefix(f"/{hub.repo}/resolve/").partition("/")
+            folder = "" if hub.kind == "models" else f"/{hub.kind}"
+            revision, _, name = path.removeprefix(f"{folder}/{hub.repo}/resolve/").partition("/")
             if revision != COMMIT:
                 self._error(404, "RevisionNotFound")
             elif name not in hub.files:

@@ -1,4 +1,4 @@
-"""``edgecritic bench``: judge, calibrate, report, parity, speed.
+"""``edgecritic bench``: judge, calibrate, report, parity, speed, and public benchmarks.
 
 stdout is data, stderr is talk, as in the runtime's own commands.
 """
@@ -19,6 +19,7 @@ from edgecritic_bench.judge import Plan, judge_sets, read_meta
 from edgecritic_bench.options import build_parser
 from edgecritic_bench.parity import compare
 from edgecritic_bench.parity_page import parity_section
+from edgecritic_bench.protocols.cli import COMMANDS
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         "report": _report,
         "parity": _parity,
         "speed": _speed,
+        **COMMANDS,
     }
     commands[args.command](args, argv)
     return 0

@@ -7,7 +7,7 @@ again. Records of different critics cannot be mixed in one file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ def judge_sets(
     Raises:
         InputError: a set cannot be read, or `out` holds judgements of another critic.
     """
-    _describe(critic, plan, out, run)
-    _drop_torn_line(out)
+    describe_run(critic, {"shared": plan.shared}, out, run)
+    drop_torn_line(out)
     done = {record.key for record in read_records([out])} if out.exists() else set()
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8", newline="\n") as file:
@@ -91,11 +91,22 @@ def judge_sets(
                     yield record
 
 
-def _describe(critic: Critic, plan: Plan, out: Path, run: Provenance) -> None:
+def describe_run(critic: Critic, options: Mapping[str, object], out: Path, run: Provenance) -> None:
+    """Note beside a file of judgements who makes them.
+
+    Args:
+        critic: judges.
+        options: that change judgements.
+        out: the file.
+        run: this run.
+
+    Raises:
+        InputError: the file holds judgements that were made otherwise.
+    """
     made_by = {
         "critic": critic.profile.name,
         "engine": f"{critic.info.engine} on {critic.info.device}",
-        "shared": plan.shared,
+        **options,
     }
     path = meta_path(out)
     if path.exists() and out.exists():
@@ -110,7 +121,7 @@ def _describe(critic: Critic, plan: Plan, out: Path, run: Provenance) -> None:
     path.write_text(json.dumps({**made_by, **run.to_dict()}, indent=2) + "\n", encoding="utf-8")
 
 
-def _drop_torn_line(out: Path) -> None:
+def drop_torn_line(out: Path) -> None:
     """Cut off what an interrupted run left behind the last whole line."""
     if out.exists():
         data = out.read_bytes()

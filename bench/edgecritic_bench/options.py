@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.speed import SpeedOptions
 
@@ -24,6 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
         ("report", "write the page on agreement, with plots, from records", _report),
         ("parity", "compare the records of two engines row by row", _parity),
         ("speed", "time a verdict beside llama-cpp-python's chat handler", _speed),
+        ("benchmarks", "list the public benchmarks and their protocols", protocols.benchmarks),
+        ("run", "judge a benchmark and keep every verdict", protocols.run),
+        ("import", "turn somebody else's verdicts into ours", protocols.import_),
+        ("score", "score verdicts by a benchmark's protocol, judges side by side", protocols.score),
     ):
         command = commands.add_parser(
             name,
