@@ -16,6 +16,7 @@ from edgecritic_bench import cli
 from edgecritic_bench.protocols import cli as commands
 from edgecritic_bench.protocols.files import read_objects
 from edgecritic_bench.protocols.hub import HubData, locate
+from edgecritic_bench.protocols.importers import FORMATS
 from edgecritic_bench.protocols.registry import BENCHMARKS, benchmark
 from edgecritic_bench.protocols.replies import SHOWN, Reply, read_replies, write_replies
 from edgecritic_bench.records import WINNERS
@@ -50,6 +51,16 @@ def test_every_benchmark_is_listed(capsys):
     assert "vl-rewardbench" in capsys.readouterr().out
     with pytest.raises(InputError, match="no benchmark 'mmlu'"):
         benchmark("mmlu")
+
+
+def test_the_page_on_protocols_names_every_benchmark_and_format():
+    page = (Path(__file__).parents[4] / "docs" / "benchmarks-protocols.md").read_text()
+    for name in FORMATS:
+        assert f"| `{name}` |" in page
+    for known in BENCHMARKS.values():
+        stem = known.name.removeprefix("mllm-as-a-judge")
+        assert stem in page
+        assert known.source in page or not known.source.startswith("arXiv")
 
 
 def test_a_run_is_scored_beside_a_peer(data, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +180,8 @@ def test_parity_on_170_pairs_is_refused_in_words():
     assert f"no difference below {100 * claim.detectable:.1f} points" in claim.words
     assert f"about {claim.rows_needed:,} rows" in claim.words
     assert claim.rows_needed > 2000
+    page = (Path(__file__).parents[4] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert claim.words in " ".join(page.replace("\n  >", "\n").split())
 
 
 def test_no_flip_among_few_rows_is_refused_too():
