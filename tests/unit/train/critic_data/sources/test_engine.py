@@ -1,0 +1,76 @@
+"""The data engine's items as rows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgecritic_train.cli import main
+from edgecritic_train.critic_data.rendering import render_row
+from edgecritic_train.critic_data.rows import SWAPPED, ImageFile, read_rows
+from edgecritic_train.critic_data.sources.engine import item_rows
+from edgecritic_train.data.assets import Assets
+from edgecritic_train.data.engine import generate
+
+
+@pytest.fixture(scope="module")
+def rows(packs: tuple[Path, Path]):
+    items = list(generate(Assets.load(*packs), "train", 3, 60))
+    return items, [row for item in items for row in item_rows(item)]
+
+
+def test_every_response_is_scored_on_both_pictures(rows):
+    items, made = rows
+    scored = [row for row in made if row.setting == "pointwise"]
+    assert len(scored) == 2 * sum(len(item.responses) for item in items)
+    assert len({row.id for row in made}) == len(made)
+    assert {row.split for row in made} == {"train"}
+
+
+def test_no_place_wins_and_twins_stay_together(rows):
+    _, made = rows
+    winners = Counter(row.verdict for row in made if row.setting == "pairwise")
+    assert abs(winners["first"] - winners["second"]) < 4 * (sum(winners.values()) ** 0.5)
+    assert winners["tie"] > 0
+    assert len({row.group for row in made}) == 60
+
+
+def test_the_texts_alone_do_not_tell_the_winner(rows):
+    """Every image-decided pair comes with a picture that turns it round."""
+    _, made = rows
+    verdicts: dict[tuple[str, frozenset[str]], Counter[str]] = {}
+    for row in made:
+        if row.setting == "pairwise" and row.verdict != "tie":
+            winner = row.responses[("first", "second").index(row.verdict)]
+            key = (row.group, frozenset(row.responses))
+            verdicts.setdefault(key, Counter())[winner] += 1
+    both = sum(len(counts) == 2 for counts in verdicts.values())
+    assert both > len(verdicts) / 2
+
+
+def test_ordinals_in_reasons_follow_the_order(rows):
+    _, made = rows
+    for row in made:
+        if row.setting == "pairwise" and row.verdict != "tie":
+            said = dict(re.findall(r"the (first|second)(?: response)? (is \w+|says)", row.reason))
+            winner, loser = said.get(row.verdict, ""), said.get(SWAPPED[row.verdict], "")
+            assert loser != "is right" or winner == "is right", row.reason
+
+
+def test_the_command_writes_pictures_once(packs, tmp_path):
+    asked = ["data", "import", "engine", "--assets", *map(str, packs), "--items", "3"]
+    assert main([*asked, "--split", "T0", "--out", str(tmp_path)]) == 0
+    made = list(read_rows(tmp_path / "rows.jsonl"))
+    assert {row.split for row in made} == {"test"}
+    assert all(isinstance(row.images[0], ImageFile) for row in made)
+    assert len(list((tmp_path / "images").rglob("*.webp"))) <= 6
+    assert all(render_row(row, _dialect()).ends for row in made)
+
+
+def _dialect():
+    from edgecritic.prompts import load_dialect
+
+    return load_dialect()

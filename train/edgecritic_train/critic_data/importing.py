@@ -1,0 +1,142 @@
+"""``edgecritic train data import``: rows whose verdicts are known already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from edgecritic.errors import InputError
+from edgecritic.task import Rubric
+from edgecritic_train.critic_data.options import (
+    add_columns,
+    add_splits,
+    column_map,
+    shares_of,
+)
+from edgecritic_train.critic_data.pictures import PictureStore
+from edgecritic_train.critic_data.rows import CriticRow, ImageBytes, write_rows
+from edgecritic_train.critic_data.sources.cases import TableOptions, read_cases
+from edgecritic_train.critic_data.sources.intake import Intake
+from edgecritic_train.critic_data.sources.judged import JudgedOptions, judged_rows
+from edgecritic_train.critic_data.sources.llava_critic import (
+    CONFIGS,
+    find_tables,
+    llava_critic_rows,
+)
+from edgecritic_train.critic_data.splitting import held_out
+
+
+def main(argv: Sequence[str]) -> int:
+    """Import rows; returns 0, or 1 if no row could be taken."""
+    args = _parser().parse_args(argv)
+    store = PictureStore(args.out / "images")
+    intake = Intake(strict=args.source == "table" and not args.drop_bad)
+    if args.source == "llava-critic":
+        rows = _published(args, store, intake)
+    elif args.source == "table":
+        rows = _table(args, store, intake)
+    else:
+        rows = _engine(args, store, intake)
+    rows = held_out(islice(rows, args.limit), shares_of(args))
+    count = write_rows(args.out / "rows.jsonl", rows)
+    report = {"rows": count, **intake.to_dict()}
+    (args.out / "import.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    sys.stderr.write("\n".join(intake.lines()) + "\n")
+    sys.stdout.write(f"{args.out / 'rows.jsonl'}\n")
+    return 0 if count else 1
+
+
+def _published(
+    args: argparse.Namespace, store: PictureStore, intake: Intake
+) -> Iterator[CriticRow]:
+    tables = find_tables(args.config or CONFIGS, args.folder, args.revision)
+    return llava_critic_rows(tables, store, intake)
+
+
+def _table(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Iterator[CriticRow]:
+    rubric = Rubric.parse(args.range)
+    if args.criteria:
+        rubric = replace(rubric, criteria=args.criteria)
+    options = JudgedOptions(rubric, args.pairs_from_scores, args.seed)
+    for path in args.tables:
+        cases = read_cases(path, TableOptions(column_map(args), args.name), store, intake)
+        yield from judged_rows(cases, options, intake)
+
+
+def _engine(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Iterator[CriticRow]:
+    # The engine brings fonts, scenes and numpy, which the other sources do not need.
+    from edgecritic_train.critic_data.sources.engine import item_rows
+    from edgecritic_train.data.assets import Assets
+    from edgecritic_train.data.engine import generate
+
+    items = generate(Assets.load(*args.assets), args.split, args.seed, args.items, args.kinds)
+    rows = (row for item in items for row in item_rows(item))
+    return intake.take(_kept(rows, store))
+
+
+def _kept(rows: Iterable[CriticRow], store: PictureStore) -> Iterator[CriticRow]:
+    """The rows with their pictures in files."""
+    for row in rows:
+        images = tuple(
+            store.put(ref.data) if isinstance(ref, ImageBytes) else ref for ref in row.images
+        )
+        yield replace(row, images=images)
+
+
+def _limit(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise InputError(f"--limit is {value}", "give 1 or more")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--out", type=Path, required=True, help="folder for rows.jsonl, images/ and import.json"
+    )
+    common.add_argument("--limit", type=_limit, help="stop after this many rows")
+    common.add_argument("--seed", type=int, default=0, help="of wordings, orders and splits")
+    add_splits(common)
+    parser = argparse.ArgumentParser(
+        prog="edgecritic train data import",
+        description="Makes rows of judgements that exist already.",
+    )
+    sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+
+    published = sources.add_parser(
+        "llava-critic", parents=[common], help="the published 113k judgements of LLaVA-Critic"
+    )
+    published.add_argument("--config", action="append", choices=CONFIGS, help="both if left out")
+    published.add_argument("--folder", type=Path, help="a copy of the repository on this machine")
+    published.add_argument("--revision", help="on the hub")
+
+    table = sources.add_parser(
+        "table", parents=[common], help="JSONL, CSV or Parquet with scores or winners"
+    )
+    table.add_argument("tables", type=Path, nargs="+", metavar="FILE")
+    table.add_argument("--range", default="1-10", help="of the scores, such as 0-100")
+    table.add_argument("--criteria", help="by what the verdicts were given, in words")
+    table.add_argument(
+        "--pairs-from-scores",
+        type=float,
+        metavar="MARGIN",
+        help="also compare responses whose scores differ by more than this, or not at all",
+    )
+    table.add_argument("--name", default="", help="source of rows that name none")
+    table.add_argument("--drop-bad", action="store_true", help="drop and count records that fail")
+    add_columns(table)
+
+    engine = sources.add_parser(
+        "engine", parents=[common], help="the data engine, truth by construction"
+    )
+    engine.add_argument("--assets", type=Path, nargs="+", required=True, help="asset packs (.zip)")
+    engine.add_argument("--split", default="train", help="train, or T0 to T4")
+    engine.add_argument("--items", type=int, default=1000, help="twin items to generate")
+    engine.add_argument("--kinds", nargs="+", help="only these question types")
+    return parser

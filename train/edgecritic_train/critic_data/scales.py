@@ -1,0 +1,43 @@
+"""Scores as people and models give them, put on whole levels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from edgecritic.errors import InputError, shown
+from edgecritic.task import MAX_LEVELS, Rubric
+
+_FINER = (1, 2, 10, 100)
+
+
+def on_levels(score: str | float, rubric: Rubric) -> tuple[int, Rubric]:
+    """A score that may be a fraction, and the rubric on which it is a whole level.
+
+    ``7.5`` on 1-10 becomes 15 on 2-20: the scale is made finer, and no score is rounded.
+
+    Args:
+        score: a number, or the decimal digits of one.
+        rubric: the range that it was given on.
+
+    Raises:
+        InputError: it is no number, lies outside the range, or is finer than 1001 levels.
+    """
+    try:
+        value = Fraction(str(score).strip())
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"the score {shown(score)} is no number", "write digits") from None
+    if not rubric.low <= value <= rubric.high:
+        raise InputError(
+            f"the score {shown(score)} is outside the range {rubric.low}-{rubric.high}",
+            "correct the score, or state the range that it was given on",
+        )
+    for factor in _FINER:
+        low, high = rubric.low * factor, rubric.high * factor
+        if (value * factor).denominator == 1 and high - low + 1 <= MAX_LEVELS:
+            levels = {level * factor: text for level, text in rubric.levels.items()}
+            return int(value * factor), replace(rubric, low=low, high=high, levels=levels)
+    raise InputError(
+        f"the score {shown(score)} does not fall on a level of {rubric.low}-{rubric.high}",
+        "round the scores, to tenths at most",
+    )

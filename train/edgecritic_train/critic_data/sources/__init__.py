@@ -1,0 +1,1 @@
+"""Where critic rows come from: published sets, local tables, the data engine."""

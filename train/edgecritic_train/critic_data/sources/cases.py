@@ -1,0 +1,269 @@
+"""Tables of (image, question, responses) with whatever verdicts they hold.
+
+Columns, all optional but ``question`` and the responses:
+
+=====================  ============================================================================
+``image``, ``images``  see `edgecritic_train.critic_data.sources.images`
+``question``           what was asked
+``responses``          a list, or JSON of one in a CSV cell; or ``response``; or ``response_1``,
+                       ``response_2`` ...; or ``chosen`` and ``rejected``
+``reference``          a right answer
+``score``, ``scores``  for each response, on the range that the caller states
+``winner``             ``first``, ``second``, ``tie``; also ``1``/``2``, ``A``/``B``/``C``,
+                       ``[[A>B]]`` and its like
+``reason``             of the winner or of the only response
+``reasons``            for each response
+``id``, ``source``, ``group``, ``split``, ``judge``   as in `CriticRow`
+=====================  ============================================================================
+
+Columns of other names are mapped by the caller; columns that nobody names are passed over.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from edgecritic.errors import CriticError, InputError, shown
+from edgecritic.parsing import parse_winner
+from edgecritic.strict_json import decode
+from edgecritic.verdict import Winner
+from edgecritic_train.critic_data.pictures import PictureStore
+from edgecritic_train.critic_data.rows import SPLITS, ImageRef, Split
+from edgecritic_train.critic_data.sources.images import image_refs
+from edgecritic_train.critic_data.sources.intake import Intake
+from edgecritic_train.critic_data.sources.records import Record, read_records
+from edgecritic_train.critic_data.templates import stable_number
+
+COLUMNS = (
+    *("id", "image", "images", "question", "responses", "response", "chosen", "rejected"),
+    *("reference", "score", "scores", "winner", "reason", "reasons"),
+    *("source", "group", "split", "judge"),
+)
+_NUMBERED = re.compile(r"response_([1-9]\d?)")
+_WINNERS: Mapping[str, Winner] = {
+    "first": "first",
+    "1": "first",
+    "a": "first",
+    "second": "second",
+    "2": "second",
+    "b": "second",
+    "tie": "tie",
+    "c": "tie",
+    "equal": "tie",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question about pictures, its responses, and what is known of them.
+
+    Attributes:
+        id: unique in its table.
+        question: what was asked.
+        responses: at least one.
+        images: may be empty.
+        reference: a right answer, or None.
+        scores: for each response as it was written, None where there is none.
+        winner: of exactly two responses, or None.
+        reason: of the winner or of the only response; may be empty.
+        reasons: for each response; empty texts where nobody said.
+        source: the collection.
+        group: what must not be cut by a split.
+        split: what it is for.
+        judge: who gave scores or winner.
+    """
+
+    id: str
+    question: str
+    responses: tuple[str, ...]
+    images: tuple[ImageRef, ...] = ()
+    reference: str | None = None
+    scores: tuple[str | None, ...] = ()
+    winner: Winner | None = None
+    reason: str = ""
+    reasons: tuple[str, ...] = ()
+    source: str = ""
+    group: str = ""
+    split: Split = "train"
+    judge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How to read a table.
+
+    Attributes:
+        columns: our name of a column to the table's.
+        source: of rows that name none; the file's name without its ending when left empty.
+    """
+
+    columns: Mapping[str, str]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        known = (*COLUMNS, "response_1", "response_2")
+        for name in self.columns:
+            if name not in COLUMNS and not _NUMBERED.fullmatch(name):
+                raise InputError(
+                    f"there is no column {shown(name)} to fill", f"known: {', '.join(known)}"
+                )
+
+
+def read_cases(
+    path: Path, options: TableOptions, store: PictureStore, intake: Intake
+) -> Iterator[Case]:
+    """The cases of a table; records that make none are dropped and counted.
+
+    Raises:
+        InputError: the table cannot be read, lacks a mapped column, or a record makes no case and
+            the intake is strict; the message names file, line and value.
+        MissingExtraError: it is Parquet, and pyarrow is not installed.
+    """
+    source = options.source or path.stem
+    seen: set[str] = set()
+    for number, (place, record) in enumerate(read_records(path)):
+        if number == 0 and path.suffix.lower() == ".parquet":
+            _check_columns(path, record, options)
+        named = _named(record, options.columns)
+        try:
+            case = _case(named, f"{source}-{number:06d}", source, path.parent, store)
+            if case.id in seen:
+                raise InputError(f"the id {shown(case.id)} came before", "give each its own")
+        except CriticError as error:
+            intake.drop(source, _kind_of(error), place, error)
+            continue
+        seen.add(case.id)
+        yield case
+
+
+def _kind_of(error: CriticError) -> str:
+    """What went wrong, without the values, so that like cases are counted together."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?", "…", error.message)[:80]
+
+
+def _check_columns(path: Path, record: Record, options: TableOptions) -> None:
+    for column in options.columns.values():
+        if column not in record:
+            raise InputError(
+                f"{path} has no column {shown(column)}", f"it has: {', '.join(record)}"
+            )
+
+
+def _named(record: Record, columns: Mapping[str, str]) -> dict[str, Any]:
+    taken = set(columns.values())
+    named = {k: v for k, v in record.items() if k not in taken and (k in COLUMNS or _is_nth(k))}
+    named |= {name: record[column] for name, column in columns.items() if column in record}
+    return {name: value for name, value in named.items() if not _missing(value)}
+
+
+def _is_nth(name: str) -> bool:
+    return _NUMBERED.fullmatch(name) is not None
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _case(
+    named: Mapping[str, Any], fallback: str, source: str, folder: Path, store: PictureStore
+) -> Case:
+    case_id = str(named.get("id", fallback))
+    responses, winner = _responses(named, case_id)
+    cell = named.get("images", named.get("image"))
+    scores = _each(named, "scores", "score", len(responses))
+    reasons = _each(named, "reasons", "", len(responses))
+    split = named.get("split", "train")
+    if split not in SPLITS:
+        raise InputError(f"the split is {shown(split)}", f"write one of {', '.join(SPLITS)}")
+    return Case(
+        id=case_id,
+        question=_text(named, "question", required=True),
+        responses=responses,
+        images=image_refs(_unpacked(cell), folder, store),
+        reference=_text(named, "reference") or None,
+        scores=tuple(None if _missing(score) else str(score) for score in scores),
+        winner=winner,
+        reason=_text(named, "reason"),
+        reasons=tuple(str(reason or "") for reason in reasons),
+        source=_text(named, "source") or source,
+        group=str(named.get("group", "")),
+        split=cast(Split, split),
+        judge=_text(named, "judge"),
+    )
+
+
+def _responses(named: Mapping[str, Any], case_id: str) -> tuple[tuple[str, ...], Winner | None]:
+    """The responses and, of two, the winner that the table states."""
+    if "chosen" in named and "rejected" in named:
+        pair = (_text(named, "chosen"), _text(named, "rejected"))
+        # The chosen one must not always stand first: a critic would learn the place.
+        if stable_number("order", case_id) % 2:
+            return (pair[1], pair[0]), "second"
+        return pair, "first"
+    value = _unpacked(named.get("responses"))
+    nth = sorted((int(m[1]), name) for name in named if (m := _NUMBERED.fullmatch(name)))
+    if value is None and "response" in named:
+        value = [named["response"]]
+    elif value is None:
+        value = [named[name] for _, name in nth]
+    if not isinstance(value, list | tuple) or not value:
+        raise InputError("there are no responses", "fill responses, response or response_1 ...")
+    for response in value:
+        if not isinstance(response, str):
+            raise InputError(f"a response is {shown(response)}, not text", "write texts alone")
+    return tuple(value), _winner(named.get("winner"), len(value))
+
+
+def _winner(value: object, n_responses: int) -> Winner | None:
+    if value is None or value == "":
+        return None
+    text = str(value).strip()
+    winner = _WINNERS.get(text.casefold()) or parse_winner(text)
+    if winner is None:
+        raise InputError(
+            f"the winner is {shown(value)}", "write first, second or tie (or 1, 2; A, B, C)"
+        )
+    if n_responses != 2:
+        raise InputError(
+            f"there is a winner of {n_responses} responses", "a winner is one of exactly two"
+        )
+    return winner
+
+
+def _each(named: Mapping[str, Any], name: str, single: str, n_responses: int) -> list[Any]:
+    """A value for each response, or an empty list."""
+    value = _unpacked(named.get(name))
+    if value is None and single in named:
+        value = [named[single]]
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple) or len(value) != n_responses:
+        raise InputError(
+            f"{name} is {shown(value)}, and there are {n_responses} responses",
+            "give a list with one for each",
+        )
+    return list(value)
+
+
+def _unpacked(value: object) -> object:
+    """A list that a CSV cell holds as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return decode(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _text(named: Mapping[str, Any], name: str, *, required: bool = False) -> str:
+    value = named.get(name, "")
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {shown(value)}, not text", "write it as text")
+    if required and not value.strip():
+        raise InputError(f"{name} is empty", "fill it")
+    return value

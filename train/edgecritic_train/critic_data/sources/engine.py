@@ -1,0 +1,111 @@
+"""The data engine's twin items as rows: truth by construction, both pictures of a twin together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from edgecritic.task import Rubric
+from edgecritic.verdict import Winner
+from edgecritic_train.critic_data.rows import SWAPPED, CriticRow, ImageBytes
+from edgecritic_train.critic_data.templates import PAIRWISE, POINTWISE, stable_choice, stable_number
+from edgecritic_train.data.items import Pair, TwinItem
+from edgecritic_train.data.preferences import preferences
+from edgecritic_train.embedded.rows import CRITERIA, scaled, swap_ordinals
+
+_SCALES = (*[(1, 10)] * 12, (1, 5), (1, 5), (0, 10), (0, 100), (1, 7), (1, 4))
+_CRITERIA_PERCENT = 12
+_REFERENCE_PERCENT = 8
+"""Of the rows, that name criteria or show a reference: few, so that the picture stays needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """An item with its pictures encoded."""
+
+    item: TwinItem
+    name: str
+    images: tuple[ImageBytes, ...]
+
+
+def item_rows(item: TwinItem) -> Iterator[CriticRow]:
+    """All judgements of an item: its preference pairs, and every response on both pictures.
+
+    The pictures are inside the rows, as lossless WebP. Rows of the training split are for
+    training, those of the engine's held-out splits for ``test``. What is drawn (order, wording,
+    scale, criteria, reference) depends on the item alone.
+    """
+    images = tuple(ImageBytes(_webp(image)) for image in item.images)
+    twin = _Twin(item, f"{item.split}-{item.seed:016x}", images)
+    for number, pair in enumerate(preferences(item)):
+        yield _row(twin, _compared(twin, number, pair))
+    for side in (0, 1):
+        for number in range(len(item.responses)):
+            yield _row(twin, _scored(twin, side, number))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One judgement of an item."""
+
+    part: str
+    side: int
+    responses: tuple[str, ...]
+    verdict: int | Winner
+    reason: str
+    scale: tuple[int, int]
+    wording: int
+
+
+def _compared(twin: _Twin, number: int, pair: Pair) -> _Found:
+    part = f"p{number}"
+    texts, winner, reason = (pair.first.text, pair.second.text), pair.winner, pair.reason
+    if stable_number("order", twin.name, part) % 2:
+        texts, winner, reason = (texts[1], texts[0]), SWAPPED[winner], swap_ordinals(reason)
+    wording = stable_choice(PAIRWISE, twin.name, part).wording
+    return _Found(part, pair.side, texts, winner, reason, (1, 10), wording)
+
+
+def _scored(twin: _Twin, side: int, number: int) -> _Found:
+    part = f"s{'ab'[side]}{number}"
+    response = twin.item.responses[number]
+    scale = stable_choice(_SCALES, "scale", twin.name, part)
+    level = scaled(response.scores[side], Rubric(*scale))
+    wording = stable_choice(POINTWISE, twin.name, part).wording
+    return _Found(part, side, (response.text,), level, response.reasons[side], scale, wording)
+
+
+def _row(twin: _Twin, found: _Found) -> CriticRow:
+    item, key = twin.item, f"{twin.name}/{found.part}"
+    # The gold is correctness, so no other criteria may be named.
+    criteria = stable_choice(CRITERIA, "criteria", key) if _drawn(_CRITERIA_PERCENT, key) else None
+    shown = _drawn(_REFERENCE_PERCENT, "reference", key)
+    return CriticRow(
+        id=key,
+        setting="pairwise" if len(found.responses) == 2 else "pointwise",
+        question=item.question,
+        responses=found.responses,
+        verdict=found.verdict,
+        images=(twin.images[found.side],),
+        reference=item.references[found.side] if shown else None,
+        rubric=Rubric(*found.scale, criteria),
+        wording=found.wording,
+        reason=found.reason,
+        source=f"engine-{item.kind}",
+        judge="truth",
+        group=twin.name,
+        split="train" if item.split == "train" else "test",
+    )
+
+
+def _drawn(percent: int, *key: str) -> bool:
+    return stable_number("drawn", *key) % 100 < percent
+
+
+def _webp(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "WEBP", lossless=True, quality=40, method=2)
+    return file.getvalue()
