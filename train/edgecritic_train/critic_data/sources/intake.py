@@ -21,11 +21,13 @@ class Intake:
 
     Attributes:
         strict: a record that cannot be used stops the loader.
+        quiet: nothing is said of single records, for a source that is gone through again.
         taken: rows by source.
         dropped: records by source and reason.
     """
 
     strict: bool = False
+    quiet: bool = False
     taken: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -44,7 +46,7 @@ class Intake:
         told = f"{place}: {error.message if error is not None else why}"
         if self.strict:
             raise InputError(told, error.hint if error is not None else "mend it or leave it out")
-        if sum(self.dropped.values()) < _SHOWN_FIRST:
+        if not self.quiet and self.n_dropped < _SHOWN_FIRST:
             logger.warning("left out: %s", told)
         self.dropped[source, why] += 1
 

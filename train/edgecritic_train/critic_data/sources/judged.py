@@ -44,8 +44,7 @@ def judged_rows(
     """
     for case in cases:
         try:
-            found = [*_scored(case, options), *_compared(case, options)]
-            rows = [_row(case, one) for one in found]
+            rows = case_rows(case, options)
         except CriticError as error:
             intake.drop(
                 case.source, "a score or winner that makes no row", f"case {case.id}", error
@@ -54,6 +53,15 @@ def judged_rows(
         if not rows:
             intake.drop(case.source, "no score and no winner", f"case {case.id}")
         yield from intake.take(rows)
+
+
+def case_rows(case: Case, options: JudgedOptions) -> list[CriticRow]:
+    """The rows of one case; none if it has no verdict.
+
+    Raises:
+        InputError: a score is out of its range.
+    """
+    return [_row(case, one) for one in (*_scored(case, options), *_compared(case, options))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ def _csv(path: Path) -> Iterator[tuple[str, Record]]:
                 yield place, {key: cell for key, cell in record.items() if cell != ""}
         except csv.Error as error:
             raise InputError(
-                f"{path}: behind line {reader.line_num}: {error}", "quote the cells as RFC 4180 says"
+                f"{path}: behind line {reader.line_num}: {error}",
+                "quote the cells as RFC 4180 says",
             ) from error
 
 

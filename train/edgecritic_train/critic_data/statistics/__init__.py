@@ -1,0 +1,1 @@
+"""What files of rows hold, as numbers and as a figure."""

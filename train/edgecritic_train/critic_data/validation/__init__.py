@@ -1,0 +1,1 @@
+"""What would spoil a training run, found before it begins."""
