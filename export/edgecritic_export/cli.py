@@ -79,7 +79,7 @@ def _merge(args: argparse.Namespace) -> int:
     base = resolve(args.base, args.revision).folder
     adapter = resolve(args.adapter, args.adapter_revision).folder
     told = _Told()
-    dequantise = not args.original_base
+    dequantise = False if args.original_base else None
     done = merge_adapter(base, adapter, args.out, dequantise=dequantise, progress=told)
     told(f"largest relative change: {done.largest_change:.3g}, of {done.most_changed}")
     if done.vanished:

@@ -54,7 +54,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--original-base",
         action="store_true",
-        help="merge a QLoRA adapter into the weights as they are, not as it saw them in 4 bits",
+        help="merge into the weights as they are, also where the adapter saw them in 4 bits",
     )
 
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "assets": ("edgecritic_train.data.assets", "build the asset packs from their sources"),
     "items": ("edgecritic_train.data.engine", "write an evaluation set or a contact sheet"),
     "data": ("edgecritic_train.critic_data.cli", "make, check and describe critic rows"),
+    "sft": ("edgecritic_train.tuning.sft", "train a 7B critic's adapter from critic rows"),
     "embedded": ("edgecritic_train.embedded.train", "train the embedded critic"),
     "judge": ("edgecritic_train.embedded.judge", "judge an evaluation set in torch"),
     "features": ("edgecritic_train.embedded.features", "write image features, from torch"),

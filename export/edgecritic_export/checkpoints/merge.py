@@ -30,6 +30,7 @@ from edgecritic_export.checkpoints.store import (
     narrowed,
     widened,
 )
+from edgecritic_export.checkpoints.training import trained_over_nf4
 from edgecritic_export.progress import SILENCE, Progress
 
 _SETTINGS: Final = (".json", ".txt", ".jinja", ".model")
@@ -67,7 +68,7 @@ def merge_adapter(
     adapter: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    dequantise: bool = True,
+    dequantise: bool | None = None,
     double_quantised: bool = True,
     shard_bytes: int = 5_000_000_000,
     progress: Progress = SILENCE,
@@ -83,7 +84,8 @@ def merge_adapter(
         out: folder to make.
         dequantise: the adapter was trained over NF4 (QLoRA): the language model's linear layers,
             adapted or not, are rounded as NF4 rounds them first, because that is the model that
-            the adapter corrects. False merges into the weights as they are.
+            the adapter corrects. False merges into the weights as they are. None asks the summary
+            of the training beside the adapter; without one it is as if True.
         double_quantised: NF4's scales were in 8 bits, as with ``bnb_4bit_use_double_quant``.
         shard_bytes: of tensors in one file.
         progress: is shown how much is written.
@@ -93,6 +95,8 @@ def merge_adapter(
             changes nothing, `out` holds something else, or the disk is too small.
     """
     target = Path(out)
+    if dequantise is None:
+        dequantise = trained_over_nf4(Path(adapter)) is not False
     inputs = {
         "made_by": "merge",
         "schema": 1,

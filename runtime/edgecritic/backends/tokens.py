@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from edgecritic.errors import ArtifactError, MissingExtraError
@@ -53,6 +54,11 @@ class JsonTokenizer:
         clean = text.encode("utf-8", errors="replace").decode("utf-8")
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
+
+    @property
+    def control_tokens(self) -> Mapping[str, int]:
+        """Control tokens by what they are written as."""
+        return MappingProxyType(self._control)
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token; empty for control tokens and for rows that no token has."""

@@ -3,7 +3,7 @@
 from edgecritic.vision.cache import FeatureCache, FeatureKey
 from edgecritic.vision.decode import ImageLimits, ImageSource, content_hash, load_image
 from edgecritic.vision.geometry import ImageGeometry, Size
-from edgecritic.vision.packing import pack_features, token_count
+from edgecritic.vision.packing import canvas_tokens, pack_features, token_count
 from edgecritic.vision.tiling import (
     FloatArray,
     TiledImage,
@@ -23,6 +23,7 @@ __all__ = [
     "Size",
     "TiledImage",
     "UInt8Array",
+    "canvas_tokens",
     "content_hash",
     "load_image",
     "pack_features",

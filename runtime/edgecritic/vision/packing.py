@@ -36,6 +36,23 @@ def token_count(size: Size, geometry: ImageGeometry, *, single: bool = False) ->
     return base + rows * (cols + 1)
 
 
+def canvas_tokens(canvas: Size, geometry: ImageGeometry) -> int:
+    """The most image tokens that a picture takes on one canvas, whatever its shape.
+
+    Not always those of a picture that fills it: one a little thinner may escape being shrunk.
+
+    Args:
+        canvas: (height, width) in pixels, one of the geometry's pinpoints.
+        geometry: the bundle's.
+    """
+    side = geometry.patches_per_side
+    rows, cols = (length // geometry.tile_size * side for length in canvas)
+    shapes = [(rows, width) for width in range(1, cols + 1)]
+    shapes += [(height, cols) for height in range(1, rows)]
+    limited = (_limited(shape, geometry) for shape in shapes)
+    return side**2 + max(height * (width + 1) for height, width in limited)
+
+
 def pack_features(
     features: FloatArray, tiled: TiledImage, geometry: ImageGeometry, image_newline: FloatArray
 ) -> FloatArray:

@@ -7,6 +7,7 @@ from edgecritic.errors import ArtifactError, ImageError
 from edgecritic.vision import (
     ImageGeometry,
     TiledImage,
+    canvas_tokens,
     pack_features,
     select_best_resolution,
     token_count,
@@ -37,6 +38,22 @@ def numbered(tiled, geometry):
     grid = grid.reshape(rows, side, cols, side).swapaxes(1, 2).reshape(rows * cols, side * side)
     values = np.concatenate((np.full((1, side * side), 1e6, dtype=np.float32), grid))
     return np.stack((values, np.full_like(values, 7)), axis=-1)
+
+
+@pytest.mark.parametrize("anyres_max", [None, 1, 2, 3])
+@settings(max_examples=150, deadline=None)
+@given(height=st.integers(1, 200), width=st.integers(1, 200))
+def test_no_picture_takes_more_tokens_than_its_canvas_may(anyres_max, height, width):
+    geometry = ImageGeometry(16, 4, GEOMETRY.pinpoints, anyres_max=anyres_max)
+    try:
+        canvas = select_best_resolution((height, width), geometry.pinpoints)
+    except ImageError:
+        return
+    assert token_count((height, width), geometry) <= canvas_tokens(canvas, geometry)
+
+
+def test_a_picture_that_escapes_being_shrunk_takes_most():
+    assert token_count((48, 48), GEOMETRY) < canvas_tokens((48, 48), GEOMETRY)
 
 
 @pytest.mark.parametrize("anyres_max", [None, 1, 2, 9])

@@ -1,0 +1,150 @@
+"""What adapters reach, in which precision, and over which bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
+from edgecritic_train.tuning.adapters import adapted
+from edgecritic_train.tuning.base import load_base, open_base
+from tiny_tuning import FAMILIES, Configure
+
+pytestmark = pytest.mark.filterwarnings(
+    # peft 0.21 reads an attribute that transformers 5.23 has renamed.
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+each_family = pytest.mark.parametrize("family", FAMILIES)
+ASKED = [
+    [],
+    ["adapter.dora=true"],
+    ["adapter.rslora=true", "adapter.targets=[q_proj, down_proj]"],
+    ["adapter.projector=true"],
+    ["adapter.vision_tower=lora"],
+    ["adapter.vision_tower=full", "adapter.projector=true"],
+]
+
+
+def adapted_model(configure: Configure, family: str, *assignments: str) -> Any:
+    config = configure(family, *assignments)
+    base = open_base(config)
+    torch.manual_seed(1)
+    return adapted(load_base(base, config), base.family, config.adapter), base
+
+
+@each_family
+@pytest.mark.parametrize("assignments", ASKED, ids=str)
+def test_only_what_was_asked_for_is_trained(
+    configure: Configure, family: str, assignments: list[str]
+) -> None:
+    model, base = adapted_model(configure, family, *assignments)
+    asked = " ".join(assignments)
+    trained = {
+        name.replace(".modules_to_save.default", "")
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+    projector = {name for name in trained if f".{base.family.projector}." in name}
+    tower = {name for name in trained if f".{base.family.tower}." in name} - projector
+    language = {name for name in trained if ".language_model." in name}
+    assert trained == projector | tower | language
+    assert bool(projector) == ("projector" in asked)
+    assert bool(tower) == ("vision_tower" in asked)
+    assert all("lora_" in name for name in language)
+    layers = 2 if "targets" in asked else 7
+    assert len(language) == 2 * layers * (3 if "dora" in asked else 2)
+    if "vision_tower=lora" in asked:
+        assert all("lora_" in name for name in tower)
+    dtypes = {p.dtype for p in model.parameters() if p.requires_grad}
+    assert dtypes == {torch.float32}
+
+
+def test_qwens_tower_is_not_trained_whole_without_its_merger(configure: Configure) -> None:
+    with pytest.raises(InputError, match="is part of it"):
+        adapted_model(configure, "qwen2_5_vl", "adapter.vision_tower=full")
+
+
+@each_family
+def test_four_bits_reach_the_language_model_only(configure: Configure, family: str) -> None:
+    """A list of bare names would quantize the tower, and the head."""
+    from bitsandbytes.nn import Linear4bit
+
+    config = configure(family, "base.quantization=nf4", "base.dtype=bfloat16")
+    base = open_base(config)
+    model = load_base(base, config)
+    rounded = {n for n, m in model.named_modules() if isinstance(m, Linear4bit)}
+    linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert rounded == {n for n in linear if ".language_model.layers." in n}
+    assert len(rounded) == 14
+    assert model.lm_head.weight.dtype == torch.bfloat16
+    state = model.get_submodule(min(rounded)).weight.quant_state
+    assert state.nested  # double quantization
+    assert model.get_submodule(min(rounded)).weight.quant_storage == torch.bfloat16  # for FSDP
+
+
+@each_family
+def test_a_saved_adapter_is_gone_on_from(configure: Configure, family: str, tmp_path: Path) -> None:
+    model, _ = adapted_model(configure, family, "adapter.dora=true")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape))
+    model.save_pretrained(tmp_path / "adapter")
+    again, _ = adapted_model(configure, family, f"adapter.start={tmp_path}/adapter")
+    before = dict(model.named_parameters())
+    trained = {name: p for name, p in again.named_parameters() if p.requires_grad}
+    assert trained
+    for name, parameter in trained.items():
+        assert torch.equal(parameter, before[name])
+
+
+def test_an_adapter_of_another_base_is_refused(configure: Configure, tmp_path: Path) -> None:
+    model, _ = adapted_model(configure, "llava_onevision")
+    model.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    start = f"adapter.start={tmp_path}/adapter"
+    state = load_file(path)
+    # Renamed keys do not load, and peft only warns.
+    renamed = {name.replace(".layers.", ".blocks."): value for name, value in state.items()}
+    save_file(renamed, path)
+    with (
+        pytest.warns(UserWarning, match="missing adapter keys"),
+        pytest.raises(ArtifactError, match="is no adapter of this base"),
+    ):
+        adapted_model(configure, "llava_onevision", start)
+    save_file({name: torch.cat([v, v]) for name, v in state.items()}, path)
+    with pytest.raises(ArtifactError, match="is no adapter of this base"):
+        adapted_model(configure, "llava_onevision", start)
+    with pytest.raises(ArtifactError, match=r"holds no adapter_model\.safetensors"):
+        adapted_model(configure, "llava_onevision", f"adapter.start={tmp_path}")
+
+
+def test_a_base_that_lacks_weights_is_refused(
+    configure: Configure, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(bases["llava_onevision"], tmp_path / "base")
+    path = tmp_path / "base" / "model.safetensors"
+    state = load_file(path)
+    state.pop(next(name for name in state if "multi_modal_projector" in name))
+    save_file(state, path, metadata={"format": "pt"})
+    config = configure("llava_onevision", f"base.model={tmp_path}/base")
+    with pytest.raises(ArtifactError, match=r"1 missing keys, .*multi_modal_projector"):
+        load_base(open_base(config), config)
+    with pytest.raises(ArtifactError, match="is no folder"):
+        open_base(configure("llava_onevision", "base.model=./nowhere"))
+
+
+def test_what_needs_a_gpu_says_so(configure: Configure) -> None:
+    from edgecritic_train.tuning.arguments import check_machine
+
+    if torch.cuda.is_available():
+        return
+    for wish in ("optimizer.name=paged_adamw_8bit", "base.dtype=float16"):
+        with pytest.raises(BackendUnavailableError, match="no GPU"):
+            check_machine(configure("llava_onevision", wish))

@@ -1,0 +1,1 @@
+"""Fine-tuning of 7B critics: adapters over a base model, trained on critic rows."""

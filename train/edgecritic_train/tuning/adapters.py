@@ -1,0 +1,127 @@
+"""Adapters over a base: what they reach, in which precision, and that they belong to it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgecritic.errors import ArtifactError, InputError
+from edgecritic_train.tuning.config import AdapterSettings
+from edgecritic_train.tuning.families import LANGUAGE, Family
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+
+WEIGHTS: Final = "adapter_model.safetensors"
+CONFIG: Final = "adapter_config.json"
+
+
+def targets(family: Family, settings: AdapterSettings) -> str:
+    """The regular expression of the adapted modules' whole paths.
+
+    A list of layer names would reach the vision tower, too: its layers have the same names.
+    """
+    layers = rf"{re.escape(LANGUAGE)}\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(settings.targets)})"
+    if settings.vision_tower != "lora":
+        return layers
+    return rf"({layers})|({re.escape(family.tower)}\.{family.tower_layers})"
+
+
+def trained_whole(family: Family, settings: AdapterSettings) -> list[str]:
+    """Modules that are trained themselves, without an adapter.
+
+    Raises:
+        InputError: the projector is part of the tower, and only one of them is to be trained.
+    """
+    modules = [family.tower] if settings.vision_tower == "full" else []
+    inside = family.projector.startswith(f"{family.tower}.")
+    if modules and inside and not settings.projector:
+        raise InputError(
+            f"adapter.vision_tower is full, and {family.projector} is part of it",
+            "set adapter.projector to true as well, or adapter.vision_tower to lora",
+        )
+    if settings.projector and not (modules and inside):
+        modules.append(family.projector)
+    return modules
+
+
+def lora_config(family: Family, settings: AdapterSettings) -> LoraConfig:
+    """PEFT's form of the settings."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        use_dora=settings.dora,
+        use_rslora=settings.rslora,
+        target_modules=targets(family, settings),
+        modules_to_save=trained_whole(family, settings) or None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def adapted(model: Any, family: Family, settings: AdapterSettings) -> PeftModel:
+    """The model with a new adapter, or with the one to go on from; its weights are float32.
+
+    In bfloat16 a small step rounds to none: at a learning rate of 5e-7 one weight in a thousand
+    would move.
+
+    Raises:
+        ArtifactError: the adapter to go on from is not of this base.
+        InputError: the settings contradict each other.
+    """
+    from peft import get_peft_model
+
+    found: PeftModel
+    if settings.start is None:
+        found = get_peft_model(model, lora_config(family, settings))
+    else:
+        found = _continued(model, settings.start)
+    for parameter in found.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    _check_reach(found, family, settings)
+    return found
+
+
+def _continued(model: Any, folder: Path) -> PeftModel:
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    another = "name the adapter that was trained on this base"
+    if not (folder / WEIGHTS).is_file():
+        raise ArtifactError(f"{folder} holds no {WEIGHTS}", "name the folder of an adapter")
+    try:
+        found = PeftModel.from_pretrained(model, folder, is_trainable=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{folder} is no adapter of this base: {reason}", another) from error
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        stray = set(get_peft_model_state_dict(found)) ^ set(file.keys())
+    if stray:
+        raise ArtifactError(
+            f"{folder} is no adapter of this base: {len(stray)} tensors are in one only, "
+            f"{min(stray)} first",
+            another,
+        )
+    return found
+
+
+def _check_reach(model: Any, family: Family, settings: AdapterSettings) -> None:
+    """What is trained is what was asked for."""
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError("nothing would be trained", "name layers in adapter.targets")
+    if settings.start is not None:
+        return
+    projector, tower = f".{family.projector}.", f".{family.tower}."
+    for name in trained:
+        in_projector = projector in name
+        asked = settings.projector if in_projector else settings.vision_tower != "off"
+        if (in_projector or tower in name) and not asked:
+            raise InputError(
+                f"{name} would be trained, and the settings do not ask for it",
+                "use another version of peft: its rules for the names of layers have changed",
+            )

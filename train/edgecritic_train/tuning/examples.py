@@ -1,0 +1,179 @@
+"""Rows as token ids, each with its part and its weight in the loss.
+
+Texts are tokenized piece by piece as the runtime does it, so a row's own words never become control
+tokens, whatever they spell, and a picture's tokens are never learned.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgecritic.errors import CriticError, ImageError, InputError
+from edgecritic.prompts import Control, Dialect, ImageSlot, Prompt
+from edgecritic.scoring import OutcomeTrie
+from edgecritic.vision import load_image
+from edgecritic_train.critic_data.rendering import RenderedRow, render_row
+from edgecritic_train.critic_data.rows import CriticRow, ImageFile, ImageRef
+from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.config import LossSettings
+from edgecritic_train.tuning.families import Picture, Size
+
+IntArray: TypeAlias = NDArray[np.int64]
+Part: TypeAlias = Literal["verdict", "form", "reason"]
+PARTS: Final[tuple[Part, ...]] = ("verdict", "form", "reason")
+IGNORED: Final = -100
+"""What torch's losses pass over."""
+_TURNED: Final = frozenset((5, 6, 7, 8))  # EXIF orientations that swap the sides
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A row to learn from.
+
+    Attributes:
+        row_id: of the row.
+        tokens: (n,) ids.
+        parts: (n,) index into `PARTS` of what is learned, `IGNORED` elsewhere.
+        pictures: in the order of their tokens.
+    """
+
+    row_id: str
+    tokens: IntArray
+    parts: IntArray
+    pictures: tuple[Picture, ...]
+
+
+class ExampleMaker:
+    """Lays rows out for one base and one dialect.
+
+    Args:
+        base: its tokenizer and its eye are used.
+        dialect: of the prompts.
+    """
+
+    def __init__(self, base: Base, dialect: Dialect) -> None:
+        self._tokenizer = base.folder.tokenizer
+        self._eye = base.eye
+        self.dialect = dialect
+        self.trie = lru_cache(maxsize=64)(self._trie)
+
+    def make(self, row: CriticRow) -> Example:
+        """A row with its pictures.
+
+        Raises:
+            CriticError: the row cannot be rendered, or a picture cannot be used; the message
+                names the row.
+        """
+        single = len(row.images) > 1
+        try:
+            images = [load_image(source) for source in row.image_sources]
+            pictures = tuple(self._eye.look(image, single=single) for image in images)
+            sizes = [(image.height, image.width) for image in images]
+            tokens, parts = self._laid(render_row(row, self.dialect), sizes)
+        except CriticError as error:
+            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+        return Example(row.id, tokens, parts, pictures)
+
+    def length(self, row: CriticRow) -> int:
+        """Tokens of a row; of its pictures, only the headers are read.
+
+        Raises:
+            CriticError: as in `make`.
+        """
+        try:
+            sizes = [picture_size(ref) for ref in row.images]
+            return len(self._laid(render_row(row, self.dialect), sizes)[0])
+        except CriticError as error:
+            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+
+    def prompt(self, prompt: Prompt, sizes: Sequence[Size]) -> list[int]:
+        """Everything up to the assistant's first word."""
+        single = len(sizes) > 1
+        tokens: list[int] = []
+        for piece in prompt.pieces:
+            if isinstance(piece, ImageSlot):
+                count = self._eye.n_tokens(sizes[piece.index], single=single)
+                tokens += self._eye.span(count)
+            else:
+                tokens += self.text(piece.text, control=isinstance(piece, Control))
+        return tokens
+
+    def text(self, text: str, *, control: bool = False) -> list[int]:
+        """Ids of a text; control tokens are recognised only in the dialect's own words."""
+        return self._tokenizer.encode(text, control=control)
+
+    def _trie(self, answers: tuple[str, ...]) -> OutcomeTrie:
+        closing = self.text(self.dialect.turn_close, control=True)
+        ends = closing if self.dialect.reason_first else []
+        return OutcomeTrie.build([[*self.text(answer), *ends] for answer in answers])
+
+    def _laid(self, rendered: RenderedRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
+        prompt = rendered.prompt
+        tokens = self.prompt(prompt, sizes)
+        parts = [IGNORED] * len(tokens)
+        trie = self.trie(prompt.answers)
+        decided = range(len(trie.forced), len(trie.forced) + len(trie.paths[rendered.outcome]))
+        end = self.text(prompt.end.text, control=True)[:1] if rendered.ends else []
+        for taught in rendered.taught:
+            piece = self.text(taught.text)
+            last = taught is rendered.taught[-1]
+            tokens += piece + (end if last else [])
+            if taught.part == "reason":
+                parts += [_REASON] * (len(piece) + (len(end) if last else 0))
+            else:
+                length = len(piece) + (len(end) if last else 0)
+                parts += [_VERDICT if k in decided else _FORM for k in range(length)]
+        return np.array(tokens, dtype=np.int64), np.array(parts, dtype=np.int64)
+
+
+_VERDICT, _FORM, _REASON = range(len(PARTS))
+
+
+def weights_of(parts: IntArray, loss: LossSettings) -> NDArray[np.float32]:
+    """Weight of every token, 0 where nothing is learned."""
+    table = np.array([loss.verdict, loss.form, loss.reason, 0.0], dtype=np.float32)
+    return table[np.where(parts == IGNORED, len(PARTS), parts)]
+
+
+def check_example(example: Example, image_tokens: Mapping[int, str]) -> None:
+    """A last look: something is learned, and no picture is.
+
+    Raises:
+        InputError: not so.
+    """
+    learned = example.tokens[example.parts != IGNORED]
+    if not len(learned):
+        raise InputError(f"row {example.row_id} has nothing to learn", "give it a verdict")
+    if taught := image_tokens.keys() & set(learned.tolist()):
+        raise InputError(
+            f"row {example.row_id} would learn {image_tokens[min(taught)]}",
+            "the base's tokenizer does not know that token as a control token",
+        )
+
+
+def picture_size(ref: ImageRef) -> Size:
+    """(height, width) of a picture as it is shown, by its header.
+
+    Raises:
+        ImageError: the file is missing or no picture.
+    """
+    source = ref.path if isinstance(ref, ImageFile) else io.BytesIO(ref.data)
+    try:
+        with Image.open(source) as image:
+            turned = image.getexif().get(0x0112) in _TURNED
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            f"{source if isinstance(ref, ImageFile) else 'the picture in it'} cannot be read: "
+            f"{error}",
+            "fetch the picture again, or take the row out",
+        ) from error
+    return (width, height) if turned else (height, width)

@@ -1,0 +1,148 @@
+"""What every trainer here adds to TRL's: whole checkpoints, a stop at NaN, the best adapter kept.
+
+`Guarded` stands in front of a TRL trainer in the list of bases.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import torch
+
+from edgecritic.errors import ArtifactError, CriticError
+from edgecritic_train.critic_data.rows import CriticRow, to_line
+from edgecritic_train.tuning.adapters import CONFIG, WEIGHTS
+from edgecritic_train.tuning.checkpoints import mark_complete, prune, replace_folder, write_whole
+
+if TYPE_CHECKING:
+    _Base: TypeAlias = Any  # a TRL trainer, which has no types
+else:
+    _Base = object
+
+SUMMARY: Final = "training.json"
+BEST, DIVERGED = "best", "diverged"
+
+
+class DivergedError(CriticError):
+    """A loss or a gradient is not finite; training on would spoil the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard needs to know.
+
+    Attributes:
+        folder: of the run.
+        keep: checkpoints that stay.
+        rows: by their id, to be saved when a batch of them gave NaN.
+    """
+
+    folder: Path
+    keep: int
+    rows: Mapping[str, CriticRow]
+
+
+class Guarded(_Base):  # type: ignore[misc]
+    """Mixin for TRL trainers over a `PeftModel`."""
+
+    guard: GuardOptions
+
+    def __init__(self, *args: Any, guard: GuardOptions, model: Any, **kwargs: Any) -> None:
+        self.guard = guard
+        self._step_inputs: list[Mapping[str, Any]] = []
+        # TRL rounds the adapters of a quantized base to bfloat16, in which small steps are lost.
+        exact = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        super().__init__(*args, model=model, **kwargs)
+        for name, parameter in model.named_parameters():
+            if name in exact:
+                parameter.data = exact[name].to(parameter.device)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: the run's summary says more."""
+
+    def _send_telemetry(self) -> None:
+        """Tell nobody."""
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch; its loss is finite."""
+        self._step_inputs.append(dict(inputs))
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        # With several processes all must stop alike; they learn of it by the gradients' norm.
+        if self.accelerator.num_processes == 1 and not math.isfinite(loss.item()):
+            self._stop_diverged("loss", loss.item(), self._step_inputs[-1:])
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if not math.isfinite(float(norm)):
+            self._stop_diverged("norm of the gradients", float(norm), self._step_inputs)
+        self._step_inputs = []
+        return norm
+
+    def _stop_diverged(self, what: str, value: float, batches: Sequence[Mapping[str, Any]]) -> None:
+        folder = self.guard.folder / DIVERGED
+        folder.mkdir(exist_ok=True)
+        name = f"step-{self.state.global_step + 1}-process-{self.accelerator.process_index}"
+        ids = [row_id for batch in batches for row_id in batch["shown"].row_ids]
+        lines = [to_line(self.guard.rows[row_id], folder) for row_id in ids]
+        write_whole(folder / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+        tensors = [
+            {key: value.cpu() for key, value in batch.items() if isinstance(value, torch.Tensor)}
+            for batch in batches
+        ]
+        torch.save(tensors, folder / f"{name}.pt")
+        raise DivergedError(
+            f"the {what} is {value} at step {self.state.global_step + 1}, with rows "
+            f"{', '.join(ids[:4])}{', ...' if len(ids) > 4 else ''}; they are in {folder}",
+            "lower optimizer.learning_rate, or look at those rows; the last checkpoint is good",
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._check_disk()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            mark_complete(self.guard.folder / f"checkpoint-{self.state.global_step}")
+            prune(self.guard.folder, self.guard.keep)
+        self.accelerator.wait_for_everyone()
+
+    def _check_disk(self) -> None:
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        needed = 16 * trained + (64 << 20)  # weights, two moments in float32, and the rest
+        free = shutil.disk_usage(self.guard.folder).free
+        if free < needed:
+            raise ArtifactError(
+                f"{self.guard.folder} needs {needed / 1e9:.1f} GB for a checkpoint, and the disk "
+                f"has {free / 1e9:.1f} GB left",
+                "free some space and start the same command again: it goes on",
+            )
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        better: bool = super()._determine_best_metric(metrics, trial)
+        if better:
+            self.save_adapter(self.guard.folder / BEST, {"step": self.state.global_step, **metrics})
+        return better
+
+    def save_adapter(self, folder: Path, summary: Mapping[str, Any]) -> None:
+        """Write the adapter and a summary, in place of what is there, and nothing by halves."""
+        part = folder.with_name(f".{folder.name}.part")
+        if self.is_world_process_zero():
+            shutil.rmtree(part, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.save_model(str(part), _internal_call=True)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            for path in part.iterdir():
+                if path.is_dir():  # the reference policy of a preference training
+                    shutil.rmtree(path)
+                elif path.name not in (CONFIG, WEIGHTS):
+                    path.unlink()
+            write_whole(part / SUMMARY, json.dumps(summary, indent=2) + "\n")
+            replace_folder(part, folder)
+        self.accelerator.wait_for_everyone()

@@ -1,0 +1,224 @@
+"""What a run tells while it goes on: JSON Lines, TensorBoard, plots, one line on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from edgecritic_train.tuning.checkpoints import write_whole
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+    from tqdm import tqdm
+
+METRICS: Final = "metrics.jsonl"
+LOSS_PLOT, AGREEMENT_PLOT = "loss.png", "agreement.png"
+_EVAL: Final = "eval_"
+_LOSSES: Final = ("loss", "verdict_loss", "reason_loss")
+
+
+class RunLog(TrainerCallback):
+    """Writes ``metrics.jsonl``, TensorBoard's events and the plots into the run's folder.
+
+    Args:
+        folder: of the run.
+        losses: metrics that the first plot shows.
+    """
+
+    def __init__(self, folder: Path, losses: Sequence[str] = _LOSSES) -> None:
+        self._folder = folder
+        self._losses = tuple(losses)
+        self._board: SummaryWriter | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Forget what was logged after the step that the run goes on from."""
+        if not state.is_world_process_zero:
+            return
+        kept = [line for line in read_metrics(self._folder) if line["step"] <= state.global_step]
+        write_whole(self._folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(
+            str(self._folder / "tensorboard"), purge_step=state.global_step + 1
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add a line."""
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        judged = any(key.startswith(_EVAL) for key in logs)
+        values = {
+            key.removeprefix(_EVAL): value
+            for key, value in logs.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        line = {"step": state.global_step, "kind": "evaluation" if judged else "train", **values}
+        with (self._folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for key, value in values.items():
+                self._board.add_scalar(f"{line['kind']}/{key}", value, state.global_step)
+            self._board.flush()
+        if judged:
+            plot(self._folder, self._losses)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Draw the last plots."""
+        if not state.is_world_process_zero:
+            return
+        if self._board is not None:
+            self._board.close()
+        plot(self._folder, self._losses)
+
+
+class Progress(TrainerCallback):
+    """One line on stderr: steps, loss, verdict accuracy, time to go.
+
+    Args:
+        shown: metric to the name it is shown by.
+    """
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        self._shown = dict(shown)
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Begin the line."""
+        if state.is_world_process_zero:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=1.0,
+            )
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Move on."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the newest numbers."""
+        if self._bar is not None and logs:
+            found = {name: logs[key] for key, name in self._shown.items() if key in logs}
+            if found:
+                self._bar.set_postfix({name: f"{value:.3f}" for name, value in found.items()})
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a last one that was cut off is left out."""
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def plot(folder: Path, losses: Sequence[str] = _LOSSES) -> None:
+    """Draw what was logged so far."""
+    lines = read_metrics(folder)
+    train = [line for line in lines if line["kind"] == "train"]
+    judged = [line for line in lines if line["kind"] == "evaluation"]
+    curves = {name: _curve(train, name) for name in losses}
+    curves |= {f"held-out {name}": _curve(judged, name) for name in losses}
+    _draw(folder / LOSS_PLOT, curves, "nats a token")
+    named = {
+        "verdict_accuracy": "verdict token, train",
+        **dict.fromkeys(("agreement", "pairwise_accuracy", "position_consistency"), ""),
+        **dict.fromkeys(("pearson", "spearman", "reward_accuracy"), ""),
+    }
+    shares = {
+        text or key.replace("_", " "): _curve(train if text else judged, key)
+        for key, text in named.items()
+    }
+    _draw(folder / AGREEMENT_PLOT, shares, "share, or correlation")
+
+
+_Curve = tuple[list[int], list[float]]
+
+
+def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> _Curve:
+    found = [(line["step"], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _draw(path: Path, curves: Mapping[str, _Curve], unit: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = {name: curve for name, curve in curves.items() if curve[0]}
+    if not curves:
+        return
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="step", ylabel=unit)
+    for name, (steps, values) in curves.items():
+        few = len(steps) < 50
+        axes.plot(steps, values, label=name, marker="o" if few else None, markersize=3)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(path)

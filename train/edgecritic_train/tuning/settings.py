@@ -1,0 +1,187 @@
+"""YAML to frozen dataclasses: every key is known, every value has its type, or the file is refused.
+
+The dataclass is the schema. A field's type is ``bool``, ``int``, ``float``, ``str``, ``Path``, one
+of them or None, a `Literal`, a tuple of them, or another such dataclass for a section.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from edgecritic.errors import InputError, shown
+
+Settings = TypeVar("Settings")
+
+_KINDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read: {reason}", "give a YAML file") from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path} holds {shown(found)}, not settings", "write one `key: value` a line"
+        )
+    return found
+
+
+def assigned(assignments: Sequence[str]) -> dict[str, Any]:
+    """The nested mapping that ``section.key=value`` assignments make; later ones win.
+
+    Raises:
+        InputError: an assignment has another form.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in assignments:
+        name, separator, value = text.partition("=")
+        *sections, key = (part.strip() for part in name.split("."))
+        if not separator or not all([*sections, key]):
+            raise InputError(f"{shown(text)} sets nothing", "write --set section.key=value")
+        place = found
+        for section in sections:
+            inner = place.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"{shown(text)} sets a key of a value", "write --set key=value")
+            place = inner
+        try:
+            place[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"the value of {shown(text)} is no YAML", "put it in quotes"
+            ) from error
+    return found
+
+
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one; sections are merged key by key, elsewhere `above` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        merged[key] = layered(under, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def read_settings(kind: type[Settings], data: object, where: str, section: str = "") -> Settings:
+    """A mapping as an instance of a settings dataclass.
+
+    Args:
+        kind: the dataclass.
+        data: from YAML.
+        where: names the file in messages.
+        section: dotted name of the section, for messages.
+
+    Raises:
+        InputError: an unknown key (the nearest known one is named), a missing one, or a value of
+            another type or out of its range.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(
+            f"{where}: {section or 'the file'} is {shown(data)}, not a section",
+            "write its keys below it, indented",
+        )
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    for key in data:
+        if key not in known:
+            raise InputError(
+                f"{where}: the key {shown(_dotted(section, str(key)))} is unknown",
+                _nearest(str(key), list(known)),
+            )
+    for name, field in known.items():
+        if name not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"{where}: {_dotted(section, name)} is missing", "add it to the file")
+    values = {
+        key: _value(hints[key], value, where, _dotted(section, key)) for key, value in data.items()
+    }
+    try:
+        return kind(**values)
+    except InputError as error:
+        name = f"{section}." if section else ""
+        raise InputError(f"{where}: {name}{error.message}", error.hint) from error
+
+
+def plain(settings: object) -> Any:
+    """The inverse of `read_settings`: what YAML and JSON can write."""
+    if is_dataclass(settings) and not isinstance(settings, type):
+        return {field.name: plain(getattr(settings, field.name)) for field in fields(settings)}
+    if isinstance(settings, tuple):
+        return [plain(item) for item in settings]
+    return str(settings) if isinstance(settings, Path) else settings
+
+
+def _value(hint: Any, value: object, where: str, name: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return read_settings(hint, {} if value is None else value, where, name)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return _value(next(kind for kind in inner if kind is not type(None)), value, where, name)
+    if origin is tuple:
+        listed = value if isinstance(value, list) else [value]
+        return tuple(_value(inner[0], item, where, name) for item in listed)
+    if origin is Literal:
+        # YAML reads off and on as booleans.
+        given = {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+        if given not in inner:
+            raise InputError(
+                f"{where}: {name} is {shown(value)}", f"write one of {', '.join(map(str, inner))}"
+            )
+        return given
+    return _scalar(hint, value, where, name)
+
+
+def _scalar(kind: type, value: object, where: str, name: str) -> Any:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    if kind is float and isinstance(value, str):
+        value = _yaml_float(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        return float(value)  # type: ignore[arg-type]
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if kind is Path or not fits:
+        raise InputError(f"{where}: {name} is {shown(value)}", f"write {_KINDS[kind]}")
+    return value
+
+
+def _yaml_float(text: str) -> object:
+    """YAML 1.1 takes 2e-5 for text, since it lacks the point."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    listed = f"known keys: {', '.join(known)}"
+    return f"did you mean {close[0]}? {listed}" if close else listed
+
+
+def _dotted(section: str, key: str) -> str:
+    return f"{section}.{key}" if section else key
