@@ -163,7 +163,12 @@ def _check_quantized(base: Base, config: TuningConfig, model: Any) -> None:
         return
     from bitsandbytes.nn import Linear4bit
 
-    rounded = [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
+    rounded = []
+    for name, module in model.named_modules():
+        if isinstance(module, Linear4bit):
+            rounded.append(name)
+            # On a CPU an evaluation would repack the bits for good, and no gradient passes then.
+            module.support_avx512bf16_for_cpu = False
     outside = [name for name in rounded if ".language_model.layers." not in name]
     if outside or not rounded:
         what = f"{outside[0]} is in four bits" if outside else "nothing is in four bits"

@@ -127,6 +127,7 @@ class Guarded(_Base):  # type: ignore[misc]
         better: bool = super()._determine_best_metric(metrics, trial)
         if better:
             self.save_adapter(self.guard.folder / BEST, {"step": self.state.global_step, **metrics})
+        self.state.best_global_step = None  # the best adapter is no checkpoint: look for none
         return better
 
     def save_adapter(self, folder: Path, summary: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 METRICS: Final = "metrics.jsonl"
 LOSS_PLOT, AGREEMENT_PLOT = "loss.png", "agreement.png"
+_PLOT_SECONDS: Final = 60.0
 _EVAL: Final = "eval_"
 _LOSSES: Final = ("loss", "verdict_loss", "reason_loss")
 
@@ -34,6 +36,7 @@ class RunLog(TrainerCallback):
         self._folder = folder
         self._losses = tuple(losses)
         self._board: SummaryWriter | None = None
+        self._drawn = time.monotonic()
 
     def on_train_begin(
         self,
@@ -77,8 +80,9 @@ class RunLog(TrainerCallback):
             for key, value in values.items():
                 self._board.add_scalar(f"{line['kind']}/{key}", value, state.global_step)
             self._board.flush()
-        if judged:
+        if judged and time.monotonic() > self._drawn + _PLOT_SECONDS:
             plot(self._folder, self._losses)
+            self._drawn = time.monotonic()
 
     def on_train_end(
         self,

@@ -74,13 +74,13 @@ def train_sft(config: TuningConfig, tell: Tell) -> Path:
         tell(f"{out} is finished already")
         return out
     with without_renamings():
-        trainer, start = _trainer(config, base, rows, tell)
+        trainer, start = make_trainer(config, base, rows, tell)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     _finish(trainer, config, facts, out)
     return out
 
 
-def _trainer(
+def make_trainer(
     config: TuningConfig, base: Base, rows: Prepared, tell: Tell
 ) -> tuple[Any, Path | None]:
     """The trainer, and the checkpoint that it goes on from."""
@@ -160,7 +160,7 @@ def _finish(trainer: Any, config: TuningConfig, facts: dict[str, Any], out: Path
             "double_quantization": config.base.quantization == "nf4",
             "dtype": config.base.dtype,
         },
-        "step": state.best_global_step or state.global_step,
+        "step": state.global_step,
         "steps": state.global_step,
         "config": plain(config),
         "versions": versions(),
@@ -176,7 +176,8 @@ def _finish(trainer: Any, config: TuningConfig, facts: dict[str, Any], out: Path
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(best, part)
         judged = json.loads((best / SUMMARY).read_text(encoding="utf-8"))
-        write_whole(part / SUMMARY, json.dumps({**summary, "held_out": judged}, indent=2) + "\n")
+        summary |= {"step": judged["step"], "held_out": judged}
+        write_whole(part / SUMMARY, json.dumps(summary, indent=2) + "\n")
         replace_folder(part, out)
     trainer.accelerator.wait_for_everyone()
 

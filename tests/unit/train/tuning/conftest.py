@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny_checkpoints
 from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
@@ -29,6 +30,18 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
     write_llava_onevision(folder / "llava_onevision")
     write_qwen2_5_vl(folder / "qwen2_5_vl")
+    add_vision_marks(folder / "qwen2_5_vl")
+    return {family: folder / family for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def wide_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bases whose rows are whole blocks of 64: others bitsandbytes mixes up on a CPU."""
+    folder = tmp_path_factory.mktemp("wide")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tiny_checkpoints.TEXT_SHAPE, "intermediate_size", 128)
+        write_llava_onevision(folder / "llava_onevision")
+        write_qwen2_5_vl(folder / "qwen2_5_vl")
     add_vision_marks(folder / "qwen2_5_vl")
     return {family: folder / family for family in FAMILIES}
 
