@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from edgecritic_bench.calibration import Calibration
+from edgecritic_bench.statistics.categorical import kappa
 from edgecritic_bench.statistics.intervals import Estimate, mean, share
-from edgecritic_bench.statistics.reliability import Reliability, reliability
-from edgecritic_bench.tables import FIRST, SECOND, TIE, Floats, PairTable, reconciled, winners
+from edgecritic_bench.statistics.reliability import Reliability, brier, coverage, reliability
+from edgecritic_bench.tables import (
+    FIRST,
+    SECOND,
+    TIE,
+    Floats,
+    Ints,
+    PairTable,
+    reconciled,
+    winners,
+)
 from edgecritic_bench.twins import clusters_of, twin_rows
 
 
@@ -22,6 +32,16 @@ def pairwise_estimates(pairs: PairTable, calibration: Calibration) -> dict[str, 
     return {
         "pairs": share(preference_hits(decided), decided.clusters),
         "twins": both_twins(decided),
+        "covered_90": coverage(
+            _confidence(right, calibration),
+            (likeliest(right) == right.gold) * 1.0,
+            0.9,
+            right.clusters,
+        ),
+        "pairs_kappa": kappa(three_way, right.gold, TIE + 1, right.clusters),
+        "pair_brier": brier(
+            np.exp(reconciled(right, calibration.pairwise_temperature)), right.gold, right.clusters
+        ),
         "sure_half": share(preference_hits(sure), sure.clusters),
         "pairs_ties": share((three_way == right.gold) * 1.0, right.clusters),
         "commonest": share((right.gold == _commonest(right)) * 1.0, right.clusters),
@@ -47,6 +67,17 @@ def _lead(pairs: PairTable, calibration: Calibration) -> Floats:
     """(n,) |P(first) - P(second)|."""
     probs = np.exp(reconciled(pairs, calibration.pairwise_temperature))
     return np.asarray(np.abs(probs[:, FIRST] - probs[:, SECOND]), dtype=np.float64)
+
+
+def likeliest(pairs: PairTable) -> Ints:
+    """(n,) the likeliest of first, second and tie."""
+    return np.asarray(reconciled(pairs).argmax(axis=1), dtype=np.int64)
+
+
+def _confidence(pairs: PairTable, calibration: Calibration) -> Floats:
+    """(n,) calibrated probability of the likeliest outcome."""
+    log_probs = reconciled(pairs, calibration.pairwise_temperature)
+    return np.asarray(np.exp(log_probs.max(axis=1, initial=-np.inf)), dtype=np.float64)
 
 
 def _commonest(pairs: PairTable) -> int:

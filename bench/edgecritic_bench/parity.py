@@ -17,12 +17,15 @@ from edgecritic_bench.records import (
     PointwiseRecord,
     Record,
 )
-from edgecritic_bench.statistics.intervals import Estimate, share, wilson
+from edgecritic_bench.statistics.divergence import verdict_kl
+from edgecritic_bench.statistics.equivalence import ParityClaim, claim_share_parity
+from edgecritic_bench.statistics.intervals import NOTHING, Estimate, renumbered, share, wilson
 from edgecritic_bench.statistics.paired import Flips
 from edgecritic_bench.tables import (
     LEVELS,
     TIE,
     Floats,
+    Ints,
     PairTable,
     pair_table,
     reconciled,
@@ -34,6 +37,8 @@ LIKELY = 1e-3
 NOTABLE = 0.05
 """Nats; differences above it want an explanation."""
 QUANTILES = {"median": 50.0, "p95": 95.0, "p99": 99.0}
+MARGIN = 0.02
+"""Difference of two shares within which engines are taken for equivalent, by default."""
 _N_WORST = 10
 
 
@@ -104,7 +109,12 @@ class Parity:
         same_winner: share of pairs whose winner is the same, both orders reconciled.
         same_level: share of responses whose likeliest level is the same.
         score_difference: greatest absolute difference of expected scores, levels.
+        pairwise_kl: mean divergence of the reference's verdicts on pairs from the other's, nats,
+            with everything that is no verdict as one more outcome.
+        pointwise_kl: of scores, likewise.
         flips: of pairs decided by the picture.
+        claim: whether the other engine may be called equivalent on these pairs; None with fewer
+            than two items.
         worst: rows of the greatest differences, the worst first.
     """
 
@@ -116,7 +126,10 @@ class Parity:
     same_winner: Estimate
     same_level: Estimate
     score_difference: float
+    pairwise_kl: Estimate
+    pointwise_kl: Estimate
     flips: Flips
+    claim: ParityClaim | None
     worst: tuple[WorstRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,15 +137,17 @@ class Parity:
         return asdict(self)
 
 
-def compare(reference: Sequence[Record], other: Sequence[Record]) -> Parity:
+def compare(reference: Sequence[Record], other: Sequence[Record], margin: float = MARGIN) -> Parity:
     """Compare two engines row by row.
 
     Args:
         reference: say, full precision in torch.
         other: say, quantized in llama.cpp.
+        margin: of the claim of equivalence, in shares.
 
     Raises:
         InputError: they have no verdict in common.
+        MissingExtraError: scipy is not installed.
     """
     by_key = {record.key: record for record in other}
     both = [(one, by_key[one.key]) for one in reference if one.key in by_key]
@@ -149,6 +164,7 @@ def compare(reference: Sequence[Record], other: Sequence[Record]) -> Parity:
         for one, two in known
         if isinstance(one, PointwiseRecord) and isinstance(two, PointwiseRecord)
     ]
+    right, still, items = _hits(*tables)
     return Parity(
         rows=len(verdicts),
         unread=sum(one.readable != two.readable for one, two in both),
@@ -158,18 +174,25 @@ def compare(reference: Sequence[Record], other: Sequence[Record]) -> Parity:
         same_winner=_same_winner(*tables),
         same_level=_same_level(scores),
         score_difference=_score_difference(scores),
-        flips=_flips(*tables),
+        pairwise_kl=_kl(verdicts, len(WINNERS)),
+        pointwise_kl=_kl(verdicts, len(LEVELS)),
+        flips=Flips.of(right, still),
+        claim=(
+            claim_share_parity(right, still, items, margin) if len(np.unique(items)) > 1 else None
+        ),
         worst=_worst(verdicts),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """One distribution as both engines have it."""
+    """One distribution as both engines have it, with the mass behind it."""
 
     row: str
+    item: str
     reference: Floats
     other: Floats
+    masses: tuple[float, float]
 
     @property
     def differences(self) -> Floats:
@@ -183,12 +206,14 @@ def _verdicts(one: Record, two: Record) -> Iterator[_Verdict]:
     name = f"{place.item} {'AB'[place.side]} {place.condition}"
     if isinstance(one, PairwiseRecord) and isinstance(two, PairwiseRecord):
         orders = zip(("given", "swapped"), one.orders, two.orders, strict=True)
-        for order, mine, theirs in orders:
+        masses = zip(one.mass, two.mass, strict=True)
+        for (order, mine, theirs), mass in zip(orders, masses, strict=True):
             row = f"{name}, {one.first} against {one.second}, {order} order"
-            yield _Verdict(row, _array(mine), _array(theirs))
+            yield _Verdict(row, place.item, _array(mine), _array(theirs), mass)
     elif isinstance(one, PointwiseRecord) and isinstance(two, PointwiseRecord):
         row = f"{name}, response {one.response}"
-        yield _Verdict(row, _array(one.log_probs), _array(two.log_probs))
+        log_probs = _array(one.log_probs), _array(two.log_probs)
+        yield _Verdict(row, place.item, *log_probs, (one.mass, two.mass))
 
 
 def _array(values: LogProbs | None) -> Floats:
@@ -198,6 +223,19 @@ def _array(values: LogProbs | None) -> Floats:
 def _differences(verdicts: Sequence[_Verdict], n_outcomes: int) -> Differences | None:
     found = [v.differences for v in verdicts if len(v.reference) == n_outcomes]
     return Differences.of(np.concatenate(found)) if found else None
+
+
+def _kl(verdicts: Sequence[_Verdict], n_outcomes: int) -> Estimate:
+    found = [v for v in verdicts if len(v.reference) == n_outcomes]
+    if not found:
+        return NOTHING
+    masses = np.array([v.masses for v in found])
+    return verdict_kl(
+        np.stack([v.reference for v in found]),
+        np.stack([v.other for v in found]),
+        (masses[:, 0], masses[:, 1]),
+        renumbered(np.array([v.item for v in found])),
+    )
 
 
 def _same_winner(one: PairTable, two: PairTable) -> Estimate:
@@ -216,12 +254,12 @@ def _score_difference(scores: Sequence[tuple[PointwiseRecord, PointwiseRecord]])
     return max((abs(a - b) for a, b in expected), default=float("nan"))
 
 
-def _flips(one: PairTable, two: PairTable) -> Flips:
+def _hits(one: PairTable, two: PairTable) -> tuple[Floats, Floats, Ints]:
+    """Hits of both engines on pairs decided by the picture, and their item numbers."""
     rows = one.decided & (one.gold != TIE) & ~one.blank
-    right, still = (
-        winners(reconciled(table.where(rows))) == table.gold[rows] for table in (one, two)
-    )
-    return Flips.of(right * 1.0, still * 1.0)
+    parts = one.where(rows), two.where(rows)
+    right, still = ((winners(reconciled(part)) == part.gold) * 1.0 for part in parts)
+    return right, still, parts[0].clusters
 
 
 def _worst(verdicts: Sequence[_Verdict]) -> tuple[WorstRow, ...]:

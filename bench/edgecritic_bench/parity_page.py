@@ -12,7 +12,8 @@ from edgecritic_bench.parity import (
     largest_unseen,
 )
 from edgecritic_bench.records import WINNERS
-from edgecritic_bench.report_tables import written
+from edgecritic_bench.report_tables import NONE, written
+from edgecritic_bench.statistics.intervals import Estimate
 from edgecritic_bench.statistics.paired import Flips
 
 _SHOWN = 0.01
@@ -40,7 +41,7 @@ def parity_section(
         "means nothing.",
         _differences(parity),
         _agreements(parity),
-        _flips(parity.flips),
+        _flips(parity.flips) + _claim(parity),
     ]
     if features is not None:
         parts.append(_features(features))
@@ -63,8 +64,15 @@ def _agreements(parity: Parity) -> str:
         ["same winner, both orders reconciled, %", written(parity.same_winner)],
         ["same likeliest level, %", written(parity.same_level)],
         ["greatest difference of expected scores, levels", f"{parity.score_difference:.3f}"],
+        ["divergence at the verdict, pairs, millinats", _millinats(parity.pairwise_kl)],
+        ["divergence at the verdict, scores, millinats", _millinats(parity.pointwise_kl)],
     ]
     return table(["", ""], rows)
+
+
+def _millinats(found: Estimate) -> str:
+    values = (1000 * value for value in (found.value, found.low, found.high))
+    return "{:.3f} ({:.3f} to {:.3f})".format(*values) if found.n else NONE
 
 
 def _flips(flips: Flips) -> str:
@@ -81,6 +89,11 @@ def _flips(flips: Flips) -> str:
         f"{told}. That leaves a true share of flips up to {largest_unseen(flips.n):.1%} possible "
         "(95%, rows taken as independent)."
     )
+
+
+def _claim(parity: Parity) -> str:
+    """What may be said of equivalence, refused where the sample is too small."""
+    return "" if parity.claim is None else f"\n\n{parity.claim.words}"
 
 
 def _features(found: FeatureParity) -> str:

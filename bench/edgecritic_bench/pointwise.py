@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecritic_bench.statistics.correlation import spearman
+from edgecritic_bench.records import N_LEVELS
+from edgecritic_bench.statistics.categorical import kappa
+from edgecritic_bench.statistics.correlation import pearson, spearman
 from edgecritic_bench.statistics.intervals import Estimate, mean, share
 from edgecritic_bench.statistics.reliability import Reliability, reliability
 from edgecritic_bench.tables import Ints, ScoreTable, expected_levels, log_softmax
@@ -22,6 +24,8 @@ def pointwise_estimates(scores: ScoreTable, temperature: float) -> dict[str, Est
     expected, blind = (expected_levels(t.log_probs, temperature) for t in (right, blank))
     return {
         "spearman": spearman(expected, right.gold.astype(np.float64), right.clusters),
+        "pearson": pearson(expected, right.gold.astype(np.float64), right.clusters),
+        "level_kappa": kappa(level - 1, right.gold - 1, N_LEVELS, right.clusters, "quadratic"),
         "spearman_moved": spearman(
             expected_levels(moved.log_probs, temperature),
             moved.gold.astype(np.float64),

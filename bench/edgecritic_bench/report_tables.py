@@ -34,6 +34,8 @@ PAIRWISE = (
     Line("twins", "- right on both pictures of a twin (never looking gives 0)"),
     Line("pairs_ties", "All pairs, with ties as a third answer"),
     Line("commonest", "- always the commonest answer would give"),
+    Line("pairs_kappa", "- Cohen's kappa: agreement beyond chance", "number"),
+    Line("covered_90", "- could be judged alone at 90% right"),
     Line("text_pairs", "Pairs decided by the texts, without ties"),
     Line("consistent", "Both orders name the same winner"),
     Line("first_shown", "P(shown first wins), ties aside (50 is no bias)"),
@@ -49,6 +51,8 @@ POINTWISE = (
     Line("spearman", "Spearman, score and gold", "number"),
     Line("spearman_blank", "- blank picture", "number"),
     Line("spearman_moved", "- right picture, responses that the picture decides", "number"),
+    Line("pearson", "Pearson, score and gold", "number"),
+    Line("level_kappa", "Quadratic kappa, likeliest level and gold", "number"),
     Line("mae", "Mean absolute error, levels", "number"),
     Line("mae_blank", "- blank picture", "number"),
     Line("exact", "Likeliest level is gold"),
@@ -59,6 +63,7 @@ CALIBRATION = (
     Line("pair_ece", "Pairs, calibrated", "number"),
     Line("level_ece_raw", "Scores, temperature 1", "number"),
     Line("level_ece", "Scores, calibrated", "number"),
+    Line("pair_brier", "Pairs, calibrated: Brier score, 0 to 2", "number"),
 )
 
 
@@ -95,7 +100,7 @@ def calibration_table(splits: Mapping[str, Agreement]) -> str:
     ]
     lines = split_table(CALIBRATION, splits).split("\n")
     extra = table([], floors).split("\n")[2:]
-    return "\n".join([*lines[:4], extra[0], *lines[4:], extra[1]])
+    return "\n".join([*lines[:4], extra[0], *lines[4:6], extra[1], *lines[6:]])
 
 
 def _floor(found: Reliability) -> str:

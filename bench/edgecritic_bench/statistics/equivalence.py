@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from types import ModuleType
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from edgecritic_bench.statistics.power import (
 from edgecritic_bench.tables import Floats, Ints
 
 Standing: TypeAlias = Literal["equivalent", "worse", "better", "refused"]
+_FEW = 10
+"""Fewer flips than so many are tested exactly."""
 _Written: TypeAlias = Callable[[float], str]
 
 
@@ -60,14 +63,8 @@ def tost(known: Spread, margin: float, alpha: float = ALPHA) -> Tost:
 
     Source: D. J. Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987).
     """
-    if not margin > 0:
-        raise InputError(f"the margin is {margin}, not above 0", "say which difference matters")
-    try:
-        from scipy import stats  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError(
-            "tests of equivalence need scipy", "pip install 'edgecritic[bench]'"
-        ) from error
+    _check_margin(margin)
+    stats = _scipy_stats()
     degrees = known.n_items - 1
     half = float(stats.t.isf(alpha, degrees)) * known.error
     nearest = margin - abs(known.mean)
@@ -78,25 +75,58 @@ def tost(known: Spread, margin: float, alpha: float = ALPHA) -> Tost:
     return Tost(margin, p_value, known.mean - half, known.mean + half)
 
 
-def share_spread(flips: Flips, known: Spread) -> Spread:
-    """A spread of flips that stays honest where there are few of them.
+def _check_margin(margin: float) -> None:
+    if not margin > 0:
+        raise InputError(f"the margin is {margin}, not above 0", "say which difference matters")
 
-    Half a flip is added each way, and two rows in all, so that no flips among few rows are not
-    taken for certainty; what items share is kept as the design effect.
+
+def _scipy_stats() -> ModuleType:
+    try:
+        from scipy import stats  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError(
+            "tests of equivalence need scipy", "pip install 'edgecritic[bench]'"
+        ) from error
+    return cast(ModuleType, stats)
+
+
+def share_tost(flips: Flips, known: Spread, margin: float, alpha: float = ALPHA) -> Tost:
+    """The same for two shares, where few flips are no certainty.
+
+    Flips are first scaled down to those of independent rows. Fewer than ten of these are tested
+    exactly: a share that is lower by the margin has lost at least so many rows, so it is the chance
+    of no more lost flips that counts, whatever was won. More are tested as `tost` does, with half a
+    flip added each way and two rows in all.
 
     Args:
         flips: counted.
         known: of the same rows' differences, which are -1, 0 and 1.
+        margin: in shares, above 0.
+        alpha: of each test.
 
-    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched
-        proportions, Statistics in Medicine 24 (2005).
+    Raises:
+        InputError: the margin is not above 0.
+        MissingExtraError: scipy is not installed.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934), for the few; A. Agresti and
+        Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics
+        in Medicine 24 (2005), for the many.
     """
+    _check_margin(margin)
     n = known.n_effective
-    scale = n / flips.n
-    lost, won = flips.lost * scale + 0.5, flips.won * scale + 0.5
-    mean = (won - lost) / (n + 2)
-    variance = ((won + lost) - (won - lost) ** 2 / (n + 2)) / (n + 2) ** 2
-    return Spread(mean, math.sqrt(variance), known.n, known.n_items, known.design)
+    lost, won = (count * n / flips.n for count in (flips.lost, flips.won))
+    if lost + won >= _FEW:
+        mean = (won - lost) / (n + 2)
+        variance = ((won + lost + 1) - (won - lost) ** 2 / (n + 2)) / (n + 2) ** 2
+        padded = Spread(mean, math.sqrt(variance), known.n, known.n_items, known.design)
+        return tost(padded, margin, alpha)
+    beta = _scipy_stats().beta
+    p_values, most = [], []
+    for count in (lost, won):
+        certain = count >= n
+        p_values.append(1.0 if certain else float(beta.sf(margin, count + 1, n - count)))
+        most.append(1.0 if certain else float(beta.isf(alpha, count + 1, n - count)))
+    return Tost(margin, max(p_values), -most[0], most[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +174,7 @@ def claim_share_parity(
     found = difference(reference, other, clusters)
     flips = Flips.of(reference, other)
     known = spread(other - reference, clusters)
-    tested = tost(share_spread(flips, known), margin)
+    tested = share_tost(flips, known, margin)
     # Without any flip, as many as could have stayed unseen.
     discordance = flips.discordance or wilson(0, max(1, round(known.n_effective)))[1]
     detectable = detectable_share(known.n_effective, discordance)

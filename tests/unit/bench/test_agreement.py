@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn.metrics import brier_score_loss, cohen_kappa_score
 
 from edgecritic_bench.agreement import agreement, by_kind
 from edgecritic_bench.calibration import Calibration, fit
 from edgecritic_bench.records import N_LEVELS, WINNERS, PairwiseRecord, PointwiseRecord, Record
+from edgecritic_bench.tables import expected_levels, reconciled, winners
 
 NONE = Calibration()
 SURE, NEVER = -1e-9, -30.0
@@ -209,3 +212,24 @@ def test_the_runtime_reconciles_and_decides_the_same_way():
             theirs = reconcile(list(orders[row]))
             assert ours[row] == pytest.approx(theirs)
             assert OUTCOMES[predicted[row]] == winner(theirs, margin)
+
+
+def test_chance_corrected_numbers_are_those_of_the_libraries(simulate):
+    calibration = Calibration(pairwise_temperature=1.3, pointwise_temperature=0.9, tie_margin=0.4)
+    found = agreement(simulate(60), calibration)
+    pairs, scores = found.pairs, found.scores
+    log_probs = reconciled(pairs, 1.3)
+    three_way = winners(log_probs, 0.4)
+    estimates = {name: estimate.value for name, estimate in found.estimates.items()}
+    assert estimates["pairs_kappa"] == pytest.approx(cohen_kappa_score(three_way, pairs.gold))
+    brier = brier_score_loss(pairs.gold, np.exp(log_probs), labels=[0, 1, 2], scale_by_half=False)
+    assert estimates["pair_brier"] == pytest.approx(brier)
+    expected = expected_levels(scores.log_probs, 0.9)
+    assert estimates["pearson"] == pytest.approx(stats.pearsonr(expected, scores.gold).statistic)
+    level = scores.log_probs.argmax(axis=1) + 1
+    weighted = cohen_kappa_score(level, scores.gold, weights="quadratic", labels=range(1, 11))
+    assert estimates["level_kappa"] == pytest.approx(weighted)
+    sure = np.exp(log_probs.max(axis=1))
+    hit = log_probs.argmax(axis=1) == pairs.gold
+    shares = [(sure >= t).mean() for t in sure if hit[sure >= t].mean() >= 0.9]
+    assert estimates["covered_90"] == pytest.approx(max(shares, default=0))

@@ -45,6 +45,7 @@ def test_an_engine_equals_itself(simulate):
     # Pairs twice (both orders), scores once.
     assert found.rows == 10 * 2 * 2 * (2 * 7 + 5)
     assert found.missing == found.unread == 0
+    assert found.pairwise_kl.value == found.pointwise_kl.value == 0
     section = parity_section(found, None, "one", "the same")
     assert "0 from wrong to right. That leaves" in section
     assert "nan" not in section
@@ -58,6 +59,9 @@ def test_differences_have_the_size_that_was_put_in(simulate):
     assert 5 < large.pairwise.mean / small.pairwise.mean < 20
     assert large.pairwise.median < large.pairwise.p95 < large.pairwise.p99 <= large.pairwise.max
     assert small.pairwise.notable < 0.01 < large.pairwise.notable
+    # Divergence grows with the square of small noise.
+    assert 30 < large.pairwise_kl.value / small.pairwise_kl.value < 300
+    assert 30 < large.pointwise_kl.value / small.pointwise_kl.value < 300
     assert large.worst[0].difference == pytest.approx(max(large.pairwise.max, large.pointwise.max))
     assert len(large.worst) == 10
     assert large.same_winner.value < 1
@@ -168,3 +172,16 @@ def test_features_that_do_not_match_are_refused(tmp_path):
         compare_features(tmp_path / "a.npz", tmp_path / "c.npz")
     with pytest.raises(InputError, match="holds no arrays"):
         compare_features(tmp_path / "a.npz", tmp_path / "d.npz")
+
+
+def test_parity_is_claimed_or_refused_in_words(simulate):
+    few, many = simulate(4), simulate(120)
+    refused = compare(few, few)
+    # 24 decided pairs of four items: no flip among them proves little.
+    assert refused.claim is not None
+    assert refused.claim.standing == "refused"
+    assert refused.claim.words in parity_section(refused, None, "one", "the same")
+    assert compare(many, many).claim.standing == "refused"
+    assert compare(many, many, margin=0.1).claim.standing == "equivalent"
+    one = [r for r in few if r.place.item == few[0].place.item]
+    assert compare(one, one).claim is None

@@ -19,7 +19,7 @@ from edgecritic_bench.statistics import intervals
 from edgecritic_bench.statistics.equivalence import (
     claim_mean_parity,
     claim_share_parity,
-    share_spread,
+    share_tost,
     tost,
 )
 from edgecritic_bench.statistics.paired import Flips, difference, mcnemar, sign_test, spread
@@ -114,25 +114,48 @@ def test_tost_is_that_of_statsmodels(seed, margin):
     assert (found.p_value < 0.05) == (-margin < found.low and found.high < margin)
 
 
-def test_few_flips_are_no_certainty():
-    reference, other = flipped(60, 0, 0)
-    known = spread(other - reference, np.arange(60))
-    assert known.error == 0
-    honest = share_spread(Flips.of(reference, other), known)
-    # Half a flip each way among 62 rows, by Agresti and Min.
-    assert honest.mean == 0
-    assert honest.error == pytest.approx(math.sqrt(1) / 62)
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (3, 0), (0, 3), (4, 5)])
+def test_few_flips_are_tested_exactly(lost, won):
+    reference, other = flipped(200, lost, won)
+    known = spread(other - reference, np.arange(200))
+    # Rows of their own: the design effect is 1 but where no flip shows it, and then it is, too.
+    assert known.n_effective == pytest.approx(200, rel=0.01)
+    found = share_tost(Flips.of(reference, other), known, 0.05)
+    exact = stats.binomtest(lost, 200, 0.05, alternative="less").pvalue
+    if lost >= won:
+        assert found.p_value == pytest.approx(exact, rel=0.05)
+    upper = stats.binomtest(lost, 200, alternative="less").proportion_ci(0.95).high
+    assert found.low == pytest.approx(-upper, rel=0.02)
+    assert (found.p_value < 0.05) == (found.low > -0.05 and found.high < 0.05)
 
 
-def test_parity_is_wrongly_claimed_at_most_as_often_as_alpha():
+def test_many_flips_are_padded():
+    reference, other = flipped(300, 20, 10)
+    found = share_tost(Flips.of(reference, other), spread(other - reference, np.arange(300)), 0.1)
+    # Agresti and Min: 20.5 against 10.5 flips among 302 rows.
+    mean = -10 / 302
+    error = math.sqrt(31 - 10**2 / 302) / 302
+    assert (found.low + found.high) / 2 == pytest.approx(mean, rel=0.01)
+    assert (found.high - found.low) / 2 == pytest.approx(1.65 * error, rel=0.01)
+
+
+def test_no_flips_support_a_claim_only_where_some_would_have_shown():
+    # A loss of 2% leaves 148 rows without a flip in 5.03% of samples, and 149 in 4.93%.
+    for n, standing in ((148, "refused"), (149, "equivalent")):
+        assert claim_share_parity(*flipped(n, 0, 0), np.arange(n), 0.02).standing == standing
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0.06, 0.02), (0.04, 0.0)])
+def test_parity_is_wrongly_claimed_at_most_as_often_as_alpha(lost, won):
     rng = np.random.default_rng(9)
     claimed = 0
+    items = np.repeat(np.arange(200), 3)
     for _ in range(400):
-        # The true difference is the margin itself: 6% lost, 2% won, in items of three rows alike.
-        draw = np.repeat(rng.choice([-1.0, 1.0, 0.0], p=[0.06, 0.02, 0.92], size=200), 3)
-        reference = (draw == -1) * 1.0
-        claim = claim_share_parity(reference, reference + draw, np.repeat(np.arange(200), 3), 0.04)
-        claimed += claim.standing == "equivalent"
+        # The true difference is the margin itself, in items of three rows alike.
+        draw = np.repeat(rng.choice([-1.0, 1.0, 0.0], p=[lost, won, 1 - lost - won], size=200), 3)
+        differences, flips = draw, Flips.of((draw == -1) * 1.0, (draw == 1) * 1.0)
+        tested = share_tost(flips, spread(differences, items), 0.04)
+        claimed += tested.p_value < 0.05
     # 5% of 400 is 20; 33 or more would happen once in 300 such tests.
     assert claimed <= 33
 
