@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from edgecritic.errors import InputError
 from edgecritic.task import Rubric
 from edgecritic_train.critic_data.options import (
+    above_zero,
     add_columns,
     add_splits,
     column_map,
@@ -29,6 +28,7 @@ from edgecritic_train.critic_data.sources.llava_critic import (
     llava_critic_rows,
 )
 from edgecritic_train.critic_data.splitting import held_out
+from edgecritic_train.critic_data.writing import write_json
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     rows = held_out(islice(rows, args.limit), shares_of(args))
     count = write_rows(args.out / "rows.jsonl", rows)
     report = {"rows": count, **intake.to_dict()}
-    (args.out / "import.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_json(args.out / "import.json", report)
     sys.stderr.write("\n".join(intake.lines()) + "\n")
     sys.stdout.write(f"{args.out / 'rows.jsonl'}\n")
     return 0 if count else 1
@@ -88,19 +88,12 @@ def _kept(rows: Iterable[CriticRow], store: PictureStore) -> Iterator[CriticRow]
         yield replace(row, images=images)
 
 
-def _limit(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise InputError(f"--limit is {value}", "give 1 or more")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--out", type=Path, required=True, help="folder for rows.jsonl, images/ and import.json"
     )
-    common.add_argument("--limit", type=_limit, help="stop after this many rows")
+    common.add_argument("--limit", type=above_zero, help="stop after this many rows")
     common.add_argument("--seed", type=int, default=0, help="of wordings, orders and splits")
     add_splits(common)
     parser = argparse.ArgumentParser(

@@ -8,6 +8,17 @@ from edgecritic.errors import InputError, shown
 from edgecritic_train.critic_data.splitting import Shares
 
 
+def above_zero(text: str) -> int:
+    """A whole number from 1 up.
+
+    Raises:
+        ArgumentTypeError: it is none; argparse tells.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number from 1 up")
+    return int(text)
+
+
 def add_splits(parser: argparse.ArgumentParser) -> None:
     """``--validation`` and ``--test``."""
     for name in ("validation", "test"):

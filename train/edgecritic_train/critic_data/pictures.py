@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from edgecritic_train.critic_data.rows import ImageFile
+from edgecritic_train.critic_data.writing import write_bytes
 
 _SUFFIXES = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
 
@@ -23,15 +23,16 @@ class PictureStore:
         self._known: set[str] = set()
 
     def put(self, data: bytes) -> ImageFile:
-        """Keep the bytes of an image file as they are; they are not decoded here."""
+        """Keep the bytes of an image file as they are; they are not decoded here.
+
+        Raises:
+            ArtifactError: the disk is full.
+        """
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest[:2] / (digest + _suffix(data))
         if digest not in self._known:
             if not path.is_file() or path.stat().st_size != len(data):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(f"{path.name}.{os.getpid()}.part")
-                part.write_bytes(data)
-                part.replace(path)
+                write_bytes(path, data)
             self._known.add(digest)
         return ImageFile(path)
 

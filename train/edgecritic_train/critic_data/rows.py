@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from edgecritic.prompts import Setting
 from edgecritic.strict_json import decode
 from edgecritic.task import Rubric, Task
 from edgecritic.verdict import Winner
+from edgecritic_train.critic_data.writing import replacing, writing
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -256,20 +256,17 @@ def write_rows(path: Path, rows: Iterable[CriticRow]) -> int:
 
     Returns:
         How many rows were written.
+
+    Raises:
+        ArtifactError: the disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     count = 0
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                file.write(to_line(row, path.parent) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for row in rows:
+            line = to_line(row, path.parent) + "\n"
+            with writing(path):
+                file.write(line.encode())
+            count += 1
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecritic.errors import CriticError, InputError
+from edgecritic.errors import ArtifactError, CriticError, InputError
 from edgecritic.task import Rubric
 from edgecritic_train.critic_data.rows import (
     WINNERS,
@@ -146,3 +147,26 @@ def test_a_line_that_is_no_object_is_named(tmp_path, line):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.jsonl cannot be read"):
         list(read_rows(tmp_path / "none.jsonl"))
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path, pair, monkeypatch):
+    class Full:
+        """A file on a disk without room."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exc):
+            self.file.close()
+
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, mode="r", **k: Full(whole(self, mode, **k)))
+    with pytest.raises(ArtifactError, match=r"rows\.jsonl cannot be written: No space left"):
+        write_rows(tmp_path / "rows.jsonl", [pair])
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
@@ -34,7 +33,13 @@ from edgecritic_train.critic_data.building.teachers import (
     Teacher,
     ask_key,
 )
-from edgecritic_train.critic_data.options import add_columns, add_splits, column_map, shares_of
+from edgecritic_train.critic_data.options import (
+    above_zero,
+    add_columns,
+    add_splits,
+    column_map,
+    shares_of,
+)
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.critic_data.sources.cases import Case, TableOptions, read_cases
@@ -42,6 +47,7 @@ from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions
 from edgecritic_train.critic_data.splitting import held_out
 from edgecritic_train.critic_data.templates import DIALECT
+from edgecritic_train.critic_data.writing import write_json
 
 _TALK_SECONDS = 10.0
 
@@ -140,8 +146,7 @@ def _written(
         "judgements_dropped": dict(sorted(dropped.items())),
         **intake.to_dict(),
     }
-    path = args.out / "build.json"
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(args.out / "build.json", report)
     for why, number in sorted(dropped.items()):
         _say(f"{number:>9,}  judgements left out: {why}")
     _say("\n".join(intake.lines()))
@@ -235,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="folder for rows.jsonl, ledger.jsonl, build.json"
     )
     parser.add_argument("--name", default="", help="source of rows that name none")
-    parser.add_argument("--limit", type=int, help="take this many cases")
+    parser.add_argument("--limit", type=above_zero, help="take this many cases")
     parser.add_argument("--seed", type=int, default=0, help="of templates, pairs and splits")
     parser.add_argument("--drop-bad", action="store_true", help="drop and count records that fail")
     add_columns(parser)
@@ -263,7 +268,9 @@ def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prefill", choices=("auto", "always", "never"), default="auto")
     group.add_argument("--allow-http", action="store_true", help="plain http to other machines")
     group.add_argument("--timeout", type=float, default=120.0, help="seconds")
-    group.add_argument("--parallel", type=int, default=4, help="judgements under way at once")
+    group.add_argument(
+        "--parallel", type=above_zero, default=4, help="judgements under way at once"
+    )
 
 
 def _add_plan(group: argparse._ArgumentGroup) -> None:
@@ -271,7 +278,7 @@ def _add_plan(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--orders", choices=("both", "one"), default="both")
     group.add_argument("--max-scores", type=int, default=4, help="scores a case")
     group.add_argument("--max-pairs", type=int, default=3, help="pairs a case")
-    group.add_argument("--max-reason-tokens", type=int, default=256)
+    group.add_argument("--max-reason-tokens", type=above_zero, default=256)
 
 
 def _add_cost(group: argparse._ArgumentGroup) -> None:

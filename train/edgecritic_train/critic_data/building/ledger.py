@@ -16,8 +16,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Self, TypeAlias
 
-from edgecritic.errors import InputError
+from edgecritic.errors import ArtifactError
 from edgecritic.verdict import Winner
+from edgecritic_train.critic_data.writing import writing
 
 Outcome: TypeAlias = Literal["ok", "unparsed", "refused"]
 
@@ -65,11 +66,12 @@ class Ledger:
         reuse: further ledgers whose answers count as given, such as those of earlier builds.
 
     Raises:
-        InputError: a file cannot be read or written.
+        ArtifactError: a file cannot be read or written.
     """
 
     def __init__(self, path: Path, reuse: tuple[Path, ...] = ()) -> None:
         self._lock = Lock()
+        self._path = path
         self.entries: dict[str, Entry] = {}
         self.n_torn = 0
         try:
@@ -80,7 +82,10 @@ class Ledger:
             if self._file.tell() and not _ends_with_newline(path):
                 self._file.write(b"\n")
         except OSError as error:
-            raise InputError(f"the ledger {error.filename} cannot be used: {error}", "") from error
+            raise ArtifactError(
+                f"the ledger {error.filename or path} cannot be used: {error.strerror or error}",
+                "check the path, its rights, and the space on its disk",
+            ) from error
 
     def get(self, key: str) -> Entry | None:
         """The last answer to a question."""
@@ -90,21 +95,16 @@ class Ledger:
         """Write an answer, on the disk when this returns.
 
         Raises:
-            InputError: the disk is full, or gone.
+            ArtifactError: the disk is full. What was answered before is kept.
         """
         stamped = {**asdict(entry), "at": entry.at or datetime.now(UTC).isoformat("T", "seconds")}
         line = json.dumps(stamped, ensure_ascii=False).encode() + b"\n"
         with self._lock:
             self.entries[entry.key] = entry
-            try:
+            with writing(self._path):
                 self._file.write(line)
                 self._file.flush()
                 os.fsync(self._file.fileno())
-            except OSError as error:
-                raise InputError(
-                    f"the ledger {self._file.name} cannot be written: {error}",
-                    "free some space and run the command again; what was answered is kept",
-                ) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -75,7 +75,8 @@ def ask_all(asks: Iterable[tuple[str, Ask]], work: Work) -> Spent:
 
     Raises:
         BackendUnavailableError: the teacher cannot be asked any more.
-        InputError: the cost limit was reached, or the ledger cannot be written.
+        InputError: the cost limit was reached.
+        ArtifactError: the ledger cannot be written.
         KeyboardInterrupt: somebody stopped it. Whatever is raised, what was answered is kept, and
             the same call goes on from there.
     """

@@ -13,7 +13,8 @@ Columns, all optional but ``question`` and the responses:
                        ``[[A>B]]`` and its like
 ``reason``             of the winner or of the only response
 ``reasons``            for each response
-``id``, ``source``, ``group``, ``split``, ``judge``   as in `CriticRow`
+``id``, ``source``, ``group``, ``split``, ``judge``   as in `CriticRow`; cases that name no group
+                       and show the same first picture are one
 =====================  ============================================================================
 
 Columns of other names are mapped by the caller; columns that nobody names are passed over.
@@ -33,7 +34,7 @@ from edgecritic.parsing import parse_winner
 from edgecritic.strict_json import decode
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.pictures import PictureStore
-from edgecritic_train.critic_data.rows import SPLITS, ImageRef, Split
+from edgecritic_train.critic_data.rows import SPLITS, ImageFile, ImageRef, Split
 from edgecritic_train.critic_data.sources.images import image_refs
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.records import Record, read_records
@@ -73,7 +74,7 @@ class Case:
         reason: of the winner or of the only response; may be empty.
         reasons: for each response; empty texts where nobody said.
         source: the collection.
-        group: what must not be cut by a split.
+        group: what must not be cut by a split; the id where it is left empty.
         split: what it is for.
         judge: who gave scores or winner.
     """
@@ -180,21 +181,30 @@ def _case(
     split = named.get("split", "train")
     if split not in SPLITS:
         raise InputError(f"the split is {shown(split)}", f"write one of {', '.join(SPLITS)}")
+    images = image_refs(_unpacked(cell), folder, store)
     return Case(
         id=case_id,
         question=_text(named, "question", required=True),
         responses=responses,
-        images=image_refs(_unpacked(cell), folder, store),
+        images=images,
         reference=_text(named, "reference") or None,
         scores=tuple(None if _missing(score) else str(score) for score in scores),
         winner=winner,
         reason=_text(named, "reason"),
         reasons=tuple(str(reason or "") for reason in reasons),
         source=_text(named, "source") or source,
-        group=str(named.get("group", "")),
+        group=str(named.get("group", "")) or _picture_name(images, folder) or case_id,
         split=cast(Split, split),
         judge=_text(named, "judge"),
     )
+
+
+def _picture_name(images: tuple[ImageRef, ...], folder: Path) -> str:
+    """The first picture, by a name that does not depend on where the table lies."""
+    if not images or not isinstance(images[0], ImageFile):
+        return ""
+    path = images[0].path
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.stem
 
 
 def _responses(named: Mapping[str, Any], case_id: str) -> tuple[tuple[str, ...], Winner | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgecritic.errors import InputError
 from edgecritic_train.critic_data.rows import SPLITS, read_rows
 from edgecritic_train.critic_data.statistics.collect import collect
 from edgecritic_train.critic_data.statistics.figure import draw
+from edgecritic_train.critic_data.writing import write_bytes, write_json
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,10 +22,8 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(
             f"there are no rows in {', '.join(map(str, args.files))}", "check the file and --split"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(statistics.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    (args.out / "stats.json").write_text(content, encoding="utf-8")
-    draw(statistics, args.out / "stats.png")
+    write_json(args.out / "stats.json", statistics.to_dict())
+    write_bytes(args.out / "stats.png", draw(statistics))
     sys.stdout.write(f"{args.out / 'stats.json'}\n{args.out / 'stats.png'}\n")
     return 0
 

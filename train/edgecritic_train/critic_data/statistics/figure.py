@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +25,8 @@ _NAME_CHARACTERS = 26
 _BINS = 30
 
 
-def draw(statistics: Statistics, path: Path) -> None:
-    """Draw the figure as PNG.
+def draw(statistics: Statistics) -> bytes:
+    """Draw the figure; the bytes of a PNG file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -41,7 +41,9 @@ def draw(statistics: Statistics, path: Path) -> None:
     figure = Figure(figsize=(13.5, 7.6), layout="constrained")
     FigureCanvasAgg(figure)
     _panels(figure, statistics)
-    figure.savefig(path, dpi=_DPI)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI)
+    return file.getvalue()
 
 
 def _panels(figure: Figure, statistics: Statistics) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgecritic.prompts import DEFAULT_DIALECT, load_dialect
+from edgecritic_train.critic_data.options import above_zero
 from edgecritic_train.critic_data.validation.check import CheckOptions, Report, check
 from edgecritic_train.critic_data.validation.lengths import BaseTokens
+from edgecritic_train.critic_data.writing import write_bytes, write_json
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,15 +22,13 @@ def main(argv: Sequence[str]) -> int:
     report = check(args.files, options)
     text = "\n".join(lines(report))
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
         content = {
             "usable": report.usable,
             "findings": report.findings.to_dict(),
             "summary": report.summary,
         }
-        path = args.out / "validation.json"
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (args.out / "validation.md").write_text(text + "\n", encoding="utf-8")
+        write_json(args.out / "validation.json", content)
+        write_bytes(args.out / "validation.md", f"{text}\n".encode())
     sys.stdout.write(text + "\n")
     return 0 if report.usable else 1
 
@@ -77,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder for validation.json and validation.md")
     parser.add_argument("--dialect", default=DEFAULT_DIALECT, help="of the prompts")
     parser.add_argument("--base", type=Path, help="base model's folder, to count tokens by")
-    parser.add_argument("--max-length", type=int, help="tokens that fit; the base's when left out")
-    parser.add_argument("--workers", type=int, default=4, help="pictures decoded at once")
+    parser.add_argument(
+        "--max-length", type=above_zero, help="tokens that fit; the base's when left out"
+    )
+    parser.add_argument("--workers", type=above_zero, default=4, help="pictures decoded at once")
     return parser

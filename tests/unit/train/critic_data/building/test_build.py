@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 
 import pytest
@@ -230,3 +234,33 @@ def test_a_picture_that_cannot_be_decoded_is_refused_and_counted(table, serve):
 def test_a_teacher_that_cannot_be_asked_is_named(table, more, message):
     with pytest.raises(InputError, match=message):
         main(["data", "build", str(table), "--out", str(table.parent / "o"), *more])
+
+
+def test_a_killed_build_goes_on_without_loss_or_repeat(table, serve):
+    model = ScriptedModel(honest, delay=0.05)
+    server = serve(model)
+    out = table.parent / "out"
+    asked = ["-m", "edgecritic", "train", "data", "build", str(table), "--out", str(out)]
+    asked += ["--endpoint", server.url, "--model", "judge", "--parallel", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.Popen(
+        [sys.executable, *asked],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ledger = out / "ledger.jsonl"
+    deadline = time.monotonic() + 60
+    while not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 3):
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    kept = ledger.read_bytes().count(b"\n")
+    assert 3 <= kept < 16
+    status, _, report = build(table, server)
+    assert status == 0
+    assert report["spent"]["answers"] == 16 - kept
+    keys = [json.loads(line)["key"] for line in ledger.read_bytes().splitlines()]
+    assert len(keys) == len(set(keys)) == 16

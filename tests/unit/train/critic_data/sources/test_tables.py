@@ -83,7 +83,7 @@ def test_all_formats_hold_the_same(folder, suffix):
         ("b/s1", 4),
     ]
     assert (rows[1].rubric.low, rows[1].rubric.high) == (2, 20)
-    assert {row.group for row in rows} == {"a", "b"}
+    assert {row.group for row in rows} == {"pics/1.png", "pics/2.png"}
 
 
 def test_pictures_come_in_many_forms(folder):
@@ -182,6 +182,14 @@ def test_a_parquet_file_that_lacks_a_column_says_what_it_has(folder):
     with pytest.raises(InputError, match="no column 'ask'") as caught:
         cases_of(path, TableOptions({"question": "ask"}))
     assert "prompt" in caught.value.hint
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x"])
+def test_a_limit_of_nothing_is_refused(folder, limit, capsys):
+    path = write_table(folder / "t.jsonl", [])
+    asked = ["data", "import", "table", str(path), "--out", str(folder), "--limit", limit]
+    assert main(asked) == 2
+    assert "no whole number from 1 up" in capsys.readouterr().err
 
 
 def test_the_command_holds_out_whole_groups(folder, capsys):

@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all, and what is said where a disk is full."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgecritic.errors import ArtifactError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell what cannot be written.
+
+    Raises:
+        ArtifactError: in place of `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be written: {error.strerror or error}",
+            "free some space, or name another folder, and run the command again",
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends well, and is on the disk then.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = part.open("wb")
+        with file:
+            yield file
+            with writing(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with writing(path):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a report for programs.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with replacing(path) as file, writing(path):
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with replacing(path) as file, writing(path):
+        file.write(content)
