@@ -161,7 +161,7 @@ def _lengths(
         if row.n_tokens is None or len(known) < len(sizes):
             continue
         try:
-            n_image = base.pictures.count(known)
+            n_image = base.pictures(known)
         except ImageError as error:
             findings.add(BAD_IMAGE, f"{row.place}: {error.message}")
             continue

@@ -17,7 +17,7 @@ from edgecritic_train.critic_data.writing import write_bytes, write_json
 def main(argv: Sequence[str]) -> int:
     """Validate rows; returns 0, or 1 if there are errors."""
     args = _parser().parse_args(argv)
-    base = None if args.base is None else BaseTokens.read(args.base)
+    base = None if args.base is None else BaseTokens.read(args.base, args.max_image_tokens)
     options = CheckOptions(load_dialect(args.dialect), base, args.max_length, args.workers)
     report = check(args.files, options)
     text = "\n".join(lines(report))
@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, help="base model's folder, to count tokens by")
     parser.add_argument(
         "--max-length", type=above_zero, help="tokens that fit; the base's when left out"
+    )
+    parser.add_argument(
+        "--max-image-tokens", type=above_zero, help="as images.max_tokens of the training"
     )
     parser.add_argument("--workers", type=above_zero, default=4, help="pictures decoded at once")
     return parser
