@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,3 +107,11 @@ def test_groups_stay_together_and_shares_are_kept(pair):
 def test_shares_that_leave_nothing_are_refused(shares):
     with pytest.raises(InputError, match="held-out shares"):
         Shares(*shares)
+
+
+def test_the_documentation_counts_them_right():
+    page = (Path(__file__).parents[4] / "docs/training-data.md").read_text()
+    told = " ".join(page.split())
+    scales = len({(t.rubric.low, t.rubric.high) for t in POINTWISE})
+    assert f"{len(PAIRWISE)} pairwise and {len(POINTWISE)} pointwise wordings" in told
+    assert f"templates and {len(POINTWISE)} pointwise ones on {scales} scales" in told

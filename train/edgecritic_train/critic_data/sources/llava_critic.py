@@ -23,6 +23,8 @@ from edgecritic_train.critic_data.templates import PAIRWISE, POINTWISE, stable_c
 REPOSITORY = "lmms-lab/llava-critic-113k"
 Config: TypeAlias = Literal["pairwise", "pointwise"]
 CONFIGS: tuple[Config, ...] = get_args(Config)
+# The preferences came from three other sets, of people and of GPT-4V; their reasons from GPT-4o.
+_JUDGES: dict[Config, str] = {"pairwise": "published preference", "pointwise": "gpt-4o"}
 
 
 def find_tables(
@@ -91,7 +93,7 @@ def _row(record: Record, config: Config, source: str, store: PictureStore) -> Cr
         wording=stable_choice(PAIRWISE if pairwise else POINTWISE, name).wording,
         reason=found.reason,
         source=source,
-        judge="gpt-4o",
+        judge=_JUDGES[config],
         group=images[0].path.stem if isinstance(images[0], ImageFile) else name,
     )
 

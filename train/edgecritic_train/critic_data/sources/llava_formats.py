@@ -94,6 +94,8 @@ def read_judgement(instruction: str, answer: str) -> Judgement:
 _NUMBER = r"(\d{1,4}(?:\.\d{1,3})?)"
 _FIRST_NAME = r"(?:The first response|Response 1|Response A)"
 _SECOND_NAME = r"(?:The second response|Response 2|Response B)"
+# Brackets close at a line's end: those inside a response, or in what follows it, do not count.
+_LINE_END = r"[ \t]*(?=\n|\Z)"
 _BETTER = re.compile(
     r"(?:the\s+)?better\s+response\s*(?:is\s*)?:?\s*\**\s*\[\s*(first|second|1|2|a|b)\s*\]",
     re.IGNORECASE,
@@ -297,7 +299,7 @@ _FORMS = (
         "brackets",
         _layout(
             rf"Question:\s*\[(?P<question>.*?)\]\s*\n\s*{_FIRST_NAME}:\s*\[(?P<first>.*?)\]\s*\n\s*"
-            rf"{_SECOND_NAME}:\s*\[(?P<second>.*)\]"
+            rf"{_SECOND_NAME}:\s*\[(?P<second>.*)\]{_LINE_END}"
         ),
         _brackets,
     ),
@@ -306,7 +308,7 @@ _FORMS = (
         _layout(
             r"\A(?P<task>.*?)Question:\s*\[(?P<question>.*?)\]\s*\n\s*"
             r"(?:(?:Ground Truth|The reference answer):\s*\[(?P<truth>.*?)\]\s*\n\s*)?"
-            r"The LMM response:\s*\[(?P<response>.*)\]"
+            rf"The LMM response:\s*\[(?P<response>.*)\]{_LINE_END}"
         ),
         _scored,
     ),

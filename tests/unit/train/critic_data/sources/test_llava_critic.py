@@ -30,6 +30,12 @@ def test_brackets_with_brackets_inside():
     assert found.reason == "The first response names the cat. The second is wrong."
 
 
+def test_what_follows_the_responses_is_no_part_of_them():
+    instruction = BRACKETS.replace("ASSISTANT:", "End with [first] or [second], in brackets.")
+    found = read_judgement(instruction, "Both are fine. The better response: [second]")
+    assert found.responses == ("A cat.", "A dog [brown].")
+
+
 def test_letters_become_our_ordinals():
     found = judgement("rlhf-v")
     assert found.verdict == "second"
