@@ -21,7 +21,10 @@ from transformers import (
 )
 
 MERGES = (("t", "h"), ("th", "e"), ("Ġ", "the"))
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
+SPECIAL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"),
+    *("<|vision_start|>", "<|vision_end|>"),
+)
 FIRST_SPECIAL = 256 + len(MERGES)
 IMAGE_TOKEN_ID = FIRST_SPECIAL + SPECIAL_TOKENS.index("<image>")
 VIDEO_TOKEN_ID = FIRST_SPECIAL + SPECIAL_TOKENS.index("<video>")
@@ -93,16 +96,16 @@ def write_qwen2_5_vl(
     tied: bool = False,
     seed: int = 0,
 ) -> None:
-    """Write a Qwen2.5-VL folder."""
+    """Write a Qwen2.5-VL folder; some blocks attend to windows, and some to the whole picture."""
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
     vision = {
-        "depth": 2,
+        "depth": 4,
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_heads": 2,
         "out_hidden_size": 64,
-        "window_size": 56,
-        "fullatt_block_indexes": [1],
+        "window_size": 112,
+        "fullatt_block_indexes": [1, 3],
     }
     config = Qwen2_5_VLConfig(
         text_config={**TEXT_SHAPE, **TEXT_TOKENS, "rms_norm_eps": 1e-6, "rope_parameters": rope},
@@ -113,6 +116,7 @@ def write_qwen2_5_vl(
     )
     _save(Qwen2_5_VLForConditionalGeneration(config), folder, dtype, seed, "5GB")
     write_tokenizer(folder)
+    _write_json(folder / "preprocessor_config.json", NATIVE_PROCESSOR)
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -156,6 +160,16 @@ IMAGE_PROCESSOR: dict[str, Any] = {
     "resample": 3,
     "rescale_factor": 1 / 255,
     **dict.fromkeys(("do_convert_rgb", "do_resize", "do_pad", "do_rescale", "do_normalize"), True),
+}
+NATIVE_PROCESSOR: dict[str, Any] = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "min_pixels": 56 * 56,
+    "max_pixels": 60 * 28 * 28,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 PROCESSOR: dict[str, Any] = {
     "processor_class": "LlavaOnevisionProcessor",

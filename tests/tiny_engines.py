@@ -12,7 +12,9 @@ from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest, R
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic.vision import ImageGeometry
+from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.gguf.file import FloatType
 from edgecritic_export.gguf.language_model import write_language_model
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
@@ -23,7 +25,7 @@ GEOMETRY = ImageGeometry(TILE_SIZE, PATCH_SIZE, tuple((h, w) for h, w in PINPOIN
 
 
 def tiny_manifest(files: Sequence[BundleFile] = ()) -> Manifest:
-    """A manifest whose image geometry is `GEOMETRY`."""
+    """A manifest of LLaVA-OneVision whose image geometry is `GEOMETRY`."""
     return Manifest(
         name="tiny",
         version="1",
@@ -52,37 +54,41 @@ def write_onnx_bundles(
         return export_onnx(opened, out, tiny_manifest(), OnnxOptions(variants=variants))
 
 
-def write_gguf_bundle(checkpoint: Path, out: Path) -> Bundle:
-    """Language model and mmproj in F32."""
+def write_gguf_bundle(checkpoint: Path, out: Path, float_type: FloatType = "F32") -> Bundle:
+    """Language model and mmproj in one float type."""
     made: dict[Role, Path] = {
         "language_model": out / "made" / "model.gguf",
         "mmproj": out / "made" / "mmproj.gguf",
-        "image_newline": out / "made" / "newline.npy",
     }
     (out / "made").mkdir(parents=True)
     with Checkpoint.open(checkpoint) as opened:
-        write_language_model(opened, made["language_model"], float_type="F32")
-        write_checkpoint_mmproj(opened, made["mmproj"], float_type="F32")
-        np.save(made["image_newline"], opened.image_newline)
-    return _bundle(out, [(role, path, path.name) for role, path in made.items()])
+        write_language_model(opened, made["language_model"], float_type=float_type)
+        write_checkpoint_mmproj(opened, made["mmproj"], float_type=float_type)
+        if opened.image_newline is not None:
+            made["image_newline"] = out / "made" / "newline.npy"
+            np.save(made["image_newline"], opened.image_newline)
+        return _bundle(out, opened, [(role, path, path.name) for role, path in made.items()])
 
 
 def write_hf_bundle(checkpoint: Path, out: Path, adapter: Path | None = None) -> Bundle:
     """The checkpoint itself, with an adapter in a folder below it or without."""
     out.mkdir(parents=True)
-    newline = out / "made.npy"
-    with Checkpoint.open(checkpoint) as opened:
-        np.save(newline, opened.image_newline)
-    listed: list[tuple[Role, Path, str]] = [("image_newline", newline, "newline.npy")]
+    listed: list[tuple[Role, Path, str]] = []
     for folder, prefix in ((checkpoint, ""), (adapter, "adapter/")):
         for path in sorted(folder.iterdir()) if folder is not None else ():
             if path.suffix in (".safetensors", ".json"):
                 role: Role = "checkpoint" if path.suffix == ".safetensors" else "config"
                 listed.append((role, path, f"{prefix}{path.name}"))
-    return _bundle(out, listed)
+    with Checkpoint.open(checkpoint) as opened:
+        if opened.image_newline is not None:
+            newline = out / "made.npy"
+            np.save(newline, opened.image_newline)
+            listed.append(("image_newline", newline, "newline.npy"))
+        return _bundle(out, opened, listed)
 
 
-def _bundle(out: Path, listed: Sequence[tuple[Role, Path, str]]) -> Bundle:
-    files = [describe_file(role, path, name) for role, path, name in listed]
+def _bundle(out: Path, checkpoint: Checkpoint, listed: Sequence[tuple[Role, Path, str]]) -> Bundle:
+    files = tuple(describe_file(role, path, name) for role, path, name in listed)
+    facts = CriticFacts("tiny", "1", "random", "Apache-2.0", n_ctx=1024, bad_for=("everything",))
     sources = {name: path for _, path, name in listed}
-    return write_bundle(out / "bundle", tiny_manifest(files), sources)
+    return write_bundle(out / "bundle", facts.manifest(checkpoint, files), sources)

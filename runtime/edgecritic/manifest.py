@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, cast, get_args
 from edgecritic.errors import ArtifactError, CriticError, shown
 from edgecritic.strict_json import HINT, JsonObject
 from edgecritic.task import Rubric
+from edgecritic.vision.geometries import Geometry, read_geometry
 from edgecritic.vision.geometry import ImageGeometry
 
 SCHEMA = 1
@@ -192,7 +193,7 @@ class Manifest:
     dialect: DialectRef
     rubric: Rubric
     n_ctx: int
-    image: ImageGeometry | None
+    image: Geometry | None
     calibration: Calibration
     licence: str
     training: object
@@ -211,6 +212,11 @@ class Manifest:
         """The formats that the bundle holds the critic in."""
         roles = {file.role for file in self.files}
         return tuple(name for name, files in FORMATS.items() if roles & set(files.roles))
+
+    @property
+    def has_newline(self) -> bool:
+        """Whether the critic's pictures have a learned separator of rows."""
+        return isinstance(self.image, ImageGeometry)
 
     @property
     def verified(self) -> bool | None:
@@ -380,13 +386,13 @@ def _rubric(rubric: JsonObject) -> Rubric:
         raise ArtifactError(f"{rubric.where}: {error.message}", HINT) from error
 
 
-def _image(top: JsonObject) -> ImageGeometry | None:
+def _image(top: JsonObject) -> Geometry | None:
     data = top.raw("image")
     if data is None:
         return None
-    keys = (field.name for field in fields(ImageGeometry))
-    top.below("image", *keys)
-    return ImageGeometry.from_dict(data)
+    if not isinstance(data, Mapping):
+        raise ArtifactError(f"{top.where}: image is {shown(data)}, not an object", HINT)
+    return read_geometry(data)
 
 
 def _calibration(calibration: JsonObject) -> Calibration:
@@ -419,12 +425,12 @@ def _check_files(where: str, manifest: Manifest) -> None:
     sees = manifest.image is not None
     formats = [FORMATS[name] for name in manifest.formats]
     whole = all(files.are_whole(counts, sees=sees) for files in formats)
-    if not formats or not whole or counts["image_newline"] != sees:
+    if not formats or not whole or counts["image_newline"] != manifest.has_newline:
         raise ArtifactError(
             f"{where}: files and image geometry do not make a critic: {counts}",
             "a bundle holds a language_model, or decoder, embed_tokens and tokenizer, or a "
-            "checkpoint; for pictures also one mmproj or vision_encoder, one image_newline and "
-            "the image geometry",
+            "checkpoint; for pictures also one mmproj or vision_encoder, the image geometry and, "
+            "for tiles, one image_newline",
         )
     paths = [file.path for file in manifest.files]
     if len(set(paths)) != len(paths):

@@ -7,6 +7,8 @@ from typing import Final
 
 IMAGE_NEWLINE: Final = "v.image_newline"
 """The feature behind each row of an unpadded image. llama.cpp ignores it, our packing needs it."""
+MERGED_PATCHES: Final = 2
+"""Patches along each side of a feature in a tower for pictures of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,44 @@ def tensor_shapes(shape: TowerShape) -> dict[str, tuple[int, ...]]:
         linear |= {f"{prefix}.ffn_up": (hidden, width), f"{prefix}.ffn_down": (width, hidden)}
         for norm in ("ln1", "ln2"):
             shapes |= {f"{prefix}.{norm}.weight": (width,), f"{prefix}.{norm}.bias": (width,)}
+    for name, (rows, columns) in linear.items():
+        shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+    return shapes
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTowerShape:
+    """Qwen2.5-VL's tower, which takes pictures of any size, and its merger.
+
+    Attributes:
+        width: of a hidden state.
+        hidden: of a feed-forward layer.
+        outer: of a feature: the language model's.
+    """
+
+    n_blocks: int
+    patch_size: int
+    width: int
+    hidden: int
+    outer: int
+
+
+def native_tensor_shapes(shape: NativeTowerShape) -> dict[str, tuple[int, ...]]:
+    """Name and shape, in numpy's order, of every tensor that llama.cpp computes with."""
+    width, hidden, patch = shape.width, shape.hidden, shape.patch_size
+    merged = width * MERGED_PATCHES**2
+    linear = {"mm.0": (merged, merged), "mm.2": (shape.outer, merged)}
+    # One convolution for each of the two frames that a patch spans.
+    shapes: dict[str, tuple[int, ...]] = {
+        f"v.patch_embd.{frame}": (width, 3, patch, patch) for frame in ("weight", "weight.1")
+    }
+    for block in range(shape.n_blocks):
+        prefix = f"v.blk.{block}"
+        linear |= {f"{prefix}.attn_{part}": (width, width) for part in ("q", "k", "v", "out")}
+        linear |= {f"{prefix}.ffn_{part}": (hidden, width) for part in ("gate", "up")}
+        linear[f"{prefix}.ffn_down"] = (width, hidden)
+        shapes |= {f"{prefix}.{norm}.weight": (width,) for norm in ("ln1", "ln2")}
+    shapes["v.post_ln.weight"] = (width,)
     for name, (rows, columns) in linear.items():
         shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
     return shapes

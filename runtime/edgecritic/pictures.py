@@ -18,11 +18,15 @@ from edgecritic.vision import (
     ImageGeometry,
     ImageLimits,
     ImageSource,
+    NativeGeometry,
+    UInt8Array,
     content_hash,
     load_image,
     pack_features,
+    resized,
     tile,
     token_count,
+    token_grid,
 )
 
 ImageInput: TypeAlias = ImageSource | Sequence[ImageSource] | None
@@ -31,7 +35,7 @@ ImageInput: TypeAlias = ImageSource | Sequence[ImageSource] | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionProfile:
-    """What a critic's pictures go through.
+    """What the pictures of a critic that sees tiles go through.
 
     Attributes:
         geometry: how they are cut.
@@ -42,6 +46,22 @@ class VisionProfile:
     geometry: ImageGeometry
     image_newline: FloatArray
     tower: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeVision:
+    """What the pictures of a critic that sees them at their own resolution go through.
+
+    Attributes:
+        geometry: how they are resized.
+        tower: names the weights of vision tower and projector.
+    """
+
+    geometry: NativeGeometry
+    tower: str
+
+
+Vision: TypeAlias = VisionProfile | NativeVision
 
 
 def as_images(image: ImageInput) -> list[ImageSource]:
@@ -73,23 +93,33 @@ class PictureEncoder:
     """
 
     backend: Backend
-    profile: VisionProfile | None
+    profile: Vision | None
     cache: FeatureCache = field(default_factory=FeatureCache)
     limits: ImageLimits = field(default_factory=ImageLimits)
 
     def __post_init__(self) -> None:
-        width = self.backend.info.n_embd
-        if self.profile is not None and self.profile.image_newline.shape != (width,):
+        profile, info = self.profile, self.backend.info
+        if profile is None:
+            return
+        if isinstance(profile, NativeVision) is not info.grid_positions:
+            seen = "as they are" if isinstance(profile, NativeVision) else "in tiles"
             raise ArtifactError(
-                f"the image newline has shape {self.profile.image_newline.shape}, "
-                f"the language model has width {width}",
+                f"the bundle's pictures are seen {seen}, and the language model's positions "
+                f"{'have' if info.grid_positions else 'have no'} rows and columns",
+                "export the bundle again",
+            )
+        if isinstance(profile, VisionProfile) and profile.image_newline.shape != (info.n_embd,):
+            raise ArtifactError(
+                f"the image newline has shape {profile.image_newline.shape}, "
+                f"the language model has width {info.n_embd}",
                 "export the bundle again",
             )
 
     def spans(self, image: ImageInput, cancel: CancelToken | None = None) -> tuple[ImageSpan, ...]:
         """The pictures' features, from the cache where it has them.
 
-        A lone picture is tiled (AnyRes); several become one padded square tile each.
+        In tiles, a lone picture is seen by AnyRes, and several become one padded square tile
+        each. At their own resolution, several pictures are seen like a lone one.
 
         Raises:
             InputError: there are pictures and the critic reads text only.
@@ -105,14 +135,19 @@ class PictureEncoder:
                 "this critic reads text only, and a picture was given",
                 "leave the picture out, or load a critic with a vision tower",
             )
-        geometry = self.profile.geometry
         if len(sources) == 1:
             picture = load_image(sources[0], self.limits)
-            self._check_fit(token_count((picture.height, picture.width), geometry))
+            self._check_fit(_n_tokens(picture, self.profile))
             return (self._span(picture, self.profile, False, cancel),)
-        # Their tokens are known before any is decoded, and one decoded picture is held at a time.
-        side = geometry.tile_size
-        self._check_fit(len(sources) * token_count((side, side), geometry, single=True))
+        # Their tokens are counted before any is encoded, and one decoded picture is held at a
+        # time, so those whose size tells are decoded twice.
+        if isinstance(self.profile, NativeVision):
+            pictures = (load_image(source, self.limits) for source in sources)
+            n_tokens = sum(_n_tokens(picture, self.profile) for picture in pictures)
+        else:
+            geometry, side = self.profile.geometry, self.profile.geometry.tile_size
+            n_tokens = len(sources) * token_count((side, side), geometry, single=True)
+        self._check_fit(n_tokens)
         return tuple(
             self._span(load_image(source, self.limits), self.profile, True, cancel)
             for source in sources
@@ -128,23 +163,47 @@ class PictureEncoder:
             )
 
     def _span(
-        self, picture: Image.Image, profile: VisionProfile, single: bool, cancel: CancelToken | None
+        self, picture: Image.Image, profile: Vision, several: bool, cancel: CancelToken | None
     ) -> ImageSpan:
+        native = isinstance(profile, NativeVision)
+        single = several and not native
         key = FeatureKey(content_hash(picture), profile.geometry.digest, profile.tower, single)
         features = self.cache.get(key)
         if features is None:
-            tiled = tile(picture, profile.geometry, single=single)
-            encoded = []
-            for index in range(len(tiled.tiles)):
-                # Tile by tile, since a large tower needs many seconds for each on a CPU.
-                if cancel is not None and cancel.cancelled:
-                    raise Cancelled
-                encoded.append(self.backend.encode_tiles(tiled.tiles[index : index + 1]))
-            features = pack_features(
-                np.concatenate(encoded), tiled, profile.geometry, profile.image_newline
-            )
+            if isinstance(profile, NativeVision):
+                features = self._encoded(resized(picture, profile.geometry), cancel)[0]
+            else:
+                tiled = tile(picture, profile.geometry, single=single)
+                encoded = self._encoded(tiled.tiles, cancel)
+                features = pack_features(encoded, tiled, profile.geometry, profile.image_newline)
             self.cache.put(key, features)
+        way = "native" if native else "single" if single else "anyres"
         return ImageSpan(
-            f"{key.content}/{key.geometry}/{key.vision_tower}/{'single' if single else 'anyres'}",
+            f"{key.content}/{key.geometry}/{key.vision_tower}/{way}",
             features,
+            _grid(picture, profile),
         )
+
+    def _encoded(self, tiles: UInt8Array, cancel: CancelToken | None) -> FloatArray:
+        """Tile by tile, since a large tower needs many seconds for each on a CPU."""
+        encoded = []
+        for index in range(len(tiles)):
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled
+            encoded.append(self.backend.encode_tiles(tiles[index : index + 1]))
+        return np.concatenate(encoded)
+
+
+def _grid(picture: Image.Image, profile: Vision) -> tuple[int, int] | None:
+    if isinstance(profile, NativeVision):
+        return token_grid((picture.height, picture.width), profile.geometry)
+    return None
+
+
+def _n_tokens(picture: Image.Image, profile: Vision) -> int:
+    """Tokens of a lone picture."""
+    size = (picture.height, picture.width)
+    if isinstance(profile, NativeVision):
+        rows, columns = token_grid(size, profile.geometry)
+        return rows * columns
+    return token_count(size, profile.geometry)

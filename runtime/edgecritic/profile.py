@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from edgecritic.bundle import Bundle
 from edgecritic.manifest import FORMATS, Calibration, Format, Manifest
-from edgecritic.pictures import VisionProfile
+from edgecritic.pictures import NativeVision, Vision, VisionProfile
 from edgecritic.prompts import Dialect
 from edgecritic.task import Rubric
+from edgecritic.vision import NativeGeometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class CriticProfile:
     dialect: Dialect
     rubric: Rubric = field(default_factory=Rubric)
     calibration: Calibration = field(default_factory=Calibration)
-    vision: VisionProfile | None = None
+    vision: Vision | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, format_: Format | None = None) -> CriticProfile:
@@ -42,10 +43,14 @@ class CriticProfile:
             ArtifactError: a file that it needs is missing or damaged.
         """
         manifest = bundle.manifest
-        vision = None
+        vision: Vision | None = None
         if manifest.image is not None:
             tower = tower_digest(manifest, format_ or manifest.formats[0])
-            vision = VisionProfile(manifest.image, bundle.image_newline(), tower)
+            vision = (
+                NativeVision(manifest.image, tower)
+                if isinstance(manifest.image, NativeGeometry)
+                else VisionProfile(manifest.image, bundle.image_newline(), tower)
+            )
         return cls(bundle.name, bundle.dialect(), manifest.rubric, manifest.calibration, vision)
 
 

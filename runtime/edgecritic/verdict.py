@@ -58,7 +58,7 @@ class Usage(_Record):
     Attributes:
         prompt_tokens: length of all prompts, image tokens included, as if none shared a prefix.
         image_tokens: how many of them came from pictures.
-        decoded_tokens: positions that were really decoded for the verdicts, the answers' lead-in
+        decoded_tokens: tokens that were really decoded for the verdicts, the answers' lead-in
             included, after prefix sharing.
         rationale_tokens: tokens generated.
     """

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
+from edgecritic_export.checkpoints.families import load_family
 from edgecritic_export.checkpoints.folder import Checkpoint
 
 
@@ -20,7 +21,7 @@ class CriticFacts:
         version: of the critic.
         base_model: what it was trained from.
         licence: SPDX expression of the exported files.
-        dialect: the prompts it was trained with.
+        dialect: the prompts it was trained with; those of its family when left out.
         rubric: the range it was trained on.
         n_ctx: tokens that it shall be run with at most; the checkpoint's own limit is the bound.
         calibration: of its probabilities.
@@ -33,7 +34,7 @@ class CriticFacts:
     version: str
     base_model: str
     licence: str
-    dialect: str = "edgecritic-v1"
+    dialect: str | None = None
     rubric: Rubric = field(default_factory=Rubric)
     n_ctx: int = 16_384
     calibration: Calibration = field(default_factory=Calibration)
@@ -43,7 +44,7 @@ class CriticFacts:
 
     def manifest(self, checkpoint: Checkpoint, files: tuple[BundleFile, ...]) -> Manifest:
         """The manifest of a bundle of these files, not verified yet."""
-        dialect = load_dialect(self.dialect)
+        dialect = load_dialect(self.dialect or load_family(checkpoint.family).dialect)
         return Manifest(
             name=self.name,
             version=self.version,

@@ -20,7 +20,7 @@ from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.provenance import check_disk
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
 from edgecritic_export.gguf.language_model import write_language_model
-from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
+from edgecritic_export.gguf.mmproj import tower_type, write_checkpoint_mmproj
 from edgecritic_export.gguf.quantize import LADDER, QuantizeOptions, quantize
 from edgecritic_export.progress import SILENCE, Progress, writing
 
@@ -118,13 +118,13 @@ class _Export:
         if not model.exists():
             self._write_language_model(model, quant)
         files = [describe_file("language_model", model, quant=quant)]
-        newline = self.checkpoint.image_newline
+        precision = "F32" if quant == "F32" else tower_type(self.checkpoint.family)
+        tower = folder / f"mmproj-{name}-{precision}.gguf"
+        self._write_tower(tower, precision)
+        files += [describe_file("mmproj", tower, quant=precision)]
+        newline, separator = self.checkpoint.image_newline, folder / NEWLINE
         if newline is not None:
-            precision: FloatType = "F32" if quant == "F32" else "F16"
-            tower, separator = folder / f"mmproj-{name}-{precision}.gguf", folder / NEWLINE
-            self._write_tower(tower, precision)
             np.save(separator, newline)
-            files += [describe_file("mmproj", tower, quant=precision)]
             files += [describe_file("image_newline", separator)]
         manifest = self.facts.manifest(self.checkpoint, tuple(files))
         manifest = replace(manifest, rounding=self._rounding(quant))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.gguf.mmproj import tower_type
 
 BITS = {
     "F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7,
@@ -92,7 +93,7 @@ def plan_gguf(checkpoint: Checkpoint, name: str, quants: Sequence[str], source: 
             seconds = language * 2e-9 * _QUANTIZE_CORE_S_PER_GB / (cores or 1)
             files.append(PlannedFile(path, _size(language, quant), seconds))
         if vision:
-            precision = "F32" if quant == "F32" else "F16"
+            precision = "F32" if quant == "F32" else tower_type(checkpoint.family)
             files.append(_written(f"{quant}/mmproj-{name}-{precision}.gguf", vision, precision))
     largest = max((_elements(checkpoint, n) for n in checkpoint.store.names), default=0)
     return Plan(tuple(files), 2 * 4 * largest + _SPARE_BYTES)

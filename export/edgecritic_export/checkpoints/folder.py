@@ -13,7 +13,7 @@ import numpy as np
 
 from edgecritic.errors import ArtifactError, shown
 from edgecritic.strict_json import decode
-from edgecritic.vision import ImageGeometry
+from edgecritic.vision import Geometry
 from edgecritic_export.checkpoints.families import Numbers, Part, load_family
 from edgecritic_export.checkpoints.store import FloatArray, TensorStore
 from edgecritic_export.checkpoints.text_shape import Shape, TextShape
@@ -35,7 +35,7 @@ class Checkpoint:
         family: name of its family.
         store: all tensors, by stored names.
         text: numbers of the language model.
-        geometry: how pictures become tiles; None where the family's pictures have no tiles.
+        geometry: how pictures become what the vision tower takes.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Checkpoint:
     family: str
     store: TensorStore
     text: TextShape
-    geometry: ImageGeometry | None
+    geometry: Geometry
     _names: Mapping[Part, Mapping[str, str]]
 
     @classmethod

@@ -64,6 +64,7 @@ class TensorSource:
         name: str,
         stored_as: FloatType,
         change: Callable[[Bits], Bits] | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> TensorSource:
         """A tensor of a checkpoint.
 
@@ -71,14 +72,15 @@ class TensorSource:
             store: holds it; must be open until the file is written.
             name: its name there.
             stored_as: type in the GGUF file.
-            change: reorders its bits, leaving its shape as it is.
+            change: reorders its bits, or takes a part of them.
+            shape: of the result; the stored one when left out.
         """
 
         def read() -> tuple[str, Bits]:
             kind, bits = store.read_raw(name)
             return kind, bits if change is None else change(bits)
 
-        return cls(store.shape(name), stored_as, read)
+        return cls(store.shape(name) if shape is None else shape, stored_as, read)
 
     @property
     def n_bytes(self) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from edgecritic.backends.base import FloatArray, Span, TextSpan
 from edgecritic.backends.llamacpp.artifacts import check_language_model
 from edgecritic.backends.llamacpp.native import Native, load_native
+from edgecritic.backends.positions import PositionArray, span_positions
 from edgecritic.backends.threads import default_threads
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic_export.gguf.activations import ActivationTap
@@ -47,7 +48,7 @@ class ForwardPass:
     """An open language model.
 
     Args:
-        model: GGUF of architecture llama or qwen2.
+        model: GGUF of architecture llama, qwen2 or qwen2vl.
         options: of the engine.
         tap: watches the inputs of matrices.
 
@@ -96,10 +97,8 @@ class ForwardPass:
         self._check(row)
         memory = llama.llama_get_memory(self._context)
         llama.llama_memory_clear(memory, True)
-        position = 0
-        for piece in _pieces(row, self._options.n_batch):
-            self._decode(piece, position)
-            position += len(piece)
+        for piece, positions in _pieces(row, self._options.n_batch):
+            self._decode(piece, positions)
             found = llama.llama_get_logits(self._context)
             yield np.ctypeslib.as_array(found, shape=(len(piece), self._facts.n_vocab))
 
@@ -165,10 +164,12 @@ class ForwardPass:
                     "encode the pictures with this critic's vision tower",
                 )
 
-    def _decode(self, piece: np.ndarray[Any, Any], position: int) -> None:
-        status = self._native.llama.llama_decode(
-            self._context, _batch(self._native, piece, position)
-        )
+    def _decode(self, piece: np.ndarray[Any, Any], positions: PositionArray) -> None:
+        # Features of a model whose positions have rows and columns are told all axes.
+        every_axis = self._facts.grid_positions and piece.ndim == 2
+        told = np.pad(positions, ((0, 1), (0, 0))) if every_axis else positions[:1]
+        batch = _batch(self._native, piece, np.ascontiguousarray(told))
+        status = self._native.llama.llama_decode(self._context, batch)
         if self._tap is not None:
             self._tap.raise_error()
         if status != 0:
@@ -179,23 +180,29 @@ class ForwardPass:
             )
 
 
-def _pieces(row: Sequence[Span], n_batch: int) -> Iterator[np.ndarray[Any, Any]]:
-    """(n,) token ids or (n, n_embd) features, at most a batch of them."""
+def _pieces(
+    row: Sequence[Span], n_batch: int
+) -> Iterator[tuple[np.ndarray[Any, Any], PositionArray]]:
+    """(n,) token ids or (n, n_embd) features, at most a batch of them, and their positions."""
+    position = 0
     for span in row:
         whole = (
             np.asarray(span.tokens, dtype=np.int32)
             if isinstance(span, TextSpan)
             else np.ascontiguousarray(span.features, dtype=np.float32)
         )
+        positions = span_positions(span, position)
+        position += span.n_positions
         for start in range(0, len(whole), n_batch):
-            yield whole[start : start + n_batch]
+            part = slice(start, start + n_batch)
+            yield whole[part], positions[:, part]
 
 
 class _Rows:
     """The arrays that a llama_batch points into."""
 
-    def __init__(self, count: int, position: int) -> None:
-        self.positions = np.arange(position, position + count, dtype=np.int32)
+    def __init__(self, count: int, positions: PositionArray) -> None:
+        self.positions = positions  # by axis
         self.n_sequences = np.ones(count, dtype=np.int32)
         self.sequence = np.zeros(1, dtype=np.int32)
         # seq_id is an array of pointers; all rows share one list, which names sequence 0.
@@ -203,8 +210,8 @@ class _Rows:
         self.wanted = np.ones(count, dtype=np.int8)
 
 
-def _batch(native: Native, piece: np.ndarray[Any, Any], position: int) -> Any:
-    rows = _Rows(len(piece), position)
+def _batch(native: Native, piece: np.ndarray[Any, Any], positions: PositionArray) -> Any:
+    rows = _Rows(len(piece), positions)
     int32 = ctypes.POINTER(ctypes.c_int32)
     features = piece.ndim == 2
     batch = native.llama.llama_batch(

@@ -1,4 +1,4 @@
-"""The Qwen2 or Llama language model of a checkpoint as a GGUF for llama.cpp.
+"""The Qwen2, Qwen2.5-VL or Llama language model of a checkpoint as a GGUF for llama.cpp.
 
 Tensors go from the checkpoint's memory map to the file one after another, so a 7B model needs as
 much memory as a slab of one matrix.
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgecritic.backends.llamacpp.artifacts import GRID_LANGUAGE_MODEL
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.tensors import Bits
 from edgecritic_export.gguf.file import FILE_TYPES, FloatType, TensorSource, Value, write_gguf
@@ -40,7 +41,7 @@ def write_language_model(
     not written: llama.cpp then multiplies by the embeddings.
 
     Args:
-        checkpoint: open, of the family ``llava_onevision``.
+        checkpoint: open.
         path: the file to make.
         float_type: ``"BF16"`` loses nothing of a BF16 checkpoint, but few CPUs compute with it
             quickly; ``"F16"`` loses digits of values below 6e-5.
@@ -60,17 +61,16 @@ def write_language_model(
         **_shape_metadata(shape),
         **tokenizer_metadata(checkpoint.folder, shape.n_vocab, checkpoint.config),
     }
-    write_gguf(path, shape.architecture, metadata, dict(_tensors(checkpoint, float_type)))
+    write_gguf(path, gguf_architecture(shape), metadata, dict(_tensors(checkpoint, float_type)))
+
+
+def gguf_architecture(shape: TextShape) -> str:
+    """llama.cpp's name: it tells a Qwen2 with three-part positions from the plain one."""
+    return GRID_LANGUAGE_MODEL if shape.mrope_section else shape.architecture
 
 
 def _check(checkpoint: Checkpoint) -> None:
     shape = checkpoint.text
-    if checkpoint.family != "llava_onevision":
-        raise ArtifactError(
-            f"{checkpoint.folder}: the language model of {checkpoint.family} is not exported to "
-            "GGUF, since its positions have three axes",
-            "export it to another format, or judge with backend='hf'",
-        )
     # Its `qwen2` takes queries as wide as the model for granted, and the runtime all models.
     if shape.head_dim * shape.n_head != shape.n_embd:
         raise ArtifactError(
@@ -93,7 +93,9 @@ def _shape_metadata(shape: TextShape) -> dict[str, Value]:
         "rope.dimension_count": shape.head_dim,
         "vocab_size": shape.n_vocab,
     }
-    return {f"{shape.architecture}.{key}": value for key, value in keys.items()}
+    if shape.mrope_section:
+        keys["rope.dimension_sections"] = (*shape.mrope_section, 0)  # a fourth axis is not used
+    return {f"{gguf_architecture(shape)}.{key}": value for key, value in keys.items()}
 
 
 def _tensors(checkpoint: Checkpoint, float_type: FloatType) -> Iterator[tuple[str, TensorSource]]:

@@ -1,4 +1,4 @@
-"""PEFT LoRA weights of a Llama or Qwen2 language model as a llama.cpp adapter GGUF."""
+"""PEFT LoRA weights of a critic's language model as a llama.cpp adapter GGUF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint, read_json
@@ -16,7 +16,13 @@ from edgecritic_export.checkpoints.text_shape import Architecture
 from edgecritic_export.gguf.file import FloatType, Tensor, TensorSource, write_gguf
 from edgecritic_export.gguf.layers import MODULES, permute_for_rope
 
-_ARCHITECTURES: Final[dict[str, Architecture]] = {"llama": "llama", "qwen2": "qwen2"}
+GgufArchitecture: TypeAlias = Architecture | Literal["qwen2vl"]
+_ARCHITECTURES: Final[dict[str, GgufArchitecture]] = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen2_5_vl": "qwen2vl",  # 4.x keeps the language model's numbers at the top
+    "qwen2_5_vl_text": "qwen2vl",
+}
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 # "...layers.3.self_attn.q_proj.lora_A.weight"; a live PEFT model has ".default" before ".weight".
@@ -35,7 +41,7 @@ class LoraConfig:
         rank_stabilised: the update is scaled by alpha / sqrt(rank) instead (PEFT's rsLoRA).
     """
 
-    architecture: Architecture
+    architecture: GgufArchitecture
     n_head: int
     n_head_kv: int
     alpha: float
@@ -151,7 +157,8 @@ def write_adapter(
             the language model's layers, or it belongs to a model of other shapes.
     """
     config = LoraConfig.from_checkpoint(
-        read_json(folder / ADAPTER_CONFIG), checkpoint.config.get("text_config") or {}
+        read_json(folder / ADAPTER_CONFIG),
+        checkpoint.config.get("text_config") or checkpoint.config,
     )
     with TensorStore.open(folder / ADAPTER_WEIGHTS) as store:
         state = {key: store.read(key) for key in store.names}

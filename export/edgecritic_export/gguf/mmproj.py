@@ -1,4 +1,4 @@
-"""LLaVA-OneVision's vision tower and projector as an mmproj GGUF for llama.cpp.
+"""A vision tower and its projector as an mmproj GGUF for llama.cpp: LLaVA-OneVision's.
 
 llama.cpp has no converter for this model. Its projector type ``mlp`` runs the same computation on
 one tile: a SigLIP encoder whose last hidden state, before the final layer norm, goes through two
@@ -23,6 +23,7 @@ from edgecritic_export.gguf.file import (
     Value,
     write_gguf,
 )
+from edgecritic_export.gguf.native_tower import write_native_tower
 
 if TYPE_CHECKING:
     from edgecritic_export.checkpoints.folder import Checkpoint
@@ -153,10 +154,36 @@ def write_checkpoint_mmproj(
     checkpoint: Checkpoint,
     path: Path,
     *,
-    float_type: FloatType = "F16",
+    float_type: FloatType | None = None,
     name: str = "edgecritic vision tower",
 ) -> None:
-    """Write the mmproj file of a checkpoint, tensor by tensor.
+    """Write the mmproj file of a checkpoint of any family, tensor by tensor.
+
+    Args:
+        checkpoint: open.
+        path: the file to make.
+        float_type: of the matrices; the family's `tower_type` when left out.
+        name: ``general.name``.
+
+    Raises:
+        ArtifactError: llama.cpp would compute something else, or a weight overflows.
+    """
+    write = _TOWERS[checkpoint.family]
+    write(checkpoint, path, float_type=float_type or tower_type(checkpoint.family), name=name)
+
+
+def tower_type(family: str) -> FloatType:
+    """Half precision that a family's tower keeps its range in.
+
+    Some Qwen2.5-VL towers exceed that of F16 where a GPU sums up in it.
+    """
+    return "BF16" if family == "qwen2_5_vl" else "F16"
+
+
+def write_tile_tower(
+    checkpoint: Checkpoint, path: Path, *, float_type: FloatType, name: str
+) -> None:
+    """Write the mmproj file of a LLaVA-OneVision checkpoint, tensor by tensor.
 
     Args:
         checkpoint: open, of the family ``llava_onevision``.
@@ -165,13 +192,11 @@ def write_checkpoint_mmproj(
         name: ``general.name``.
 
     Raises:
-        ArtifactError: as for `write_mmproj`, or the checkpoint does not see.
+        ArtifactError: as for `write_mmproj`, or the checkpoint is of another family.
     """
     geometry, newline = checkpoint.geometry, checkpoint.image_newline
-    if checkpoint.family != "llava_onevision" or geometry is None or newline is None:
-        raise ArtifactError(
-            f"{checkpoint.folder} is no LLaVA-OneVision checkpoint with an image newline", _HINT
-        )
+    if newline is None:
+        raise ArtifactError(f"{checkpoint.folder} is no LLaVA-OneVision checkpoint", _HINT)
     config = replace(
         VisionTowerConfig.from_checkpoint(checkpoint.config),
         image_mean=geometry.mean,
@@ -187,6 +212,9 @@ def write_checkpoint_mmproj(
     }
     tensors = {**stored, "image_newline": TensorSource.of(newline)}
     write_mmproj(tensors, config, path, float_type=float_type, name=name)
+
+
+_TOWERS: Final = {"llava_onevision": write_tile_tower, "qwen2_5_vl": write_native_tower}
 
 
 def _stored_as(target: str, tensor: TensorSource, float_type: FloatType) -> FloatType:

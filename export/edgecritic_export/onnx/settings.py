@@ -75,7 +75,7 @@ def write_settings(checkpoint: Checkpoint, dialect: Dialect, folder: Path) -> tu
     Raises:
         ArtifactError: the checkpoint has no ``tokenizer.json``, or it lacks the image token.
     """
-    if checkpoint.geometry is None:
+    if not isinstance(checkpoint.geometry, ImageGeometry):
         raise ArtifactError(f"{checkpoint.folder} has no image geometry", "export it to GGUF")
     source = checkpoint.folder / TOKENIZER
     try:

@@ -13,9 +13,10 @@ from edgecritic.backends.hf import HfBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import write_bundle
 from edgecritic.manifest import Manifest
-from edgecritic.pictures import VisionProfile
+from edgecritic.pictures import NativeVision, Vision, VisionProfile
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts import load_dialect
+from edgecritic.vision import NativeGeometry
 from edgecritic_export.card import write_card
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.provenance import fingerprint
@@ -72,9 +73,13 @@ def _reference(
     options: VerifyOptions,
     tell: Tell,
 ) -> list[Observation]:
-    newline, vision = checkpoint.image_newline, None
-    if newline is not None and checkpoint.geometry is not None:
-        vision = VisionProfile(checkpoint.geometry, newline, fingerprint(checkpoint.folder))
+    geometry, newline = checkpoint.geometry, checkpoint.image_newline
+    tower = fingerprint(checkpoint.folder)
+    vision: Vision | None = None
+    if isinstance(geometry, NativeGeometry):
+        vision = NativeVision(geometry, tower)
+    elif newline is not None:
+        vision = VisionProfile(geometry, newline, tower)
     profile = CriticProfile(manifest.name, load_dialect(manifest.dialect.name), vision=vision)
     engine = replace(options.reference, n_ctx=manifest.n_ctx)
     backend = HfBackend(checkpoint.folder, geometry=checkpoint.geometry, options=engine)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
-from edgecritic.errors import InputError
+from edgecritic.errors import ArtifactError, InputError
+from edgecritic.vision.native import NativeGeometry
 
 if TYPE_CHECKING:
     from edgecritic.bundle import Bundle
@@ -34,7 +35,14 @@ def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
 def _onnx(bundle: Bundle, options: EngineOptions) -> Backend:
     from edgecritic.backends.onnx import OnnxBackend, OnnxFiles
 
-    return OnnxBackend(OnnxFiles.of(bundle), geometry=bundle.manifest.image, options=options)
+    geometry = bundle.manifest.image
+    if isinstance(geometry, NativeGeometry):
+        raise ArtifactError(
+            f"{bundle.name} holds ONNX files of a critic that sees pictures at their own "
+            "resolution, which this engine does not run",
+            "export the critic as GGUF, or judge with backend='hf'",
+        )
+    return OnnxBackend(OnnxFiles.of(bundle), geometry=geometry, options=options)
 
 
 def _hf(bundle: Bundle, options: EngineOptions) -> Backend:

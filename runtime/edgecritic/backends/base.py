@@ -1,8 +1,12 @@
 """What an engine must do for a critic: tokens and image features in, logits out.
 
-A backend knows nothing of prompts, verdicts or rubrics. It keeps *sequences*: lists of positions
-in its KV cache that can be extended, forked and dropped. Everything above (shared prefixes, level
+A backend knows nothing of prompts, verdicts or rubrics. It keeps *sequences*: lists of cells in
+its KV cache that can be extended, forked and dropped. Everything above (shared prefixes, level
 scoring, both orders, rationales) is written once, over this Protocol.
+
+A token and an image feature take one *cell* each. The *positions* that the model is told may be
+fewer: where they have rows and columns, a picture takes as many as its longer side. Code above a
+backend counts cells; a span knows its positions, and the backends keep count of them.
 """
 
 from __future__ import annotations
@@ -47,6 +51,11 @@ class TextSpan:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def n_positions(self) -> int:
+        """Positions that it takes: as many as cells."""
+        return len(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
@@ -55,13 +64,21 @@ class ImageSpan:
     Attributes:
         key: identifies the features: equal keys mean equal features.
         features: (n_tokens, n_embd) float32, as `edgecritic.vision.pack_features` returns them.
+        grid: (rows, columns) of the features, row by row, for a language model whose positions
+            have both; None where features stand in a line as tokens do.
     """
 
     key: str
     features: FloatArray = field(compare=False, repr=False)
+    grid: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
+
+    @property
+    def n_positions(self) -> int:
+        """Positions that it takes: what follows stands behind the grid's last row and column."""
+        return len(self) if self.grid is None else max(self.grid)
 
 
 Span: TypeAlias = TextSpan | ImageSpan
@@ -69,7 +86,7 @@ Span: TypeAlias = TextSpan | ImageSpan
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """What to add at the end of one sequence; `logits` asks for the row after its last position."""
+    """What to add at the end of one sequence; `logits` asks for the row after its last cell."""
 
     sequence: int
     spans: tuple[Span, ...]
@@ -77,6 +94,11 @@ class Append:
 
     def __len__(self) -> int:
         return sum(len(span) for span in self.spans)
+
+    @property
+    def n_positions(self) -> int:
+        """Positions that its spans take."""
+        return sum(span.n_positions for span in self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,7 @@ class BackendInfo(EngineInfo):
         n_vocab: length of a logits row.
         max_sequences: sequences that may be open at once.
         end_tokens: ids that end a generation.
+        grid_positions: positions of pictures have rows and columns, so image spans have a grid.
     """
 
     n_ctx: int
@@ -111,6 +134,7 @@ class BackendInfo(EngineInfo):
     n_vocab: int
     max_sequences: int
     end_tokens: frozenset[int]
+    grid_positions: bool = False
 
 
 class Backend(Protocol):
@@ -132,7 +156,11 @@ class Backend(Protocol):
         ...
 
     def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
-        """Vision tower and projector: (n, S, S, 3) RGB to (n, patches, n_embd) float32."""
+        """Vision tower and projector: (n, H, W, 3) RGB to (n, features, n_embd) float32.
+
+        A tile is what the bundle's geometry gives: a square of the tower's own size, or a whole
+        picture where the tower takes any size.
+        """
         ...
 
     def open_sequence(self) -> int:
@@ -140,7 +168,7 @@ class Backend(Protocol):
         ...
 
     def fork(self, sequence: int) -> int:
-        """A new sequence that shares all positions of `sequence` without copying them."""
+        """A new sequence that shares all cells of `sequence` without copying them."""
         ...
 
     def close_sequence(self, sequence: int) -> None:
@@ -153,7 +181,7 @@ class Backend(Protocol):
         """Decode several appends (to different sequences) in as few batches as possible.
 
         Returns:
-            For each append the (n_vocab,) float32 logits after its last position, or None where
+            For each append the (n_vocab,) float32 logits after its last cell, or None where
             they were not asked for. The arrays are the caller's to keep.
 
         Raises:
@@ -163,7 +191,7 @@ class Backend(Protocol):
         ...
 
     def length(self, sequence: int) -> int:
-        """Positions that the sequence holds."""
+        """Cells that the sequence holds."""
         ...
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Who holds which KV cells: the bookkeeping of sequences that share prefixes.
 
-An engine with a unified KV cache stores a shared position once, whatever number of sequences hold
-it. The ledger mirrors that exactly, so that a request which does not fit is refused before
-anything is decoded. A sequence is a list of blocks; a fork shares the blocks of its origin; a
-block grows only while one sequence holds it.
+An engine with a unified KV cache stores a shared cell once, whatever number of sequences hold it.
+The ledger mirrors that exactly, so that a request which does not fit is refused before anything is
+decoded. A sequence is a list of blocks; a fork shares the blocks of its origin; a block grows only
+while one sequence holds it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgecritic.errors import ContextOverflowError, InputError
 @dataclass(slots=True)
 class _Block:
     cells: int
+    positions: int
     holders: int
 
 
@@ -88,12 +89,20 @@ class CellLedger:
         self._free_ids.append(sequence)
 
     def length(self, sequence: int) -> int:
-        """Positions that `sequence` holds.
+        """Cells that `sequence` holds.
 
         Raises:
             InputError: `sequence` is not open.
         """
         return sum(block.cells for block in self._of(sequence))
+
+    def position(self, sequence: int) -> int:
+        """The position that what is appended to `sequence` next begins at.
+
+        Raises:
+            InputError: `sequence` is not open.
+        """
+        return sum(block.positions for block in self._of(sequence))
 
     def reserve(self, appends: Sequence[Append]) -> None:
         """Take the cells that `appends` need: all of them, or none.
@@ -113,7 +122,7 @@ class CellLedger:
             if append.logits and len(append) == 0:
                 raise InputError(
                     f"logits are asked of an empty append to sequence {append.sequence}",
-                    "append at least one position",
+                    "append at least one token",
                 )
             seen.add(append.sequence)
         needed = sum(len(append) for append in appends)
@@ -123,14 +132,15 @@ class CellLedger:
                 "shorten the request, use fewer image tiles, or raise EngineOptions.n_ctx",
             )
         for append in appends:
-            self._grow(append.sequence, len(append))
+            self._grow(append.sequence, len(append), append.n_positions)
 
-    def _grow(self, sequence: int, cells: int) -> None:
+    def _grow(self, sequence: int, cells: int, positions: int) -> None:
         blocks = self._blocks[sequence]
         if blocks and blocks[-1].holders == 1:
             blocks[-1].cells += cells
+            blocks[-1].positions += positions
         elif cells:
-            blocks.append(_Block(cells, 1))
+            blocks.append(_Block(cells, positions, 1))
         self._used += cells
 
     def _of(self, sequence: int) -> list[_Block]:

@@ -48,7 +48,7 @@ class ScriptedBackend:
         tile_size: side of a tile in pixels, an even number.
 
     Attributes:
-        decoded: positions decoded so far, over all sequences.
+        decoded: cells decoded so far, over all sequences.
         batches: calls of `append` that decoded something.
         tiles: tiles encoded so far.
     """
@@ -161,7 +161,7 @@ class ScriptedBackend:
     ) -> list[FloatArray | None]:
         """Extend histories and play the script; see `Backend.append`."""
         self._require_open()
-        check_appends(appends, n_vocab=self._info.n_vocab, n_embd=self._info.n_embd)
+        check_appends(appends, self._info)
         self._cells.reserve(appends)
         rows: list[FloatArray | None] = []
         for append in appends:
@@ -173,7 +173,7 @@ class ScriptedBackend:
         return rows
 
     def length(self, sequence: int) -> int:
-        """Positions that the sequence holds."""
+        """Cells that the sequence holds."""
         return self._cells.length(sequence)
 
     def close(self) -> None:

@@ -24,11 +24,41 @@ from edgecritic.backends.base import (
 )
 from edgecritic.backends.cells import CellLedger
 from edgecritic.backends.checks import check_appends, check_token
+from edgecritic.backends.positions import PositionArray, span_positions
 from edgecritic.backends.tokens import JsonTokenizer
 from edgecritic.backends.workbench import Stretch, Workbench
 from edgecritic.errors import BackendUnavailableError
 
 Copy = TypeVar("Copy")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """What is computed at once.
+
+    Attributes:
+        embeddings: (n, n_embd) float32 of tokens and pictures.
+        positions: (3, n) int32, their time, row and column; equal for text, and everywhere in a
+            language model without rows and columns.
+    """
+
+    embeddings: FloatArray
+    positions: PositionArray
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def cells(self, start: int, stop: int) -> Chunk:
+        """A part of it."""
+        return Chunk(self.embeddings[start:stop], self.positions[:, start:stop])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Chunk]) -> Chunk:
+        """One behind the other."""
+        return cls(
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.positions for part in parts], axis=1),
+        )
 
 
 class Model(Protocol[Copy]):
@@ -43,16 +73,16 @@ class Model(Protocol[Copy]):
         """(n, n_embd) float32 embeddings of n >= 1 tokens."""
         ...
 
-    def decode(self, chunk: FloatArray, start: int, cancel: CancelToken | None) -> FloatArray:
-        """Compute positions from `start` on; everything before them lies in memory.
+    def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
+        """Compute cells from `start` on; everything before them lies in memory.
 
         Args:
-            chunk: (n, n_embd) float32, n >= 1.
-            start: the first one's position.
+            chunk: at least one cell.
+            start: cells in front of it.
             cancel: may stop the computation.
 
         Returns:
-            (n_vocab,) float32 logits after the last position, the caller's to keep.
+            (n_vocab,) float32 logits after the last cell, the caller's to keep.
 
         Raises:
             Cancelled: `cancel` was set.
@@ -75,13 +105,13 @@ class _Loaded(Generic[Copy]):
 
 
 class SequentialBackend(Generic[Copy]):
-    """A critic on an engine with room for one sequence of `n_ctx` positions.
+    """A critic on an engine with room for one sequence of `n_ctx` cells.
 
     Args:
         model: the engine.
         tokenizer: of its language model.
         info: what is loaded.
-        n_batch: positions computed at once; also how often it is asked to stop.
+        n_batch: cells computed at once; also how often it is asked to stop.
     """
 
     def __init__(
@@ -119,7 +149,7 @@ class SequentialBackend(Generic[Copy]):
         return sequence
 
     def fork(self, sequence: int) -> int:
-        """A new sequence that shares all positions of `sequence`."""
+        """A new sequence that shares all cells of `sequence`."""
         loaded = self._require_open()
         copy = self._cells.fork(sequence)
         loaded.sequences.fork(sequence, copy)
@@ -136,12 +166,16 @@ class SequentialBackend(Generic[Copy]):
     ) -> list[FloatArray | None]:
         """Decode appends, one behind the other; see `Backend.append`."""
         loaded = self._require_open()
-        check_appends(appends, n_vocab=self._info.n_vocab, n_embd=self._info.n_embd)
+        check_appends(appends, self._info)
+        starts = [self._cells.position(append.sequence) for append in appends]
         self._cells.reserve(appends)
-        return [self._append(loaded, append, cancel) for append in appends]
+        return [
+            self._append(loaded, append, start, cancel)
+            for append, start in zip(appends, starts, strict=True)
+        ]
 
     def length(self, sequence: int) -> int:
-        """Positions that the sequence holds."""
+        """Cells that the sequence holds."""
         return self._cells.length(sequence)
 
     def close(self) -> None:
@@ -154,11 +188,11 @@ class SequentialBackend(Generic[Copy]):
         return self._loaded
 
     def _append(
-        self, loaded: _Loaded[Copy], append: Append, cancel: CancelToken | None
+        self, loaded: _Loaded[Copy], append: Append, position: int, cancel: CancelToken | None
     ) -> FloatArray | None:
         logits = None
         start = loaded.sequences.lay(append.sequence) if len(append) else 0
-        for chunk in self._chunks(loaded.model, append.spans):
+        for chunk in self._chunks(loaded.model, append.spans, position):
             if cancel is not None and cancel.cancelled:
                 raise Cancelled
             logits = loaded.model.decode(chunk, start, cancel)
@@ -166,20 +200,22 @@ class SequentialBackend(Generic[Copy]):
             start += len(chunk)
         return logits if append.logits else None
 
-    def _chunks(self, model: Model[Copy], spans: Sequence[Span]) -> Iterator[FloatArray]:
-        """Embeddings of `n_batch` positions at a time; the last chunk may have fewer."""
-        gathered: list[FloatArray] = []
+    def _chunks(self, model: Model[Copy], spans: Sequence[Span], position: int) -> Iterator[Chunk]:
+        """What fills `n_batch` cells at a time; the last chunk may fill fewer."""
+        gathered: list[Chunk] = []
         room = self._n_batch
         for span in spans:
             if not len(span):
                 continue
-            rest = model.embed(span.tokens) if isinstance(span, TextSpan) else span.features
+            values = model.embed(span.tokens) if isinstance(span, TextSpan) else span.features
+            rest = Chunk(values, span_positions(span, position))
+            position += span.n_positions
             while len(rest):
-                gathered.append(rest[:room])
+                gathered.append(rest.cells(0, room))
                 room -= len(gathered[-1])
-                rest = rest[len(gathered[-1]) :]
+                rest = rest.cells(len(gathered[-1]), len(rest))
                 if not room:
-                    yield np.concatenate(gathered)
+                    yield Chunk.joined(gathered)
                     gathered, room = [], self._n_batch
         if gathered:
-            yield np.concatenate(gathered)
+            yield Chunk.joined(gathered)

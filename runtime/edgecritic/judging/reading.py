@@ -21,7 +21,7 @@ class Readings:
 
     Attributes:
         joints: per prompt the (n_outcomes,) joint log-probabilities.
-        decoded: positions decoded.
+        decoded: cells decoded.
         kept: the open sequence of the prompt that was to be kept, the answer's lead-in included.
     """
 
@@ -73,7 +73,7 @@ def read_verdicts(
     """
     collector = _Collector(prompts)
     per_prompt = [prompt.verdict_rows for prompt in prompts]
-    # The rationale needs the rest of the stated answer, and one position for itself.
+    # The rationale needs the rest of the stated answer, and one cell for itself.
     answers = None if keep is None else prompts[keep].answers
     reserve = 0 if answers is None else answers.longest - len(answers.outcomes.forced) + 1
     decoded = decode_rows(
@@ -85,7 +85,7 @@ def read_verdicts(
         cancel=cancel,
     )
     joints = tuple(collector.joints[index] for index in range(len(prompts)))
-    return Readings(joints, decoded.positions, decoded.kept)
+    return Readings(joints, decoded.cells, decoded.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Reasoned:
     Attributes:
         joint: (n_outcomes,) joint log-probabilities; None when cancelled during the reason.
         reason: the generated text.
-        decoded: positions decoded, those generated one by one not counted.
+        decoded: cells decoded, those generated one by one not counted.
     """
 
     joint: NDArray[np.float64] | None
@@ -134,7 +134,7 @@ def read_after_reason(
             backend, layout, prompt, asked=kept, logits=last[0], sampling=sampling, cancel=cancel
         )
         if reason.ended == "cancelled":
-            return Reasoned(None, reason, asked.positions)
+            return Reasoned(None, reason, asked.cells)
         collector = _Collector([prompt])
         text = layout.text(reason.text)
         answered = decode_rows(
@@ -146,7 +146,7 @@ def read_after_reason(
         )
     finally:
         backend.close_sequence(kept)
-    return Reasoned(collector.joints[0], reason, asked.positions + answered.positions)
+    return Reasoned(collector.joints[0], reason, asked.cells + answered.cells)
 
 
 def _reason(

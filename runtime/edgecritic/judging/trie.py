@@ -32,7 +32,7 @@ Unit: TypeAlias = int | ImageSpan
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Positions that its rows and the rows below share, behind those of its parent.
+    """Cells that its rows and the rows below share, behind those of its parent.
 
     Attributes:
         spans: what to append to the parent's sequence; never empty.
@@ -45,8 +45,8 @@ class Node:
     children: tuple[Node, ...]
 
     @property
-    def n_positions(self) -> int:
-        """Positions of this node alone."""
+    def n_cells(self) -> int:
+        """Cells of this node alone."""
         return sum(len(span) for span in self.spans)
 
 
@@ -55,17 +55,17 @@ class Decoded:
     """What it took.
 
     Attributes:
-        positions: positions decoded; those of the tree, unless sequences were so few that
+        cells: cells decoded; those of the tree, unless sequences were so few that
             something had to be decoded again.
         kept: the sequence of the row that was to be kept, open; the caller closes it.
     """
 
-    positions: int
+    cells: int
     kept: int | None
 
 
 def row_length(row: Row) -> int:
-    """Positions of a row."""
+    """Cells of a row."""
     return sum(len(span) for span in row)
 
 
@@ -73,11 +73,11 @@ def build_tree(rows: Sequence[Row]) -> tuple[Node, ...]:
     """The radix tree of `rows`, as the children of an empty root.
 
     Raises:
-        ValueError: a row is empty: there is no logits row before the first position.
+        ValueError: a row is empty: there is no logits row before the first cell.
     """
     units = [tuple(_units(row)) for row in rows]
     if not all(units):
-        raise ValueError("a row without positions has no logits")
+        raise ValueError("a row without tokens has no logits")
     return _branches(list(enumerate(units)), 0)
 
 
@@ -134,7 +134,7 @@ def decode_rows(
         read: called once with each row's index and its (n_vocab,) logits, in no set order.
         keep: the row whose sequence stays open, to generate behind it.
         base: an open sequence that all rows continue; it is left as it is.
-        reserve: positions that must still fit behind the row to keep.
+        reserve: cells that must still fit behind the row to keep.
         cancel: stops the decoding.
 
     Raises:
@@ -154,7 +154,7 @@ def decode_rows(
     finally:
         for sequence in walk.open:
             backend.close_sequence(sequence)
-    return Decoded(walk.positions, walk.kept)
+    return Decoded(walk.cells, walk.kept)
 
 
 def _check_fit(rows: Sequence[Row], room: int, keep: int | None, reserve: int) -> None:
@@ -190,7 +190,7 @@ class _Walk:
     ) -> None:
         self.open: set[int] = set()
         self.kept: int | None = None
-        self.positions = 0
+        self.cells = 0
         self._backend = backend
         self._read = read
         self._keep = keep
@@ -238,7 +238,7 @@ class _Walk:
         """How many of the first lines can be decoded side by side, at least one."""
         sequences, cells = self._sequences - len(self.open), self._room
         for n, line in enumerate(lines):
-            cells -= sum(node.n_positions for node in line)
+            cells -= sum(node.n_cells for node in line)
             if n == sequences or cells < 0:
                 return max(1, n)
         return len(lines)
@@ -258,8 +258,8 @@ class _Walk:
             for (sequence, node), logits in zip(additions, wanted, strict=True)
         ]
         results = self._backend.append(appends, self._cancel)
-        n_new = sum(node.n_positions for _, node in additions)
-        self.positions += n_new
+        n_new = sum(node.n_cells for _, node in additions)
+        self.cells += n_new
         self._room -= n_new
         for (_, node), logits in zip(additions, results, strict=True):
             if logits is not None:
@@ -273,7 +273,7 @@ class _Walk:
             return
         self._backend.close_sequence(sequence)
         self.open.remove(sequence)
-        self._room += sum(node.n_positions for node in held)
+        self._room += sum(node.n_cells for node in held)
 
     def _ends_kept(self, node: Node) -> bool:
         return self._keep in node.rows

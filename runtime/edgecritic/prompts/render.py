@@ -145,6 +145,10 @@ def _pieces(user_text: str, task: Task, dialect: Dialect) -> Iterator[Piece]:
     else:
         yield Control(opened("user"))
     for index in range(task.n_images):
+        if dialect.picture_open:
+            yield Control(dialect.picture_open)
         yield ImageSlot(index)
-    yield Text("\n" + user_text if task.n_images else user_text)
+        if dialect.picture_close:
+            yield Control(dialect.picture_close)
+    yield Text(dialect.pictures_end + user_text if task.n_images else user_text)
     yield Control(dialect.turn_close + opened("assistant"))

@@ -1,5 +1,7 @@
 """Prompt dialects: folders of versioned text files, each folder with one hash.
 
+A dialect may take the wordings of another one, and then its hash covers them, too.
+
 A line of a wording whose optional placeholder (reference, criteria, level descriptions) has
 nothing to say is left out; the line of the level descriptions is repeated for each of them.
 """
@@ -16,7 +18,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal, TypeAlias
 
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, shown
 
 Setting: TypeAlias = Literal["pointwise", "pairwise"]
 SETTINGS: tuple[Setting, ...] = ("pointwise", "pairwise")
@@ -51,6 +53,9 @@ class Dialect:
         reason_first: the rationale is generated before the verdict is read.
         turn_open: control text that opens a turn; holds ``{role}``.
         turn_close: control text that closes a turn.
+        picture_open: control text in front of each picture; may be empty.
+        picture_close: control text behind each picture; may be empty.
+        pictures_end: ordinary text between the pictures and the words.
         answers: how the assistant states a verdict, by setting.
         labels: winner to its word, for pairwise verdicts.
         wordings: by setting, the user turn's texts; ``wordings[setting][0]`` is the default.
@@ -62,6 +67,9 @@ class Dialect:
     reason_first: bool
     turn_open: str
     turn_close: str
+    picture_open: str
+    picture_close: str
+    pictures_end: str
     answers: Mapping[Setting, AnswerForm]
     labels: Mapping[str, str]
     wordings: Mapping[Setting, tuple[str, ...]]
@@ -77,6 +85,17 @@ def _read_files(folder: Traversable) -> dict[str, str]:
         entry.name: entry.read_text(encoding="utf-8")
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
         if entry.name == "dialect.toml" or entry.name.endswith(".txt")
+    }
+
+
+def _borrowed(name: object) -> dict[str, str]:
+    """The wordings of another dialect, for one that differs in its chat's form only."""
+    if name not in dialect_names():
+        raise ValueError(f"there is no dialect {shown(name)} to take wordings from")
+    return {
+        file: text
+        for file, text in _read_files(files("edgecritic.prompts") / str(name)).items()
+        if file.endswith(".txt")
     }
 
 
@@ -123,13 +142,19 @@ def read_dialect(folder: Traversable, name: str) -> Dialect:
     try:
         texts = _read_files(folder)
         meta = tomllib.loads(texts["dialect.toml"])
+        if "wordings" in meta:
+            texts = _borrowed(meta["wordings"]) | texts
+        chat = meta["chat"]
         return Dialect(
             name=name,
             digest=_digest(texts),
             system=meta["system"],
             reason_first={"verdict-first": False, "reason-first": True}[meta["verdict"]],
-            turn_open=meta["chat"]["open"],
-            turn_close=meta["chat"]["close"],
+            turn_open=chat["open"],
+            turn_close=chat["close"],
+            picture_open=chat.get("picture_open", ""),
+            picture_close=chat.get("picture_close", ""),
+            pictures_end=chat.get("pictures_end", "\n"),
             answers={s: _answer_form(name, s, meta[s]) for s in SETTINGS},
             labels={w: meta["pairwise"]["labels"][w] for w in ("first", "second", "tie")},
             wordings={s: _wordings(name, s, texts) for s in SETTINGS},

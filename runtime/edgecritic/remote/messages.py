@@ -43,8 +43,10 @@ def chat(
     turns: list[tuple[str, list[JsonObject]]] = []
     for piece in prompt.pieces:
         if isinstance(piece, Control):
-            role = next(role for text, role in opened.items() if piece.text.endswith(text))
-            turns.append((role, []))
+            # Others frame pictures, which is the endpoint's template's business.
+            for text, role in opened.items():
+                if piece.text.endswith(text):
+                    turns.append((role, []))
         elif isinstance(piece, ImageSlot):
             turns[-1][1].append({"type": "image_url", "image_url": {"url": pictures[piece.index]}})
         else:

@@ -2,7 +2,15 @@
 
 from edgecritic.vision.cache import FeatureCache, FeatureKey
 from edgecritic.vision.decode import ImageLimits, ImageSource, content_hash, load_image
+from edgecritic.vision.geometries import Geometry, read_geometry
 from edgecritic.vision.geometry import ImageGeometry, Size
+from edgecritic.vision.native import (
+    NativeGeometry,
+    fitted_size,
+    patch_values,
+    resized,
+    token_grid,
+)
 from edgecritic.vision.packing import canvas_tokens, pack_features, token_count
 from edgecritic.vision.tiling import (
     FloatArray,
@@ -17,18 +25,25 @@ __all__ = [
     "FeatureCache",
     "FeatureKey",
     "FloatArray",
+    "Geometry",
     "ImageGeometry",
     "ImageLimits",
     "ImageSource",
+    "NativeGeometry",
     "Size",
     "TiledImage",
     "UInt8Array",
     "canvas_tokens",
     "content_hash",
+    "fitted_size",
     "load_image",
     "pack_features",
+    "patch_values",
     "pixel_values",
+    "read_geometry",
+    "resized",
     "select_best_resolution",
     "tile",
     "token_count",
+    "token_grid",
 ]

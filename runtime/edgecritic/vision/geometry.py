@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Literal, Protocol, TypeAlias, cast, get_args
 
 from edgecritic.errors import ArtifactError
+from edgecritic.vision.fields import channels, check_names, integer, items
 
 Size: TypeAlias = tuple[int, int]
 """(height, width), in pixels unless a name says otherwise."""
@@ -18,6 +19,44 @@ Resample: TypeAlias = Literal["bicubic", "bilinear"]
 # A bundle is foreign JSON: these bounds keep a damaged one from asking for gigabytes of tiles.
 _MAX_TILE_SIZE = 4096
 _MAX_TILES = 256
+
+
+class Normalisation(Protocol):
+    """How pixels in [0, 1] become a tower's input: minus the mean, by the standard deviation."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+
+def check_pixels(pixels: Normalisation, resample: object) -> None:
+    """Check what all geometries say about pixels.
+
+    Raises:
+        ValueError: a number is out of range, or there is no such filter.
+    """
+    if not all(0 <= value <= 1 for value in pixels.mean):
+        raise ValueError(f"mean must be within 0 to 1, not {pixels.mean}")
+    if not all(0 < value < float("inf") for value in pixels.std):
+        raise ValueError(f"std must be above 0, not {pixels.std}")
+    if resample not in get_args(Resample):
+        raise ValueError(f"resample must be one of {get_args(Resample)}, not {resample!r}")
+
+
+def digest_of(fields_: Mapping[str, object]) -> str:
+    """SHA-256 (hex) of the canonical JSON of a geometry."""
+    canonical = json.dumps(fields_, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def unusable(error: ValueError) -> ArtifactError:
+    """The error of a bundle whose geometry is `error`."""
+    return ArtifactError(
+        f"the bundle's image geometry cannot be used: {error}",
+        "fetch the bundle again, or export it again",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +105,7 @@ class ImageGeometry:
                 )
         if self.anyres_max is not None and self.anyres_max < 1:
             raise ValueError(f"anyres_max must be at least 1 or null, not {self.anyres_max}")
-        if not all(0 <= value <= 1 for value in self.mean):
-            raise ValueError(f"mean must be within 0 to 1, not {self.mean}")
-        if not all(0 < value < float("inf") for value in self.std):
-            raise ValueError(f"std must be above 0, not {self.std}")
-        if self.resample not in get_args(Resample):
-            raise ValueError(f"resample must be one of {get_args(Resample)}, not {self.resample!r}")
+        check_pixels(self, self.resample)
 
     @property
     def patches_per_side(self) -> int:
@@ -81,8 +115,7 @@ class ImageGeometry:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON, for cache keys and bundle checks."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return digest_of(self.to_dict())
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form that `from_dict` reads back."""
@@ -105,48 +138,23 @@ class ImageGeometry:
         """
         names = {field.name for field in fields(cls)}
         try:
-            if set(data) != names:
-                missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
-                raise ValueError(f"missing fields {missing}, unknown fields {unknown}")
+            check_names(data, names)
             limit = data["anyres_max"]
             return cls(
-                tile_size=_integer("tile_size", data["tile_size"]),
-                patch_size=_integer("patch_size", data["patch_size"]),
+                tile_size=integer("tile_size", data["tile_size"]),
+                patch_size=integer("patch_size", data["patch_size"]),
                 pinpoints=_pinpoints(data["pinpoints"]),
-                anyres_max=None if limit is None else _integer("anyres_max", limit),
-                mean=_channels("mean", data["mean"]),
-                std=_channels("std", data["std"]),
+                anyres_max=None if limit is None else integer("anyres_max", limit),
+                mean=channels("mean", data["mean"]),
+                std=channels("std", data["std"]),
                 resample=cast(Resample, data["resample"]),
             )
         except ValueError as error:
-            raise ArtifactError(
-                f"the bundle's image geometry cannot be used: {error}",
-                "fetch the bundle again, or export it again",
-            ) from error
-
-
-def _integer(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer, not {value!r}")
-    return value
-
-
-def _list(name: str, value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, not {value!r}")
-    return value
+            raise unusable(error) from error
 
 
 def _pinpoints(value: object) -> tuple[Size, ...]:
-    pairs = [_list("a pinpoint", pair) for pair in _list("pinpoints", value)]
+    pairs = [items("a pinpoint", pair) for pair in items("pinpoints", value)]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"every pinpoint must be [height, width], not {value!r}")
-    return tuple((_integer("height", h), _integer("width", w)) for h, w in pairs)
-
-
-def _channels(name: str, value: object) -> tuple[float, float, float]:
-    numbers = _list(name, value)
-    real = [v for v in numbers if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) != 3 or len(real) != 3:
-        raise ValueError(f"{name} must be three numbers, not {value!r}")
-    return float(real[0]), float(real[1]), float(real[2])
+    return tuple((integer("height", h), integer("width", w)) for h, w in pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,12 +12,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgecritic.errors import ImageError
-from edgecritic.vision.geometry import ImageGeometry, Size
+from edgecritic.vision.geometry import ImageGeometry, Normalisation, Resample, Size
 
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS: Mapping[Resample, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+"""Pillow's names of the filters."""
 
 _MAX_SQUARE_SIDE = 8192
 
@@ -101,15 +105,15 @@ def tile(image: Image.Image, geometry: ImageGeometry, *, single: bool = False) -
     return TiledImage(tiles, (rows, cols), size)
 
 
-def pixel_values(tiles: UInt8Array, geometry: ImageGeometry) -> FloatArray:
+def pixel_values(tiles: UInt8Array, geometry: Normalisation) -> FloatArray:
     """Tiles as a torch or ONNX vision tower takes them (llama.cpp normalises by itself).
 
     Args:
-        tiles: (n, S, S, 3) uint8.
+        tiles: (n, H, W, 3) uint8.
         geometry: the bundle's; its mean and std are used.
 
     Returns:
-        (n, 3, S, S) float32, contiguous.
+        (n, 3, H, W) float32, contiguous.
     """
     scaled = tiles.transpose(0, 3, 1, 2) * np.float32(1 / 255)
     mean = np.array(geometry.mean, dtype=np.float32)[:, None, None]
@@ -119,7 +123,7 @@ def pixel_values(tiles: UInt8Array, geometry: ImageGeometry) -> FloatArray:
 
 def _resized(image: Image.Image, size: Size, geometry: ImageGeometry) -> UInt8Array:
     height, width = size
-    return np.asarray(image.resize((width, height), _FILTERS[geometry.resample]))
+    return np.asarray(image.resize((width, height), FILTERS[geometry.resample]))
 
 
 def _fit(size: Size, canvas: Size) -> Size:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias
 
 from edgecritic.errors import ArtifactError, shown
-from edgecritic.vision import ImageGeometry
+from edgecritic.vision import Geometry
 from edgecritic_export.checkpoints.text_shape import Shape, TextShape
 
 Part: TypeAlias = Literal["language", "vision", "projector", "newline"]
@@ -37,7 +37,7 @@ class Numbers:
 
     Attributes:
         text: of the language model.
-        geometry: how pictures become tiles; None where the family's pictures have no tiles.
+        geometry: how pictures become what the vision tower takes.
         shapes: of every tensor of the vision tower, the projector and the newline, by short name;
             the newline's is the empty one.
         unused: beginnings of short names of the vision tower that may be there and that nothing
@@ -45,7 +45,7 @@ class Numbers:
     """
 
     text: TextShape
-    geometry: ImageGeometry | None
+    geometry: Geometry
     shapes: Mapping[Part, Mapping[str, Shape]]
     unused: tuple[str, ...] = ()
 
@@ -56,12 +56,14 @@ class Family:
 
     Attributes:
         architecture: ``architectures`` of its ``config.json``.
+        dialect: prompts in the chat form that its critics were trained with.
         prefixes: of all layouts; the first that fits a name counts.
         read: from ``config.json`` and the image processor's settings (empty where there are none)
             to the numbers; raises `ArtifactError` for what no engine here computes.
     """
 
     architecture: str
+    dialect: str
     prefixes: tuple[Prefix, ...]
     read: Callable[[Settings, Settings], Numbers]
 

@@ -141,6 +141,7 @@ def _integer(section: Settings, key: str) -> int:
 
 FAMILY = Family(
     architecture="LlavaOnevisionForConditionalGeneration",
+    dialect="edgecritic-v1",
     prefixes=(
         # Files of transformers 4.x; 5.x writes them so, too, but leaves "vision_model." out.
         Prefix("language_model.model.", "language", "model."),

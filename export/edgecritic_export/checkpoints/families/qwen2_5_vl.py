@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.vision import NativeGeometry
+from edgecritic.vision.native import CLIP_MEAN, CLIP_STD, FRAMES
 from edgecritic_export.checkpoints.families import Family, Numbers, Part, Prefix, Settings
 from edgecritic_export.checkpoints.text_shape import Shape, read_text_shape
 
 _HINT: Final = "export a checkpoint of Qwen2.5-VL's kind"
+_SMALLEST, _LARGEST = 56 * 56, 28 * 28 * 1280
+"""Areas in pixels that transformers takes where a checkpoint has no image processor."""
+_MOST_TOKENS: Final = 4096
+"""Of one picture, whatever the checkpoint allows: llama.cpp's tower builds a mask of the square of
+four times as many, which is 1 GB here and 17 GB at the 16,384 tokens of published checkpoints."""
 _TOWER: Final = {
     "depth": 32,
     "hidden_size": 3584,
@@ -21,7 +28,7 @@ _TOWER: Final = {
 }
 
 
-def _read(config: Settings, _: Settings) -> Numbers:
+def _read(config: Settings, processor: Settings) -> Numbers:
     # 4.x keeps the language model's numbers at the top.
     section = config.get("text_config") or config
     tied = bool(config.get("tie_word_embeddings") or section.get("tie_word_embeddings"))
@@ -39,7 +46,48 @@ def _read(config: Settings, _: Settings) -> Numbers:
         "vision": _tower_shapes(vision),
         "projector": _merger_shapes(vision, text.n_embd),
     }
-    return Numbers(text, None, shapes)
+    return Numbers(text, _geometry(vision, processor), shapes)
+
+
+def _geometry(vision: Settings, processor: Settings) -> NativeGeometry:
+    sizes = {
+        key: _integer(vision, f"spatial_{key}" if key == "merge_size" else key)
+        for key in ("patch_size", "merge_size", "temporal_patch_size")
+    }
+    for key, wanted in sizes.items():
+        if (found := processor.get(key, wanted)) != wanted:
+            raise ArtifactError(
+                f"the image processor has {key} {shown(found)}, config.json {wanted}",
+                "take preprocessor_config.json and config.json from one checkpoint",
+            )
+    if sizes["temporal_patch_size"] != FRAMES:
+        raise ArtifactError(
+            f"config.json: temporal_patch_size is {sizes['temporal_patch_size']}, not {FRAMES}",
+            _HINT,
+        )
+    edges = processor.get("size") or {}
+    cell = sizes["patch_size"] * sizes["merge_size"]
+    try:
+        return NativeGeometry.from_dict(
+            {
+                "kind": NativeGeometry.KIND,
+                "patch_size": sizes["patch_size"],
+                "merge_size": sizes["merge_size"],
+                # 4.x names the areas plainly, 5.x calls them edges.
+                "min_pixels": processor.get("min_pixels") or edges.get("shortest_edge", _SMALLEST),
+                "max_pixels": min(
+                    processor.get("max_pixels") or edges.get("longest_edge", _LARGEST),
+                    _MOST_TOKENS * cell**2,
+                ),
+                "mean": list(processor.get("image_mean") or CLIP_MEAN),
+                "std": list(processor.get("image_std") or CLIP_STD),
+                "resample": {2: "bilinear", 3: "bicubic"}.get(processor.get("resample", 3)),
+            }
+        )
+    except (ArtifactError, TypeError) as error:
+        raise ArtifactError(f"the image processor's settings cannot be used: {error}", _HINT) from (
+            error
+        )
 
 
 def _tower_shapes(vision: Settings) -> dict[str, Shape]:
@@ -82,6 +130,7 @@ def _integer(section: Settings, key: str) -> int:
 
 FAMILY = Family(
     architecture="Qwen2_5_VLForConditionalGeneration",
+    dialect="edgecritic-qwen-v1",
     prefixes=(
         Prefix("visual.merger.", "projector"),
         Prefix("visual.", "vision"),

@@ -14,7 +14,8 @@ from typing import Final
 from edgecritic.backends.tokens import read_settings
 from edgecritic.errors import ArtifactError, shown
 
-MODEL_TYPE: Final = "llava_onevision"
+LLAVA, QWEN = "llava_onevision", "qwen2_5_vl"
+MODEL_TYPES: Final = (LLAVA, QWEN)
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,16 +29,20 @@ class CheckpointFacts:
 
     Attributes:
         folder: what transformers is given.
+        model_type: of `MODEL_TYPES`.
         n_embd: width of the language model.
         n_vocab: rows of its embedding table.
-        tile_size: side of the vision tower's pictures in pixels.
+        tile_size: side of the vision tower's pictures in pixels; None where it takes any.
+        patch_size: side of a patch in pixels.
         configs: files that may name end tokens.
     """
 
     folder: Path
+    model_type: str
     n_embd: int
     n_vocab: int
-    tile_size: int
+    tile_size: int | None
+    patch_size: int
     configs: tuple[Path, ...]
 
 
@@ -74,10 +79,12 @@ def check_checkpoint(folder: Path, listed: Collection[Path] | None = None) -> Ch
             something that transformers would read and that is not listed.
     """
     config = read_settings(folder / CONFIG)
-    if config.get("model_type") != MODEL_TYPE or "auto_map" in config:
+    model_type = config.get("model_type")
+    if model_type not in MODEL_TYPES or "auto_map" in config:
         raise ArtifactError(
-            f"{folder / CONFIG} is of model type {shown(config.get('model_type'))}"
-            f"{' with code of its own' if 'auto_map' in config else ''}, not {MODEL_TYPE}",
+            f"{folder / CONFIG} is of model type {shown(model_type)}"
+            f"{' with code of its own' if 'auto_map' in config else ''}, not "
+            f"{' or '.join(MODEL_TYPES)}",
             "export the critic in another format, or fetch the bundle again",
         )
     weights = [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else _shards(folder)
@@ -87,11 +94,16 @@ def check_checkpoint(folder: Path, listed: Collection[Path] | None = None) -> Ch
         raise ArtifactError(
             f"{folder} holds a model and an adapter at once", "put the adapter into its own folder"
         )
+    # transformers 4.x keeps the language model's numbers of Qwen2.5-VL at the top.
+    text = () if model_type == QWEN and "text_config" not in config else ("text_config",)
+    tiles = model_type == LLAVA
     return CheckpointFacts(
         folder,
-        n_embd=_number(folder, config, "text_config", "hidden_size"),
-        n_vocab=_number(folder, config, "text_config", "vocab_size"),
-        tile_size=_number(folder, config, "vision_config", "image_size"),
+        model_type,
+        n_embd=_number(folder, config, *text, "hidden_size"),
+        n_vocab=_number(folder, config, *text, "vocab_size"),
+        tile_size=_number(folder, config, "vision_config", "image_size") if tiles else None,
+        patch_size=_number(folder, config, "vision_config", "patch_size"),
         configs=tuple(folder / name for name in (CONFIG, GENERATION) if (folder / name).exists()),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgecritic.backends.base import BackendInfo
 from edgecritic.backends.hf.artifacts import (
+    QWEN,
     TOKENIZER,
     CheckpointFacts,
     check_adapter,
@@ -17,11 +18,12 @@ from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.sequential import SequentialBackend
 from edgecritic.backends.tokens import JsonTokenizer, configured_ends
 from edgecritic.errors import ArtifactError
+from edgecritic.vision.geometries import Geometry
 from edgecritic.vision.geometry import ImageGeometry
 
 
 class HfBackend(SequentialBackend[Any]):
-    """A critic on transformers: a LLaVA-OneVision checkpoint, with a LoRA adapter or without.
+    """A critic on transformers: LLaVA-OneVision or Qwen2.5-VL, with a LoRA adapter or without.
 
     The number of threads holds for all of torch in this process; it is left alone unless asked
     for.
@@ -45,7 +47,7 @@ class HfBackend(SequentialBackend[Any]):
         *,
         adapter: Path | None = None,
         listed: Collection[Path] | None = None,
-        geometry: ImageGeometry | None = None,
+        geometry: Geometry | None = None,
         options: EngineOptions | None = None,
     ) -> None:
         options = options or EngineOptions()
@@ -84,15 +86,24 @@ class HfBackend(SequentialBackend[Any]):
             n_vocab=facts.n_vocab,
             max_sequences=options.max_sequences,
             end_tokens=tokenizer.end_tokens(configured_ends(facts.configs)),
+            grid_positions=facts.model_type == QWEN,
         )
         hosted = HfModel(model, geometry, options.n_ctx)
         super().__init__(hosted, tokenizer, info, options.n_batch)
 
 
-def _check_geometry(facts: CheckpointFacts, geometry: ImageGeometry | None) -> None:
-    if geometry is not None and geometry.tile_size != facts.tile_size:
+def _check_geometry(facts: CheckpointFacts, geometry: Geometry | None) -> None:
+    if geometry is None:
+        return
+    tile_size = geometry.tile_size if isinstance(geometry, ImageGeometry) else None
+    if (tile_size, geometry.patch_size) != (facts.tile_size, facts.patch_size):
         raise ArtifactError(
-            f"{facts.folder} has a vision tower for tiles of {facts.tile_size} pixels, the "
-            f"bundle's are {geometry.tile_size}",
+            f"{facts.folder} has a vision tower for {_pictures(facts.tile_size, facts.patch_size)}"
+            f", the bundle's are {_pictures(tile_size, geometry.patch_size)}",
             "use the checkpoint that was exported with this bundle",
         )
+
+
+def _pictures(tile_size: int | None, patch_size: int) -> str:
+    kind = "pictures of any size" if tile_size is None else f"tiles of {tile_size} pixels"
+    return f"{kind} in patches of {patch_size}"

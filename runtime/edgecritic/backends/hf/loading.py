@@ -10,19 +10,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgecritic.backends.hf.artifacts import ADAPTER, CheckpointFacts
+from edgecritic.backends.hf.artifacts import ADAPTER, LLAVA, QWEN, CheckpointFacts
 from edgecritic.backends.options import Device, Weights
 from edgecritic.errors import ArtifactError, BackendUnavailableError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
 
-_UNQUANTIZED: Final = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+_UNQUANTIZED: Final = (
+    "model.vision_tower",
+    "model.multi_modal_projector",
+    "model.visual",
+    "lm_head",
+)
 """Pictures and the rows that verdicts are read from stay in half precision."""
 
 
 def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -> Any:
-    """A `LlavaOnevisionForConditionalGeneration`, ready to judge.
+    """A model of the checkpoint's type, ready to judge.
 
     Raises:
         MissingExtraError: a package that these weights need is not installed.
@@ -30,8 +35,16 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import BitsAndBytesConfig, LlavaOnevisionForConditionalGeneration
+    from transformers import (
+        BitsAndBytesConfig,
+        LlavaOnevisionForConditionalGeneration,
+        Qwen2_5_VLForConditionalGeneration,
+    )
 
+    kind: Any = {
+        LLAVA: LlavaOnevisionForConditionalGeneration,
+        QWEN: Qwen2_5_VLForConditionalGeneration,
+    }[facts.model_type]
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     settings: dict[str, Any] = {"dtype": types.get(weights, "auto")}
     if weights in ("int8", "int4"):
@@ -51,7 +64,7 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
         settings["device_map"] = {"": device}
     with _silently():
         try:
-            loaded: Any = LlavaOnevisionForConditionalGeneration.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 facts.folder,
                 use_safetensors=True,
                 local_files_only=True,

@@ -10,18 +10,20 @@ import numpy as np
 import torch
 
 from edgecritic.backends.base import Cancelled, CancelToken, FloatArray, UInt8Array
-from edgecritic.backends.checks import check_tiles
+from edgecritic.backends.hf.artifacts import QWEN
 from edgecritic.backends.hf.memory import TorchMemory
+from edgecritic.backends.hf.towers import native_features, tile_features
+from edgecritic.backends.sequential import Chunk
 from edgecritic.errors import BackendUnavailableError, InputError
-from edgecritic.vision.geometry import ImageGeometry
-from edgecritic.vision.tiling import pixel_values
+from edgecritic.vision.geometries import Geometry
+from edgecritic.vision.native import NativeGeometry
 
 
 class HfModel:
-    """Language model, tower and projector of one LLaVA-OneVision.
+    """Language model, tower and projector of one LLaVA-OneVision or Qwen2.5-VL.
 
     Args:
-        model: a `LlavaOnevisionForConditionalGeneration`, with or without LoRA layers in it.
+        model: transformers' model for generation, with or without LoRA layers in it.
         geometry: of its pictures; None for a critic of text.
         n_positions: how long a sequence may be.
 
@@ -29,8 +31,9 @@ class HfModel:
         memory: of the sequence that is computed.
     """
 
-    def __init__(self, model: Any, geometry: ImageGeometry | None, n_positions: int) -> None:
+    def __init__(self, model: Any, geometry: Geometry | None, n_positions: int) -> None:
         text = model.config.text_config
+        self._grid = model.config.model_type == QWEN
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         self._model = model
         self._geometry = geometry
@@ -51,13 +54,16 @@ class HfModel:
         return _array(self._model.get_input_embeddings()(ids))
 
     @torch.inference_mode()
-    def decode(self, chunk: FloatArray, start: int, cancel: CancelToken | None) -> FloatArray:
+    def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
         """See `Model.decode`."""
-        embeddings = self._tensor(chunk[None])
+        embeddings = self._tensor(chunk.embeddings[None])
+        # A language model without rows and columns counts its positions by itself.
+        places = torch.from_numpy(chunk.positions).long()[:, None] if self._grid else None
         try:
             with _stopped_by(cancel, self._layers):
                 found = self._model(
                     inputs_embeds=embeddings,
+                    position_ids=None if places is None else places.to(embeddings.device),
                     past_key_values=self.memory.cache(start),
                     use_cache=True,
                     logits_to_keep=1,
@@ -74,29 +80,16 @@ class HfModel:
         """See `Backend.encode_tiles`."""
         if self._geometry is None:
             raise InputError("this critic reads text only", "load it with its image geometry")
-        check_tiles(tiles, self._geometry.tile_size)
-        pixels = pixel_values(tiles, self._geometry)
-        shape = (self._geometry.patches_per_side**2, self._model.config.text_config.hidden_size)
-        features = np.empty((len(tiles), *shape), dtype=np.float32)
-        for one, out in zip(pixels, features, strict=True):
-            out[:] = _array(self._features(self._tensor(one[None]))[0])
+        if isinstance(self._geometry, NativeGeometry):
+            found = native_features(self._model, tiles, self._geometry)
+        else:
+            found = tile_features(self._model, tiles, self._geometry)
+        features = _array(found)
         if not np.isfinite(features).all():
             raise BackendUnavailableError(
                 "the vision tower gave features that are not finite",
                 "a weight overflows in half precision: load the critic with weights='bf16'",
             )
-        return features
-
-    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(n, patches, n_embd) before packing, which transformers would do by itself."""
-        config, parts = self._model.config, self._model.model
-        states = parts.vision_tower(pixels, output_hidden_states=True).hidden_states
-        layers = config.vision_feature_layer
-        chosen = [states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
-        hidden = torch.cat(chosen, dim=-1)
-        if config.vision_feature_select_strategy == "default":
-            hidden = hidden[:, 1:]  # without the class token
-        features: torch.Tensor = parts.multi_modal_projector(hidden)
         return features
 
     def _tensor(self, values: FloatArray) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 A batch holds token ids or embeddings, never both, so text and images alternate: all text that can
 be decoded now goes into shared batches, then all images that became reachable, and so on. Images
-are decoded with causal attention at consecutive positions, as LLaVA's are (transformers places
-them like tokens).
+are decoded with causal attention, at consecutive positions (LLaVA) or in rows and columns
+(Qwen2.5-VL).
 """
 
 from __future__ import annotations
@@ -12,17 +12,41 @@ import ctypes
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, TextSpan
+from edgecritic.backends.base import (
+    Append,
+    BackendInfo,
+    Cancelled,
+    CancelToken,
+    FloatArray,
+    TextSpan,
+)
 from edgecritic.backends.llamacpp.native import Native
+from edgecritic.backends.positions import AXES, PositionArray, span_positions
 from edgecritic.errors import BackendUnavailableError
 
 _ABORTED: Final = 2  # llama_decode's return value
-Piece: TypeAlias = NDArray[np.int32] | FloatArray  # (n,) token ids or (n, n_embd) features
+_GRID_AXES: Final = 4  # M-RoPE's in llama.cpp; the fourth is 0 for text and pictures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """Cells of one kind.
+
+    Attributes:
+        values: (n,) token ids or (n, n_embd) features.
+        positions: (3, n).
+    """
+
+    values: NDArray[np.int32] | FloatArray
+    positions: PositionArray
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 @dataclass(slots=True)
@@ -31,12 +55,11 @@ class _Pending:
 
     index: int
     sequence: int
-    position: int
-    pieces: deque[Piece]
+    pieces: deque[_Piece]
     logits: bool
 
     def holds(self, *, features: bool) -> bool:
-        return bool(self.pieces) and (self.pieces[0].ndim == 2) is features
+        return bool(self.pieces) and (self.pieces[0].values.ndim == 2) is features
 
 
 class Decoder:
@@ -45,19 +68,15 @@ class Decoder:
     Args:
         native: the library.
         context: the llama_context pointer, which must outlive this object.
-        n_batch: positions in one call.
-        n_embd: width of features.
-        n_vocab: length of a logits row.
+        n_batch: cells in one call.
+        info: of the model.
     """
 
-    def __init__(
-        self, native: Native, context: int, *, n_batch: int, n_embd: int, n_vocab: int
-    ) -> None:
+    def __init__(self, native: Native, context: int, *, n_batch: int, info: BackendInfo) -> None:
         self._native = native
         self._context = context
-        self._n_embd = n_embd
-        self._n_vocab = n_vocab
-        self._batch = _Batch(native, n_batch, n_embd)
+        self._n_vocab = info.n_vocab
+        self._batch = _Batch(native, n_batch, info.n_embd, grid=info.grid_positions)
         self._cancel: CancelToken | None = None
         # Kept as attributes: C calls them as long as the context lives.
         self._abort_callback = native.llama.ggml_abort_callback(self._is_cancelled)
@@ -70,11 +89,11 @@ class Decoder:
 
         Args:
             appends: what to decode; each names another sequence.
-            positions: the length of each append's sequence so far.
+            positions: where each append begins.
             cancel: asked before each batch, and within the large ones.
 
         Returns:
-            For each append the (n_vocab,) float32 logits after its last position, or None.
+            For each append the (n_vocab,) float32 logits after its last cell, or None.
 
         Raises:
             Cancelled: `cancel` was set; part of the appends is decoded.
@@ -82,7 +101,7 @@ class Decoder:
         """
         results: list[FloatArray | None] = [None] * len(appends)
         pending = [
-            _Pending(index, append.sequence, position, _pieces(append), append.logits)
+            _Pending(index, append.sequence, _pieces(append, position), append.logits)
             for index, (append, position) in enumerate(zip(appends, positions, strict=True))
         ]
         self._cancel = cancel
@@ -133,13 +152,15 @@ class Decoder:
 class _Batch:
     """The memory of a llama_batch, owned by numpy."""
 
-    def __init__(self, native: Native, n_batch: int, n_embd: int) -> None:
+    def __init__(self, native: Native, n_batch: int, n_embd: int, *, grid: bool) -> None:
         self._llama = native.llama
         self._capacity = n_batch
+        self._grid = grid
         self.n_rows = 0
         self._tokens = np.zeros(n_batch, dtype=np.int32)
         self._features = np.zeros((n_batch, n_embd), dtype=np.float32)
-        self._positions = np.zeros(n_batch, dtype=np.int32)
+        self._positions = np.zeros((_GRID_AXES, n_batch), dtype=np.int32)
+        self._by_axis = np.zeros(0, dtype=np.int32)
         self._n_sequences = np.ones(n_batch, dtype=np.int32)
         self._sequences = np.zeros(n_batch, dtype=np.int32)
         # seq_id is an array of pointers, one to each row's list of sequences (of length 1).
@@ -172,11 +193,14 @@ class _Batch:
         """The batch as llama.h's structure; it points into this object's memory."""
         int32, float32 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_float)
         lists = ctypes.POINTER(int32)
+        # Tokens have one position each whatever the model; features have one for each axis.
+        axes = _GRID_AXES if features and self._grid else 1
+        self._by_axis = np.ascontiguousarray(self._positions[:axes, : self.n_rows])
         return self._llama.llama_batch(
             n_tokens=self.n_rows,
             token=None if features else self._tokens.ctypes.data_as(int32),
             embd=self._features.ctypes.data_as(float32) if features else None,
-            pos=self._positions.ctypes.data_as(int32),
+            pos=self._by_axis.ctypes.data_as(int32),
             n_seq_id=self._n_sequences.ctypes.data_as(int32),
             seq_id=self._sequence_lists.ctypes.data_as(lists),
             logits=self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
@@ -187,24 +211,25 @@ class _Batch:
         count = min(len(piece), self._capacity - self.n_rows)
         rows = slice(self.n_rows, self.n_rows + count)
         if features:
-            self._features[rows] = piece[:count]
+            self._features[rows] = piece.values[:count]
         else:
-            self._tokens[rows] = piece[:count]
-        self._positions[rows] = np.arange(item.position, item.position + count)
+            self._tokens[rows] = piece.values[:count]
+        self._positions[:AXES, rows] = piece.positions[:, :count]
         self._sequences[rows] = item.sequence
         if count < len(piece):
-            item.pieces.appendleft(piece[count:])
-        item.position += count
+            item.pieces.appendleft(_Piece(piece.values[count:], piece.positions[:, count:]))
         self.n_rows += count
 
 
-def _pieces(append: Append) -> deque[Piece]:
-    pieces: deque[Piece] = deque()
+def _pieces(append: Append, position: int) -> deque[_Piece]:
+    pieces: deque[_Piece] = deque()
     for span in append.spans:
+        values = (
+            np.asarray(span.tokens, dtype=np.int32)
+            if isinstance(span, TextSpan)
+            else np.asarray(span.features, dtype=np.float32)
+        )
         if len(span):
-            pieces.append(
-                np.asarray(span.tokens, dtype=np.int32)
-                if isinstance(span, TextSpan)
-                else np.asarray(span.features, dtype=np.float32)
-            )
+            pieces.append(_Piece(values, span_positions(span, position)))
+        position += span.n_positions
     return pieces

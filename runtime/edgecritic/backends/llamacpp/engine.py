@@ -20,13 +20,14 @@ from edgecritic.backends.base import (
 from edgecritic.backends.cells import CellLedger
 from edgecritic.backends.checks import check_appends, check_token
 from edgecritic.backends.llamacpp.artifacts import (
+    LanguageModelFacts,
     check_adapter,
     check_language_model,
-    check_projector,
 )
 from edgecritic.backends.llamacpp.decoding import Decoder
 from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native, gpu_name, load_native
 from edgecritic.backends.llamacpp.projector import Projector
+from edgecritic.backends.llamacpp.projector_file import check_projector
 from edgecritic.backends.llamacpp.tokenizer import Tokenizer
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.threads import default_threads
@@ -65,8 +66,9 @@ class LlamaCppBackend:
     All sequences share one KV cache: a fork marks the cells of its origin and copies nothing.
 
     Args:
-        language_model: GGUF of architecture llama or qwen2.
-        mmproj: GGUF of the vision tower with an ``mlp`` projector.
+        language_model: GGUF of architecture llama, qwen2 or qwen2vl.
+        mmproj: GGUF of the vision tower: with an ``mlp`` projector, or for qwen2vl with
+            ``qwen2.5vl_merger``.
         adapters: LoRA GGUFs, all applied at full strength.
         options: context, threads, device.
 
@@ -113,14 +115,10 @@ class LlamaCppBackend:
             vocab: int = native.llama.llama_model_get_vocab(handles.model)
             self._tokenizer = Tokenizer(native, vocab, facts.normalizer)
             self._memory: int = native.llama.llama_get_memory(handles.context)
-            self._info = self._describe(options, gpu_name(native) if use_gpu else "cpu")
+            self._info = self._describe(facts, options, gpu_name(native) if use_gpu else "cpu")
             self._cells = CellLedger(self._info.n_ctx, options.max_sequences)
             self._decoder = Decoder(
-                native,
-                handles.context,
-                n_batch=options.n_batch,
-                n_embd=facts.n_embd,
-                n_vocab=facts.n_vocab,
+                native, handles.context, n_batch=options.n_batch, info=self._info
             )
             handles.kept.append(self._decoder)
         except BaseException:
@@ -156,7 +154,7 @@ class LlamaCppBackend:
         return self._cells.open()
 
     def fork(self, sequence: int) -> int:
-        """A new sequence that shares all positions of `sequence`."""
+        """A new sequence that shares all cells of `sequence`."""
         self._require_open()
         copy = self._cells.fork(sequence)
         # A fork marks cells as shared, so it must see those of every earlier append.
@@ -174,13 +172,13 @@ class LlamaCppBackend:
     ) -> list[FloatArray | None]:
         """Decode appends to different sequences; see `Backend.append`."""
         self._require_open()
-        check_appends(appends, n_vocab=self._info.n_vocab, n_embd=self._info.n_embd)
-        positions = [self._cells.length(append.sequence) for append in appends]
+        check_appends(appends, self._info)
+        positions = [self._cells.position(append.sequence) for append in appends]
         self._cells.reserve(appends)
         return self._decoder.run(appends, positions, cancel)
 
     def length(self, sequence: int) -> int:
-        """Positions that the sequence holds."""
+        """Cells that the sequence holds."""
         return self._cells.length(sequence)
 
     def close(self) -> None:
@@ -191,7 +189,9 @@ class LlamaCppBackend:
         if self._handles.context is None:
             raise BackendUnavailableError("this backend is closed", "load the critic again")
 
-    def _describe(self, options: EngineOptions, device: str) -> BackendInfo:
+    def _describe(
+        self, facts: LanguageModelFacts, options: EngineOptions, device: str
+    ) -> BackendInfo:
         llama, handles = self._native.llama, self._handles
         return BackendInfo(
             name="llamacpp",
@@ -202,6 +202,7 @@ class LlamaCppBackend:
             n_vocab=self._tokenizer.n_vocab,
             max_sequences=options.max_sequences,
             end_tokens=self._tokenizer.end_tokens(),
+            grid_positions=facts.grid_positions,
         )
 
 

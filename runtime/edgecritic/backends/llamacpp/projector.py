@@ -1,9 +1,9 @@
 """The vision tower and projector, through llama.cpp's libmtmd, one tile at a time.
 
 libmtmd would tile, resize and place special tokens itself, in ways that differ from
-LLaVA-OneVision's. It is given finished tiles of exactly its own size and asked for nothing but
-the encoding: a bitmap of that size passes its preprocessing unchanged, apart from the
-normalisation by mean and standard deviation.
+transformers'. It is given finished tiles of exactly its own size, or finished pictures whose sides
+its patches divide, and asked for nothing but the encoding: such a bitmap passes its preprocessing
+unchanged, apart from the normalisation by mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from edgecritic.backends.base import FloatArray, UInt8Array
-from edgecritic.backends.checks import check_tiles
-from edgecritic.backends.llamacpp.artifacts import ProjectorFacts
+from edgecritic.backends.checks import check_picture_sides, check_tiles
 from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native
+from edgecritic.backends.llamacpp.projector_file import ProjectorFacts
 from edgecritic.errors import ArtifactError, BackendUnavailableError
+from edgecritic.vision.native import MAX_TOKENS
 
 
 class Projector:
@@ -54,6 +55,8 @@ class Projector:
         params.n_threads = n_threads
         params.flash_attn_type = FLASH_ATTENTION[flash_attention]
         params.warmup = False  # the first tile warms up
+        if facts.tile_size is None:  # its own bounds would resize what the geometry allows
+            params.image_min_tokens, params.image_max_tokens = 1, MAX_TOKENS
         native.log.forget()
         # The language model is passed only so that libmtmd initialises its position type, which
         # it leaves undefined without one.
@@ -70,18 +73,23 @@ class Projector:
         """Encode tiles.
 
         Args:
-            tiles: (n, S, S, 3) uint8 RGB, S the tower's tile size.
+            tiles: (n, H, W, 3) uint8 RGB, both sides the tower's tile size, or multiples of a
+                feature's side where it takes pictures of any size.
 
         Returns:
-            (n, patches, n_embd) float32.
+            (n, features, n_embd) float32.
 
         Raises:
             ImageError: the tiles have another shape or type.
             BackendUnavailableError: the encoding failed.
         """
         facts = self._facts
-        check_tiles(tiles, facts.tile_size)
-        features = np.empty((len(tiles), facts.patches, facts.n_embd), dtype=np.float32)
+        if facts.tile_size is None:
+            check_picture_sides(tiles, facts.cell_size, MAX_TOKENS)
+        else:
+            check_tiles(tiles, facts.tile_size)
+        n_features = facts.features_of(*tiles.shape[1:3])
+        features = np.empty((len(tiles), n_features, facts.n_embd), dtype=np.float32)
         for index, tile in enumerate(tiles):
             self._encode_one(np.ascontiguousarray(tile), features[index])
         if not np.isfinite(features).all():
@@ -99,16 +107,15 @@ class Projector:
 
     def _encode_one(self, tile: UInt8Array, out: FloatArray) -> None:
         mtmd = self._native.mtmd
-        size = self._facts.tile_size
+        height, width, _ = tile.shape
         pixels = tile.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        bitmap = mtmd.mtmd_bitmap_init(size, size, pixels)  # copies the pixels
+        bitmap = mtmd.mtmd_bitmap_init(width, height, pixels)  # copies the pixels
         chunks = mtmd.mtmd_input_chunks_init()
         try:
             self._prepare(bitmap, chunks)
-            chunk = mtmd.mtmd_input_chunks_get(chunks, 0)
+            chunk = self._image_chunk(chunks)
             if (
-                mtmd.mtmd_input_chunks_size(chunks) != 1
-                or mtmd.mtmd_input_chunk_get_n_tokens(chunk) != self._facts.patches
+                mtmd.mtmd_input_chunk_get_n_tokens(chunk) != len(out)
                 or mtmd.mtmd_encode_chunk(self._context, chunk) != 0
             ):
                 raise self._failed()
@@ -128,6 +135,18 @@ class Projector:
         add_special = False
         if mtmd.mtmd_tokenize_from_parts(self._context, chunks, parts, 1, add_special) != 0:
             raise self._failed()
+
+    def _image_chunk(self, chunks: int) -> int:
+        """The only one; tokens that frame a picture are chunks of their own, and prompts' work."""
+        mtmd = self._native.mtmd
+        kinds = {}
+        for index in range(mtmd.mtmd_input_chunks_size(chunks)):
+            chunk: int = mtmd.mtmd_input_chunks_get(chunks, index)
+            kinds[chunk] = mtmd.mtmd_input_chunk_get_type(chunk)
+        found = [chunk for chunk, kind in kinds.items() if kind == mtmd.MTMD_INPUT_CHUNK_TYPE_IMAGE]
+        if len(found) != 1:
+            raise self._failed()
+        return found[0]
 
     def _failed(self) -> BackendUnavailableError:
         return BackendUnavailableError(

@@ -11,6 +11,7 @@ from edgecritic.backends.checks import check_tiles
 from edgecritic.backends.onnx.artifacts import DecoderFacts, TowerFacts
 from edgecritic.backends.onnx.memory import Memory, Values
 from edgecritic.backends.onnx.runtime import Session
+from edgecritic.backends.sequential import Chunk
 from edgecritic.backends.workbench import Stretch
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.vision.geometry import ImageGeometry
@@ -47,11 +48,11 @@ class Decoder:
             self._binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
             self._binding.bind_ortvalue_output(f"present.{name}", buffer)
 
-    def decode(self, chunk: FloatArray, start: int, cancel: CancelToken | None) -> FloatArray:
+    def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
         """See `Model.decode`."""
         facts, binding = self._facts, self._binding
         end = start + len(chunk)
-        embeddings = np.ascontiguousarray(chunk[None], dtype=facts.embeddings)
+        embeddings = np.ascontiguousarray(chunk.embeddings[None], dtype=facts.embeddings)
         binding.bind_cpu_input("inputs_embeds", embeddings)
         # As long as the sequence, whatever the past has room for: the attention looks at as many
         # positions as the mask has ones.
@@ -135,7 +136,7 @@ class OnnxModel:
         ids = np.array([tokens], dtype=np.int64)
         return np.asarray(self._embed_tokens.run({"input_ids": ids})[0], dtype=np.float32)
 
-    def decode(self, chunk: FloatArray, start: int, cancel: CancelToken | None) -> FloatArray:
+    def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
         """See `Model.decode`."""
         return self._decoder.decode(chunk, start, cancel)
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 
 from edgecritic.errors import ArtifactError
+from edgecritic.vision import NativeGeometry
 from edgecritic_export.checkpoints.families import NAMES, load_family
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.text_shape import read_text_shape
@@ -87,7 +88,7 @@ def test_qwen2_5_vl(qwen: Path) -> None:
     state = model.state_dict()
     with Checkpoint.open(qwen) as checkpoint:
         assert checkpoint.family == "qwen2_5_vl"
-        assert checkpoint.geometry is None
+        assert checkpoint.geometry == NativeGeometry(14, 2, 56 * 56, 60 * 28 * 28)
         assert checkpoint.image_newline is None
         assert checkpoint.text.mrope_section == (2, 3, 3)
         assert checkpoint.text.rope_theta == 1e6
@@ -161,6 +162,49 @@ def test_flat_configs_of_older_qwen2_5_vl(qwen: Path, tmp_path: Path) -> None:
     change_config(older, flatten)
     with Checkpoint.open(older) as found, Checkpoint.open(qwen) as expected:
         assert found.text == expected.text
+        assert found.geometry == expected.geometry
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (None, (56 * 56, 28 * 28 * 1280)),  # what transformers takes then
+        ({"size": {"shortest_edge": 4000, "longest_edge": 90_000}}, (4000, 90_000)),
+        ({"min_pixels": 3136, "max_pixels": 12_845_056}, (3136, 4096 * 28 * 28)),  # the published
+    ],
+)
+def test_bounds_of_pictures_at_their_own_resolution(
+    qwen: Path, tmp_path: Path, settings: dict[str, Any] | None, expected: tuple[int, int]
+) -> None:
+    folder = Path(shutil.copytree(qwen, tmp_path / "copy"))
+    (folder / "preprocessor_config.json").unlink()
+    if settings is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with Checkpoint.open(folder) as checkpoint:
+        geometry = checkpoint.geometry
+        assert isinstance(geometry, NativeGeometry)
+        assert (geometry.min_pixels, geometry.max_pixels) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patch_size": 16}, "patch_size 16, config.json 14"),
+        ({"merge_size": 4}, "merge_size 4, config.json 2"),
+        ({"min_pixels": 9000, "max_pixels": 4000}, "ascending"),
+        ({"min_pixels": "small"}, "settings cannot be used"),
+        ({"max_pixels": "large"}, "settings cannot be used"),
+        ({"image_mean": 3}, "settings cannot be used"),
+        ({"resample": 0}, "resample"),
+    ],
+)
+def test_image_processors_that_do_not_fit(
+    qwen: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(qwen, tmp_path / "copy"))
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ArtifactError, match=message):
+        Checkpoint.open(folder)
 
 
 @pytest.mark.parametrize("text", ["qwen2", "llama"])

@@ -42,7 +42,6 @@ from tiny_checkpoints import (
     PATCH_SIZE,
     TILE_SIZE,
     write_llava_onevision,
-    write_qwen2_5_vl,
 )
 
 OPTIONS = EngineOptions(
@@ -266,17 +265,6 @@ def test_an_adapter_of_another_model(tmp_path: Path) -> None:
         (adapter / "adapter_model.safetensors").unlink()
         with pytest.raises(ArtifactError, match="adapter_model"):
             write_adapter(adapter, checkpoint, tmp_path / "lora.gguf")
-
-
-def test_families_that_this_format_does_not_hold(tmp_path: Path) -> None:
-    write_qwen2_5_vl(tmp_path)
-    with Checkpoint.open(tmp_path) as checkpoint:
-        with pytest.raises(ArtifactError, match="three axes") as caught:
-            write_language_model(checkpoint, tmp_path / "lm.gguf")
-        assert "hf" in caught.value.hint
-        with pytest.raises(ArtifactError, match="no LLaVA-OneVision"):
-            write_checkpoint_mmproj(checkpoint, tmp_path / "mmproj.gguf")
-    assert not list(tmp_path.glob("*.gguf"))
 
 
 @pytest.mark.parametrize(

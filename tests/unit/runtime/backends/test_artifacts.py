@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from edgecritic.backends.llamacpp import artifacts
+from edgecritic.backends.llamacpp import artifacts, projector_file
 from edgecritic.backends.llamacpp.artifacts import (
     LanguageModelFacts,
     check_adapter,
     check_language_model,
-    check_projector,
 )
+from edgecritic.backends.llamacpp.projector_file import check_projector
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import ArrayClaim, GgufHeader, Scalar, TensorClaim, read_header
 from tiny_models import TinyModels
@@ -39,13 +39,14 @@ def claim(
         metadata[key] = value
         types[key] = stored_as or header.types[key]
     changed = replace(header, metadata=metadata, types=types)
-    monkeypatch.setattr(artifacts, "read_header", lambda _: changed)
+    for module in (artifacts, projector_file):
+        monkeypatch.setattr(module, "read_header", lambda _: changed)
 
 
 def test_the_facts_of_good_files(tiny_models: TinyModels, facts: LanguageModelFacts) -> None:
     assert (facts.architecture, facts.n_embd, facts.n_vocab) == ("llama", 64, 264)
     tower = check_projector(tiny_models.mmproj, facts)
-    assert (tower.tile_size, tower.patches, tower.n_embd) == (28, 16, 64)
+    assert (tower.tile_size, tower.features_of(28, 28), tower.n_embd) == (28, 16, 64)
     check_adapter(tiny_models.adapter, facts)
 
 
@@ -140,7 +141,7 @@ def test_projector_tensors(
     header = read_header(tiny_models.mmproj)
     old = header.tensors.get(name, TensorClaim(name, (32,), "F32", 128, 0))
     tensors = header.tensors | {name: replace(old, type_name=type_name)}
-    monkeypatch.setattr(artifacts, "read_header", lambda _: replace(header, tensors=tensors))
+    monkeypatch.setattr(projector_file, "read_header", lambda _: replace(header, tensors=tensors))
     with pytest.raises(ArtifactError, match=message):
         check_projector(tiny_models.mmproj, facts)
 

@@ -370,7 +370,7 @@ def shards_without_names(folder: Path) -> None:
 
 
 DAMAGES: list[tuple[str, Edit, str]] = [
-    ("another model", setting("model_type", "qwen2_5_vl"), "is of model type 'qwen2_5_vl'"),
+    ("another model", setting("model_type", "llava"), "is of model type 'llava'"),
     ("own code", setting("auto_map", {"AutoModel": "evil.Model"}), "code of its own"),
     ("no width", setting("text_config", {"hidden_size": "64"}), "text_config.hidden_size is '64'"),
     ("pickled", pickled, "no model.safetensors, only pytorch_model.bin"),
@@ -408,7 +408,7 @@ def test_files_that_are_not_listed_are_not_read(checkpoint: Path, name: str) -> 
 
 
 def test_tiles_of_another_bundle(checkpoint: Path) -> None:
-    with pytest.raises(ArtifactError, match="tiles of 28 pixels, the bundle's are 56"):
+    with pytest.raises(ArtifactError, match=r"tiles of 28 pixels .* the bundle's are tiles of 56"):
         HfBackend(checkpoint, geometry=ImageGeometry(56, 7, ((56, 56),)), options=OPTIONS)
 
 

@@ -286,7 +286,7 @@ DAMAGES: dict[Damage, str] = {
     adapter_of_a_larger_model: "incorrect shape",
     tower_without_its_last_layer: "feature_layer",
     tower_with_a_transposed_matrix: "ffn_up.weight is F32",
-    tower_of_another_projector: "is missing",
+    tower_of_another_projector: "projector 'ldp' is not 'mlp'",
     repeated_token: "1 tokens appear twice",
 }
 

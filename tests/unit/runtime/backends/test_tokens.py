@@ -15,6 +15,7 @@ from edgecritic.backends.tokens import JsonTokenizer, configured_ends
 from edgecritic.errors import ArtifactError, MissingExtraError
 from tiny_checkpoints import FIRST_SPECIAL, N_VOCAB, SPECIAL_TOKENS, write_tokenizer
 
+FREE = FIRST_SPECIAL + len(SPECIAL_TOKENS)
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -91,12 +92,12 @@ def test_rows_without_a_token_have_no_bytes(path: Path) -> None:
 
 def test_added_tokens_that_are_no_control_tokens_are_their_text(path: Path, tmp_path: Path) -> None:
     def edit(settings: dict[str, Any]) -> None:
-        entry = settings["added_tokens"][-1] | {"special": False, "content": "</ü>", "id": 264}
+        entry = settings["added_tokens"][-1] | {"special": False, "content": "</ü>", "id": FREE}
         settings["added_tokens"].append(entry)
 
     tokenizer = opened(edited(path, tmp_path, edit))
-    assert tokenizer.encode("</ü>", control=False) == [264]
-    assert tokenizer.bytes_of(264) == "</ü>".encode()
+    assert tokenizer.encode("</ü>", control=False) == [FREE]
+    assert tokenizer.bytes_of(FREE) == "</ü>".encode()
 
 
 def test_ends_are_what_the_files_name_and_what_closes_a_turn(path: Path, tmp_path: Path) -> None:

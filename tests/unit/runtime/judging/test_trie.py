@@ -59,7 +59,7 @@ def one_by_one(rows: Sequence[Row]) -> list[FloatArray]:
 
 
 def tree_size(nodes: Sequence[Node]) -> int:
-    return sum(node.n_positions + tree_size(node.children) for node in nodes)
+    return sum(node.n_cells + tree_size(node.children) for node in nodes)
 
 
 units: st.SearchStrategy[int | str] = st.sampled_from([1, 2, 3, "cat", "dog"])
@@ -96,7 +96,7 @@ def test_equal_to_one_by_one(rows: list[Row], max_sequences: int, data: st.DataO
     decoded = decode_rows(backend, rows, read, keep=keep)
     for index, logits in enumerate(one_by_one(rows)):
         np.testing.assert_array_equal(found[index], logits)
-    assert decoded.positions == backend.decoded
+    assert decoded.cells == backend.decoded
     if keep is None:
         assert decoded.kept is None
         assert backend.open_sequences == 0
@@ -116,13 +116,11 @@ def test_equal_to_one_by_one(rows: list[Row], max_sequences: int, data: st.DataO
 
 
 @given(rows=rows_strategy, data=st.data())
-def test_positions_are_the_tree_when_sequences_suffice(
-    rows: list[Row], data: st.DataObject
-) -> None:
+def test_cells_are_the_tree_when_sequences_suffice(rows: list[Row], data: st.DataObject) -> None:
     keep = data.draw(st.none() | st.integers(0, len(rows) - 1))
     backend = backend_of()
     decoded = decode_rows(backend, rows, lambda *_: None, keep=keep)
-    assert decoded.positions == tree_size(build_tree(rows))
+    assert decoded.cells == tree_size(build_tree(rows))
 
 
 @given(rows=rows_strategy, base=st.lists(units, min_size=1, max_size=4))
@@ -192,7 +190,7 @@ def test_pairs_need_three_sequences_to_decode_nothing_twice() -> None:
     rows = [row("cat", 1, i, i, j, j) for i in range(2, 6) for j in range(2, 6) if i != j]
     backend = backend_of(max_sequences=3)
     decoded = decode_rows(backend, rows, lambda *_: None)
-    assert decoded.positions == tree_size(build_tree(rows)) == 3 + 1 + 4 * 2 + 12 * 2
+    assert decoded.cells == tree_size(build_tree(rows)) == 3 + 1 + 4 * 2 + 12 * 2
 
 
 def test_overflow_names_what_is_needed_and_what_fits() -> None:
@@ -222,6 +220,6 @@ def test_cancelled_before_the_first_batch() -> None:
     assert (backend.decoded, backend.open_sequences) == (0, 0)
 
 
-def test_a_row_without_positions_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="without positions"):
+def test_a_row_without_tokens_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="without tokens"):
         build_tree([(TextSpan(()),)])
