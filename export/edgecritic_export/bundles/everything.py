@@ -11,6 +11,7 @@ from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
 from edgecritic_export.bundles.onnx import LayerCalibration, export_onnx_bundles
 from edgecritic_export.card import write_card
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.onnx.decoder import check_family
 from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.progress import Progress
 from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
@@ -57,6 +58,8 @@ def export_all(
     Raises:
         CriticError: something cannot be exported; the message says what.
     """
+    if options.onnx is not None:
+        check_family(checkpoint)
     bundles: list[Bundle] = []
     if options.gguf is not None:
         bundles += export_gguf(checkpoint, out / "gguf", facts, options.gguf, progress)

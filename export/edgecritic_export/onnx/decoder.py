@@ -258,13 +258,27 @@ class _Decoder:
         return self._model.weight(name, self._store.read(self._names[name]))
 
 
-def _text_config(checkpoint: Checkpoint) -> Mapping[str, object]:
-    """The language model's settings."""
-    config = checkpoint.config.get("text_config")
-    if checkpoint.family != "llava_onevision" or not isinstance(config, Mapping):
+def check_family(checkpoint: Checkpoint) -> None:
+    """Check that this format holds critics of the checkpoint's family.
+
+    Raises:
+        ArtifactError: it does not.
+    """
+    if checkpoint.text.mrope_section:
         raise ArtifactError(
             f"{checkpoint.folder}: critics of the family {checkpoint.family} are not exported to "
-            "ONNX",
-            "export it to GGUF",
+            "ONNX: the fused attention of ONNX Runtime turns keys by one position each, and theirs "
+            "have time, row and column",
+            "export it to GGUF: --quants Q8_0,Q4_K_M",
+        )
+
+
+def _text_config(checkpoint: Checkpoint) -> Mapping[str, object]:
+    """The language model's settings."""
+    check_family(checkpoint)
+    config = checkpoint.config.get("text_config")
+    if not isinstance(config, Mapping):
+        raise ArtifactError(
+            f"{checkpoint.folder}: config.json has no text_config", "fetch the checkpoint again"
         )
     return config

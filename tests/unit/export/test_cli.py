@@ -10,7 +10,7 @@ from edgecritic import Bundle
 from edgecritic.cli import main
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
-from tiny_checkpoints import write_llava_onevision
+from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,42 @@ def test_importance_is_not_measured_on_rounded_weights(run, checkpoint, items, t
     assert status == 2
     assert "holds no calibration items" in err
     assert not (tmp_path / "m.gguf").exists()
+
+
+def test_all_of_a_critic_that_sees_pictures_as_they_are(run, rows, tmp_path):
+    folder = tmp_path / "critic-qwen"
+    write_qwen2_5_vl(folder, dtype="bfloat16")
+    arguments = ("all", folder, "--out", tmp_path / "out", "--quants", "F32,F16,Q8_0")
+    arguments = (*arguments, "--licence", "MIT", "--rows", rows, *ENGINE)
+    status, out, err = run(*arguments, "--onnx", "fp32")
+    assert status == 1
+    assert "not exported to ONNX" in err
+    assert not (tmp_path / "out").exists()
+    status, out, err = run(*arguments)
+    assert status == 0, out + err
+    assert [line.split()[2] for line in out.splitlines()] == ["verified"] * 3
+    bundle = Bundle.read(tmp_path / "out" / "gguf" / "Q8_0")
+    assert bundle.manifest.family == "qwen2_5_vl"
+    assert bundle.manifest.dialect.name == "edgecritic-qwen-v1"
+    assert [file.quant for file in bundle.manifest.files] == ["Q8_0", "BF16"]
+    tower = bundle.manifest.having("mmproj")[0].path
+    assert (tmp_path / "out" / "gguf" / "F16" / tower).samefile(bundle.folder / tower)
+    status, again, err = run(*arguments)
+    assert (status, again) == (0, out)
+
+
+def test_a_tower_of_other_windows_is_caught(run, rows, tmp_path):
+    folder = tmp_path / "critic-qwen"
+    write_qwen2_5_vl(folder)
+    run("all", folder, "--out", tmp_path, "--quants", "F32", "--licence", "MIT")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["window_size"] = 56
+    (folder / "config.json").write_text(json.dumps(config))
+    bundle = tmp_path / "gguf" / "F32"
+    status, out, _ = run("verify", bundle, "--reference", folder, "--rows", rows, *ENGINE)
+    assert status == 1
+    failed = [line for line in out.splitlines() if "**fail**" in line]
+    assert any("image features" in line for line in failed)
 
 
 def test_verify_tells_what_an_export_is_worth(run, checkpoint, rows, tmp_path):

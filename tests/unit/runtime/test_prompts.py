@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecritic.errors import ArtifactError, InputError
-from edgecritic.prompts import Control, ImageSlot, Text, dialect_names, load_dialect, render
+from edgecritic.prompts import (
+    Control,
+    ImageSlot,
+    Text,
+    dialect_names,
+    load_dialect,
+    render,
+    template,
+)
 from edgecritic.prompts.template import read_dialect
 from edgecritic.task import Rubric, Task
 
@@ -40,6 +50,44 @@ def test_pairwise_golden_with_everything() -> None:
     )
     assert prompt.outcomes == ("first", "second", "tie")
     assert prompt.answers == tuple(f"Better: {w}\nReason:" for w in ("first", "second", "tie"))
+
+
+def test_pictures_of_qwen_stand_between_control_tokens() -> None:
+    """Otherwise as its own chat template has it, with our words."""
+    dialect = load_dialect("edgecritic-qwen-v1")
+    prompt = render(Task("Which?", ("It is a 7.",), 2), dialect)
+    framed = "<|vision_start|><image 1><|vision_end|><|vision_start|><image 2><|vision_end|>"
+    assert prompt.text == (
+        f"{SYSTEM}<|im_start|>user\n{framed}Question: Which?\n"
+        "Give the response a score from 1 to 10.\nResponse: It is a 7.<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert prompt.pieces.count(Control("<|vision_start|>")) == 2
+    text_only = Task("Which?", ("a", "b"))
+    assert render(text_only, dialect, 2).pieces == render(text_only, DIALECT, 2).pieces
+    assert dialect.wordings == DIALECT.wordings
+    assert dialect.digest != DIALECT.digest
+
+
+def test_borrowed_wordings_count_for_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_dialect("edgecritic-qwen-v1")
+    real = template._read_files
+
+    def altered(folder: Traversable) -> dict[str, str]:
+        return {
+            name: text.replace("Task:", "Job:") if name.endswith(".txt") else text
+            for name, text in real(folder).items()
+        }
+
+    monkeypatch.setattr(template, "_read_files", altered)
+    folder = files("edgecritic.prompts") / own.name
+    assert template.read_dialect(folder, own.name).digest != own.digest
+    monkeypatch.undo()
+    (tmp_path / "dialect.toml").write_text('wordings = "martian"\n' + TOML)
+    with pytest.raises(ArtifactError, match="no dialect 'martian' to take wordings from"):
+        template.read_dialect(tmp_path, "lost")
 
 
 def test_described_levels_have_a_line_each() -> None:

@@ -13,8 +13,11 @@ from edgecritic.backends.llamacpp.artifacts import (
     check_language_model,
 )
 from edgecritic.backends.llamacpp.projector_file import check_projector
+from edgecritic.bundle import Bundle
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import ArrayClaim, GgufHeader, Scalar, TensorClaim, read_header
+from tiny_checkpoints import write_qwen2_5_vl
+from tiny_engines import write_gguf_bundle
 from tiny_models import TinyModels
 
 FLOATS = ArrayClaim("float32", 2, (0.5, 0.5), 1)
@@ -168,3 +171,76 @@ def test_adapter(
     claim(monkeypatch, read_header(tiny_models.adapter), key, value, stored_as)
     with pytest.raises(ArtifactError, match=message):
         check_adapter(tiny_models.adapter, facts)
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Qwen2.5-VL's files."""
+    folder = tmp_path_factory.mktemp("native")
+    write_qwen2_5_vl(folder / "checkpoint")
+    return write_gguf_bundle(folder / "checkpoint", folder / "made")
+
+
+SECTIONS = "qwen2vl.rope.dimension_sections"
+
+
+def sections(*pairs: int) -> ArrayClaim:
+    return ArrayClaim("int32", len(pairs), pairs, len(pairs))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (SECTIONS, sections(2, 3, 3)),
+        (SECTIONS, sections(2, 3, 2, 1)),
+        (SECTIONS, sections(2, 3, 4, 0)),
+        (SECTIONS, sections(9, -1, 0, 0)),
+        (SECTIONS, None),
+        ("qwen2vl.rope.dimension_count", 8),
+    ],
+)
+def test_sections_of_rows_and_columns(
+    native: Bundle, monkeypatch: pytest.MonkeyPatch, key: str, value: Scalar | ArrayClaim | None
+) -> None:
+    path = native.file("language_model")
+    assert check_language_model(path).grid_positions
+    claim(monkeypatch, read_header(path), key, value)
+    with pytest.raises(ArtifactError, match="dimension_sections"):
+        check_language_model(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored_as", "message"),
+    [
+        ("clip.projector_type", "mlp", "", "projector 'mlp' is not"),
+        ("clip.use_silu", False, "", "use_silu is False"),
+        ("clip.use_gelu", True, "bool", "is not expected here"),
+        ("clip.vision.spatial_merge_size", 3, "", "spatial_merge_size is 3"),
+        ("clip.vision.n_wa_pattern", 0, "", "n_wa_pattern should be"),
+        ("clip.vision.n_wa_pattern", None, "", "n_wa_pattern is missing"),
+        ("clip.vision.patch_size", 57, "", "patch_size should be"),
+        ("clip.vision.patch_size", 7, "", r"patch_embd\.weight is F32"),
+        ("clip.vision.attention.head_count", 16, "", "head_count is 16"),
+        ("clip.vision.attention.head_count", 3, "", "3 heads"),
+        ("clip.vision.feed_forward_length", 32, "", "do not go together"),
+        ("clip.vision.block_count", 5, "", r"v\.blk\.4"),
+        ("clip.vision.block_count", 3, "", r"v\.blk\.3\..* is not expected"),
+        ("clip.vision.projection_dim", 128, "", r"mm\.2\.weight is F32"),
+    ],
+)
+def test_native_projector(
+    *,
+    native: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: Scalar | None,
+    stored_as: str,
+    message: str,
+) -> None:
+    facts = check_language_model(native.file("language_model"))
+    path = native.file("mmproj")
+    tower = check_projector(path, facts)
+    assert (tower.tile_size, tower.cell_size, tower.n_embd) == (None, 28, 64)
+    claim(monkeypatch, read_header(path), key, value, stored_as)
+    with pytest.raises(ArtifactError, match=message):
+        check_projector(path, facts)

@@ -41,6 +41,15 @@ def test_pictures_stand_where_the_prompt_has_them() -> None:
     assert text["text"].endswith("Response: x\nform")
 
 
+def test_what_frames_pictures_is_the_endpoint_s_business() -> None:
+    task = Task("What?", ("x",), n_images=2)
+    plain, framed = (
+        chat(render(task, dialect), dialect, ["data:1", "data:2"])
+        for dialect in (DIALECT, load_dialect("edgecritic-qwen-v1"))
+    )
+    assert framed == plain
+
+
 def test_the_form_is_asked_for_in_the_dialect_s_own_words() -> None:
     pointwise = render(Task("What?", ("x",), rubric=Rubric(0, 5)), DIALECT)
     assert asked_form(pointwise, DIALECT) == (
