@@ -45,7 +45,7 @@ def export(folder: Path, work: Path) -> tuple[Path, Path, CriticProfile]:
     model, mmproj = work / "model-F16.gguf", work / "mmproj-F16.gguf"
     with Checkpoint.open(folder) as checkpoint:
         geometry, newline = checkpoint.geometry, checkpoint.image_newline
-        if geometry is None or newline is None:
+        if newline is None:
             raise SystemExit(f"{folder} is no critic of tiled pictures")
         write_language_model(checkpoint, model)
         write_checkpoint_mmproj(checkpoint, mmproj)

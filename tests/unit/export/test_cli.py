@@ -174,6 +174,20 @@ def test_all_of_a_critic_that_sees_pictures_as_they_are(run, rows, tmp_path):
     assert (status, again) == (0, out)
 
 
+def test_importance_of_a_critic_that_sees_pictures_as_they_are(run, items, tmp_path):
+    folder, matrix = tmp_path / "critic-qwen", tmp_path / "imatrix.gguf"
+    write_qwen2_5_vl(folder)
+    arguments = ("--items", items, "--limit", 4, *ENGINE)
+    status, told, err = run("imatrix", folder, "--out", matrix, *arguments)
+    assert status == 0, err
+    assert told.startswith(f"{matrix}: 14 matrices, 4 rows of ")
+    arguments = ("--quants", "Q4_0", "--imatrix", matrix, "--licence", "MIT")
+    status, _, err = run("all", folder, "--out", tmp_path / "out", *arguments)
+    assert status == 0, err
+    found = Bundle.read(tmp_path / "out" / "gguf" / "Q4_0").manifest
+    assert found.rounding == {"importance": [f"{items.name}: judgements, with pictures"], "rows": 4}
+
+
 def test_a_tower_of_other_windows_is_caught(run, rows, tmp_path):
     folder = tmp_path / "critic-qwen"
     write_qwen2_5_vl(folder)
