@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,9 @@ from edgecritic_train.critic_data.rows import CriticRow, ImageFile
 from edgecritic_train.tuning.config import TuningConfig
 
 FAMILIES = ("llava_onevision", "qwen2_5_vl")
+DIALECTS = {"llava_onevision": "edgecritic-v1", "qwen2_5_vl": "edgecritic-qwen-v1"}
 COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20)}
 Configure = Callable[..., TuningConfig]
-
-
-def add_vision_marks(folder: Path) -> None:
-    """The control tokens around pictures, where the tiny tokenizer lacks them."""
-    path = folder / "tokenizer.json"
-    settings = json.loads(path.read_text())
-    known = {token["content"] for token in settings["added_tokens"]}
-    following = max(token["id"] for token in settings["added_tokens"]) + 1
-    for name in ("<|vision_start|>", "<|vision_end|>"):
-        if name not in known:
-            mark = {**settings["added_tokens"][0], "id": following, "content": name}
-            settings["added_tokens"].append(mark)
-            following += 1
-    path.write_text(json.dumps(settings))
 
 
 def make_rows(folder: Path) -> list[CriticRow]:
@@ -74,10 +60,16 @@ def make_rows(folder: Path) -> list[CriticRow]:
 
 
 def write_config(path: Path, base: Path, rows: Path, output: Path) -> Path:
+    """Settings of a run; a base in a folder named like a family gets its dialect."""
     settings = {
         "base": {"model": str(base), "quantization": "none", "dtype": "float32"},
         "adapter": {"rank": 4, "alpha": 8, "dropout": 0.0},
-        "data": {"train": [str(rows)], "workers": 0, "max_tokens": 900},
+        "data": {
+            "train": [str(rows)],
+            "dialect": DIALECTS.get(base.name, "edgecritic-v1"),
+            "workers": 0,
+            "max_tokens": 900,
+        },
         "output": str(output),
         "optimizer": {
             "batch": 2,

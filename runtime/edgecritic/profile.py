@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from edgecritic.bundle import Bundle
+from edgecritic.errors import ArtifactError
 from edgecritic.manifest import FORMATS, Calibration, Format, Manifest
 from edgecritic.pictures import NativeVision, Vision, VisionProfile
 from edgecritic.prompts import Dialect
@@ -23,6 +24,9 @@ class CriticProfile:
         rubric: what it is asked for when the caller names no rubric.
         calibration: of its probabilities.
         vision: None for a critic that reads text only.
+
+    Raises:
+        ArtifactError: vision and prompts do not fit together.
     """
 
     name: str
@@ -30,6 +34,15 @@ class CriticProfile:
     rubric: Rubric = field(default_factory=Rubric)
     calibration: Calibration = field(default_factory=Calibration)
     vision: Vision | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vision, NativeVision) and not self.dialect.picture_open:
+            raise ArtifactError(
+                f"{self.name}: the prompts {self.dialect.identity} do not tell where a picture "
+                "begins, which this critic has to be told",
+                "export the bundle again with the dialect that it was trained with, such as "
+                "edgecritic-qwen-v1",
+            )
 
     @classmethod
     def of(cls, bundle: Bundle, format_: Format | None = None) -> CriticProfile:

@@ -133,7 +133,10 @@ def test_unknown_dialect() -> None:
     with pytest.raises(ArtifactError, match="no prompt dialect 'x'") as caught:
         load_dialect("x")
     assert "edgecritic-v1" in caught.value.hint
-    assert dialect_names() == ["edgecritic-qwen-v1", "edgecritic-v1", "edgecritic-wide-v1"]
+    assert dialect_names() == [
+        *("edgecritic-qwen-v1", "edgecritic-qwen-wide-v1"),
+        *("edgecritic-v1", "edgecritic-wide-v1"),
+    ]
 
 
 TOML = """

@@ -57,9 +57,18 @@ class ExampleMaker:
     Args:
         base: its tokenizer and its eye are used.
         dialect: of the prompts.
+
+    Raises:
+        InputError: the base needs control tokens around pictures, and the dialect has none.
     """
 
     def __init__(self, base: Base, dialect: Dialect) -> None:
+        if base.eye.framed and not dialect.picture_open:
+            raise InputError(
+                f"data.dialect is {dialect.name}, which does not tell this base where a picture "
+                "begins",
+                "use edgecritic-qwen-v1 or edgecritic-qwen-wide-v1",
+            )
         self._tokenizer = base.folder.tokenizer
         self._eye = base.eye
         self.dialect = dialect

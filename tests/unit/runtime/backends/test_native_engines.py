@@ -26,6 +26,7 @@ from edgecritic.errors import ContextOverflowError, ImageError
 from edgecritic.judging.layout import Layout
 from edgecritic.pictures import NativeVision, PictureEncoder, VisionProfile
 from edgecritic.profile import CriticProfile
+from edgecritic.prompts import load_dialect
 from edgecritic.task import Task
 from edgecritic.verdict import Preference
 from edgecritic.vision import NativeGeometry
@@ -217,6 +218,12 @@ def test_a_geometry_of_the_other_kind(backend: Backend) -> None:
         ArtifactError, match="seen in tiles, and the language model's positions have"
     ):
         PictureEncoder(backend, VisionProfile(GEOMETRY, newline, "tower"))
+
+
+def test_prompts_that_do_not_frame_pictures(bundles: dict[str, Bundle]) -> None:
+    profile = CriticProfile.of(bundles["F32"])
+    with pytest.raises(ArtifactError, match=r"edgecritic-v1@.* do not tell where a picture begins"):
+        replace(profile, dialect=load_dialect("edgecritic-v1"))
 
 
 def test_a_tower_of_the_other_kind(

@@ -13,7 +13,7 @@ from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
-from tiny_tuning import FAMILIES, Configure, add_vision_marks, make_rows, write_config
+from tiny_tuning import FAMILIES, Configure, make_rows, write_config
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,6 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
     write_llava_onevision(folder / "llava_onevision")
     write_qwen2_5_vl(folder / "qwen2_5_vl")
-    add_vision_marks(folder / "qwen2_5_vl")
     return {family: folder / family for family in FAMILIES}
 
 
@@ -42,7 +41,6 @@ def wide_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         patch.setitem(tiny_checkpoints.TEXT_SHAPE, "intermediate_size", 128)
         write_llava_onevision(folder / "llava_onevision")
         write_qwen2_5_vl(folder / "qwen2_5_vl")
-    add_vision_marks(folder / "qwen2_5_vl")
     return {family: folder / family for family in FAMILIES}
 
 

@@ -22,14 +22,14 @@ from edgecritic_train.tuning.collate import CriticCollator
 from edgecritic_train.tuning.config import LossSettings
 from edgecritic_train.tuning.examples import IGNORED, PARTS, Example, ExampleMaker, check_example
 from edgecritic_train.tuning.prepare import prepare_rows
-from tiny_tuning import FAMILIES, Configure
+from tiny_tuning import DIALECTS, FAMILIES, Configure
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 Opened = Callable[[str], Base]
 
 
 def maker_of(base: Base) -> ExampleMaker:
-    return ExampleMaker(base, load_dialect())
+    return ExampleMaker(base, load_dialect(DIALECTS[base.folder.config["model_type"]]))
 
 
 def learned(example: Example, *parts: str) -> list[int]:
@@ -101,6 +101,20 @@ def test_control_tokens_in_a_text_are_its_characters(
     ]
     assert counted[0] == counted[1]
     assert base.folder.image_token not in learned(example)
+
+
+def test_a_base_that_frames_pictures_wants_a_dialect_that_does(opened: Opened, rows: Path) -> None:
+    base = opened("qwen2_5_vl")
+    with pytest.raises(InputError, match=r"data\.dialect is edgecritic-v1") as caught:
+        ExampleMaker(base, load_dialect())
+    assert "edgecritic-qwen-v1" in caught.value.hint
+    control = base.folder.tokenizer.control_tokens
+    for row in read_rows(rows):
+        tokens = maker_of(base).make(row).tokens.tolist()
+        at = tokens.index(base.folder.image_token)
+        assert tokens[at - 1] == control["<|vision_start|>"]
+        assert tokens.count(control["<|vision_start|>"]) == 1
+        assert tokens[at + tokens.count(base.folder.image_token)] == control["<|vision_end|>"]
 
 
 @each_family

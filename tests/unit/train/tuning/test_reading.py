@@ -21,14 +21,15 @@ from tiny_engines import write_hf_bundle
 from tiny_tuning import FAMILIES, Configure
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 def test_verdicts_are_those_of_the_runtime(
-    configure: Configure, bases: dict[str, Path], rows: Path, tmp_path: Path
+    configure: Configure, bases: dict[str, Path], rows: Path, tmp_path: Path, family: str
 ) -> None:
-    config = configure("llava_onevision")
+    config = configure(family)
     base = open_base(config)
-    maker = ExampleMaker(base, load_dialect())
+    maker = ExampleMaker(base, load_dialect(config.data.dialect))
     reader = VerdictReader(load_base(base, config).eval(), base, maker, torch.float32)
-    bundle = write_hf_bundle(bases["llava_onevision"], tmp_path / "bundle")
+    bundle = write_hf_bundle(bases[family], tmp_path / "bundle")
     with Critic.load(bundle.folder, backend="hf") as critic:
         for row in list(read_rows(rows))[:6]:
             found = reader.judge(row).found
@@ -56,7 +57,7 @@ def test_joint_probabilities_are_those_of_whole_rows(
     config = configure(family)
     base = open_base(config)
     model = load_base(base, config).eval()
-    maker = ExampleMaker(base, load_dialect())
+    maker = ExampleMaker(base, load_dialect(config.data.dialect))
     reader = VerdictReader(model, base, maker, torch.float32)
     row = next(row for row in read_rows(rows) if row.setting == "pointwise")
     from edgecritic.prompts import render

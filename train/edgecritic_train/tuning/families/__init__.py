@@ -39,7 +39,14 @@ class Picture:
 
 
 class Eye(Protocol):
-    """How a base looks at pictures."""
+    """How a base looks at pictures.
+
+    Attributes:
+        framed: control tokens stand in front of each picture and behind it, which the dialect
+            has to bring.
+    """
+
+    framed: bool
 
     def n_tokens(self, size: Size, *, single: bool) -> int:
         """Image tokens of a picture, before it is decoded.

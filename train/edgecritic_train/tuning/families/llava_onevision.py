@@ -29,6 +29,8 @@ class TilingEye:
         image_token: id that stands for one feature.
     """
 
+    framed = False
+
     def __init__(self, geometry: ImageGeometry, image_token: int) -> None:
         self.geometry = geometry
         self._image_token = image_token

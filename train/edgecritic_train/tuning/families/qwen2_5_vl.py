@@ -25,12 +25,11 @@ class PatchEye:
     Args:
         settings: of that processor.
         image_token: id that stands for one feature.
-        marks: ids in front of a picture and behind it.
     """
 
-    def __init__(
-        self, settings: Mapping[str, Any], image_token: int, marks: tuple[int, int]
-    ) -> None:
+    framed = True
+
+    def __init__(self, settings: Mapping[str, Any], image_token: int) -> None:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
             Qwen2VLImageProcessorPil,
         )
@@ -38,7 +37,6 @@ class PatchEye:
         self._settings = dict(settings)
         self._processor = Qwen2VLImageProcessorPil(**settings)
         self._image_token = image_token
-        self._marks = marks
         self._unit = self._processor.patch_size * self._processor.merge_size
 
     def n_tokens(self, size: Size, *, single: bool) -> int:
@@ -65,8 +63,7 @@ class PatchEye:
 
     def span(self, n_tokens: int) -> tuple[int, ...]:
         """See `Eye.span`."""
-        before, behind = self._marks
-        return (before, *(self._image_token,) * n_tokens, behind)
+        return (self._image_token,) * n_tokens
 
     def inputs(
         self,
@@ -132,20 +129,20 @@ class Qwen25VL:
                 )
             size["longest_edge"] = min(size["longest_edge"], max_tokens * unit)
         settings["size"] = size
-        return PatchEye(settings, folder.image_token, _marks(folder))
+        _check_marks(folder)
+        return PatchEye(settings, folder.image_token)
 
     def adjust(self, model_config: Any, eye: Eye) -> None:
         """See `Family.adjust`: the model takes any grid."""
 
 
-def _marks(folder: Folder) -> tuple[int, int]:
+def _check_marks(folder: Folder) -> None:
     control = folder.tokenizer.control_tokens
     if _START not in control or _END not in control:
         raise ArtifactError(
             f"{folder.path}: the tokenizer has no {_START} or no {_END}",
             "use the tokenizer that the base came with",
         )
-    return control[_START], control[_END]
 
 
 FAMILY = Qwen25VL()
