@@ -19,10 +19,11 @@ from edgecritic_bench.judge import Plan, judge_sets, read_meta
 from edgecritic_bench.options import build_parser
 from edgecritic_bench.parity import compare
 from edgecritic_bench.parity_page import parity_section
-from edgecritic_bench.protocols.cli import COMMANDS
+from edgecritic_bench.protocols import cli as protocols
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
+from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import SpeedOptions, SpeedResult, measure
 from edgecritic_bench.speed_page import speed_json, speed_page
 
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
         "report": _report,
         "parity": _parity,
         "speed": _speed,
-        **COMMANDS,
+        **protocols.COMMANDS,
+        **robustness.COMMANDS,
     }
     commands[args.command](args, argv)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.records import CONDITIONS, SETTINGS
+from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import SpeedOptions
 
 _DEFAULTS = SpeedOptions()
@@ -29,6 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
         ("run", "judge a benchmark and keep every verdict", protocols.run),
         ("import", "turn somebody else's verdicts into ours", protocols.import_),
         ("score", "score verdicts by a benchmark's protocol, judges side by side", protocols.score),
+        ("manipulate", "write manipulated responses to known pairs", robustness.manipulate),
+        ("robustness", "tell how often manipulation won", robustness.robustness),
     ):
         command = commands.add_parser(
             name,
