@@ -16,6 +16,7 @@ from edgecritic import Bundle, Critic, CriticError, InputError
 from edgecritic_bench import calibration
 from edgecritic_bench.features import compare_features
 from edgecritic_bench.judge import Plan, judge_sets, read_meta
+from edgecritic_bench.numbers import write_json
 from edgecritic_bench.options import build_parser
 from edgecritic_bench.parity import compare
 from edgecritic_bench.parity_page import parity_section
@@ -112,7 +113,7 @@ def _parity(args: argparse.Namespace, _: Sequence[str]) -> None:
     page = parity_section(found, features, *names) + "\n"
     if args.json:
         numbers = {**found.to_dict(), "features": None if features is None else asdict(features)}
-        _write(args.json, json.dumps(numbers, indent=2) + "\n")
+        write_json(args.json, numbers)
     if args.out:
         _write(args.out, page)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -71,6 +72,8 @@ def written(found: Estimate, style: Style = "share") -> str:
     """An estimate with its interval; shares in percent."""
     if not found.n:
         return NONE
+    if not math.isfinite(found.low):
+        return f"{found.value:.3f}" if style == "number" else f"{100 * found.value:.1f}"
     if style == "number":
         return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
     value, low, high = (100 * x for x in (found.value, found.low, found.high))

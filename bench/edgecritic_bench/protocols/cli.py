@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgecritic import Bundle, Critic, InputError
+from edgecritic_bench.numbers import write_json
 from edgecritic_bench.protocols.hub import locate
 from edgecritic_bench.protocols.importers import import_replies
 from edgecritic_bench.protocols.judging import judge_rows
@@ -75,8 +76,7 @@ def _score(args: argparse.Namespace, _: Sequence[str]) -> None:
         numbers = {name: asdict(replace(found, hits=())) for name, found in scores.items()}
         claimed = {name: asdict(claim) for name, claim in claims.items()}
         facts = {"benchmark": known.name, "scores": numbers, "against_the_first": claimed}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, facts)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(page, encoding="utf-8", newline="\n")

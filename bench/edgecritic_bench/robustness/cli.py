@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edgecritic_bench.numbers import write_json
 from edgecritic_bench.protocols import rows_file
 from edgecritic_bench.protocols.hub import locate
 from edgecritic_bench.protocols.registry import benchmark
@@ -30,9 +30,7 @@ def _manipulate(args: argparse.Namespace, _: Sequence[str]) -> None:
 def _robustness(args: argparse.Namespace, _: Sequence[str]) -> None:
     found = outcomes(rows_file.load(args.attacks), read_replies(args.verdicts))
     if args.json:
-        numbers = {name: asdict(outcome) for name, outcome in found.items()}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, {name: asdict(outcome) for name, outcome in found.items()})
     print(outcome_table(found))
     _talk(f"goals: win-flips at most {MOST_FLIPS:.0%}, uplift at most {MOST_UPLIFT:g}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -162,8 +163,12 @@ def _percent(found: Estimate) -> str:
     if not found.n:
         return "-"
     value, low, high = (100 * x for x in (found.value, found.low, found.high))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) else f"{value:.1f}"
 
 
 def _levels(found: Estimate) -> str:
-    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})" if found.n else "-"
+    if not found.n:
+        return "-"
+    if not math.isfinite(found.low):
+        return f"{found.value:+.2f}"
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"

@@ -34,8 +34,8 @@ class Estimate:
 
     Attributes:
         value: NaN where there is nothing to estimate it from.
-        low: lower end.
-        high: upper end.
+        low: lower end; NaN where one item alone tells nothing of how items differ.
+        high: upper end, likewise.
         n: rows.
         n_items: items that the rows come from.
     """
@@ -65,6 +65,8 @@ def interval(value: float, resampled: Floats, n: int, n_items: int) -> Estimate:
     usable = resampled[np.isfinite(resampled)]
     if not len(usable) or not np.isfinite(value):
         return NOTHING
+    if n_items < 2:
+        return Estimate(float(value), float("nan"), float("nan"), n, n_items)
     low, high = np.percentile(usable, _TAILS)
     return Estimate(float(value), float(low), float(high), n, n_items)
 

@@ -57,6 +57,14 @@ def test_no_wrong_row_is_no_certainty():
     assert (estimate.n, estimate.n_items) == (100, 20)
 
 
+def test_one_item_has_no_interval():
+    estimate = mean(np.array([1.0, 2.0, 3.0]), np.zeros(3, dtype=int))
+    assert estimate.value == 2
+    assert np.isnan([estimate.low, estimate.high]).all()
+    # Of a share Wilson's takes its place where all rows are alike.
+    assert share(np.ones(3), np.zeros(3, dtype=int)).low == pytest.approx(wilson(1, 1)[0])
+
+
 def test_unequal_items_weigh_by_their_rows():
     values, clusters = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0, 1, 1, 1])
     assert mean(values, clusters).value == 0.25
