@@ -65,7 +65,7 @@ class BaseTokens:
         )
 
     def pictures(self, sizes: Sequence[Size]) -> int:
-        """Tokens of all pictures of a row, with what frames them.
+        """Tokens of all pictures of a row; what frames them is the dialect's, and text.
 
         Args:
             sizes: (height, width) of each, in pixels.
@@ -74,5 +74,4 @@ class BaseTokens:
             ImageError: one is too thin.
         """
         single = len(sizes) > 1
-        framing = len(sizes) * len(self.eye.span(0))
-        return framing + sum(self.eye.n_tokens(size, single=single) for size in sizes)
+        return sum(self.eye.n_tokens(size, single=single) for size in sizes)

@@ -18,7 +18,7 @@ from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.examples import ExampleMaker
 from edgecritic_train.tuning.families import open_folder
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
-from tiny_tuning import FAMILIES, add_vision_marks
+from tiny_tuning import DIALECTS, FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,6 @@ def bases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bases")
     write_llava_onevision(folder / "llava_onevision")
     write_qwen2_5_vl(folder / "qwen2_5_vl")
-    add_vision_marks(folder / "qwen2_5_vl")
     return folder
 
 
@@ -34,7 +33,8 @@ def bases(tmp_path_factory):
 @pytest.mark.parametrize("cap", [None, 64])
 def test_lengths_are_those_of_training(bases, tmp_path, pair, family, cap):
     base_family, folder = open_folder(bases / family)
-    maker = ExampleMaker(Base(base_family, folder, base_family.eye(folder, cap)), load_dialect())
+    dialect = load_dialect(DIALECTS[family])
+    maker = ExampleMaker(Base(base_family, folder, base_family.eye(folder, cap)), dialect)
     counter = BaseTokens.read(bases / family, cap)
     sizes = [(24, 32), (90, 41), (60, 300)]
     paths = [tmp_path / f"{height}.png" for height, _ in sizes]
@@ -45,7 +45,7 @@ def test_lengths_are_those_of_training(bases, tmp_path, pair, family, cap):
             pair, images=tuple(map(ImageFile, paths[:n])), question="Is <image> <|im_end|> here?"
         )
         for one in (row, replace(row, reason="")):
-            counted = counter.text(render_row(one, load_dialect())) + counter.pictures(sizes[:n])
+            counted = counter.text(render_row(one, dialect)) + counter.pictures(sizes[:n])
             assert counted == maker.length(one)
     assert counter.context == 2048
 
