@@ -69,18 +69,14 @@ class Benchmark:
     scored: bool = False
 
 
-_MLLM_JUDGE = HubData(
-    "shuaishuaicdp/MLLM-Judge",
-    ("Benchmark/*.jsonl", "Dataset/**", "*.jsonl", "image/*"),
-    "CC-BY-NC",
-)
+_MLLM_JUDGE = HubData("shuaishuaicdp/MLLM-Judge", ("Benchmark/*", "image/*"), "MIT")
 _ALL: tuple[Benchmark, ...] = (
     *(
         Benchmark(
             f"{mllm_judge.NAME}-{mode}",
             f"MLLM-as-a-Judge, {text}",
             "arXiv:2402.04788",
-            "CC-BY-NC-4.0",
+            "CC-BY-NC-4.0 by its repository, MIT by its card",
             load,
             mllm_judge.score,
             mllm_judge.KNOWN,
@@ -132,11 +128,11 @@ _ALL: tuple[Benchmark, ...] = (
         wildvision.BATTLES,
         "WildVision battles",
         "arXiv:2406.11069",
-        "see its card",
+        "ODC-BY",
         wildvision.load_battles,
         wildvision.score_battles,  # type: ignore[arg-type]
         wildvision.BATTLES_KNOWN,
-        HubData("WildVision/wildvision-battle", ("**/*.parquet", "*.parquet"), "see its card"),
+        HubData("WildVision/wildvision-battle", ("**/*.parquet", "*.parquet"), "ODC-BY"),
     ),
     Benchmark(
         rows_file.CRITIC_113K,
