@@ -11,6 +11,8 @@ COMMANDS = {
     "items": ("edgecritic_train.data.engine", "write an evaluation set or a contact sheet"),
     "data": ("edgecritic_train.critic_data.cli", "make, check and describe critic rows"),
     "sft": ("edgecritic_train.tuning.sft", "train a 7B critic's adapter from critic rows"),
+    "dpo": ("edgecritic_train.tuning.dpo", "train a policy from rows with a winner"),
+    "estimate": ("edgecritic_train.tuning.estimate", "predict memory and time of such a training"),
     "embedded": ("edgecritic_train.embedded.train", "train the embedded critic"),
     "judge": ("edgecritic_train.embedded.judge", "judge an evaluation set in torch"),
     "features": ("edgecritic_train.embedded.features", "write image features, from torch"),

@@ -82,8 +82,23 @@ def adapted(model: Any, family: Family, settings: AdapterSettings) -> PeftModel:
     for parameter in found.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    _spare_copies(found)
     _check_reach(found, family, settings)
     return found
+
+
+def _spare_copies(model: Any) -> None:
+    """Let autocast round the adapters, where peft would copy their inputs to float32.
+
+    One such copy in front of `down_proj` takes 0.6 GB for 7,800 tokens of a 7B.
+    """
+    import torch
+
+    if model.dtype == torch.float32:
+        return  # nothing is cast then, and autocast is off
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False
 
 
 def _continued(model: Any, folder: Path) -> PeftModel:

@@ -48,7 +48,7 @@ def trainer_of(config: TuningConfig) -> tuple[Any, Base, Prepared]:
     base = open_base(config)
     rows = prepare_rows(config, base, quiet)
     config.output.mkdir(exist_ok=True)
-    return make_trainer(config, base, rows, quiet)[0], base, rows
+    return make_trainer(config, base, rows, True), base, rows
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,128 @@
+"""Estimates against measured peaks, and against what a loaded model really holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+
+from edgecritic_train import cli
+from edgecritic_train.tuning.adapters import adapted
+from edgecritic_train.tuning.base import load_base, open_base
+from edgecritic_train.tuning.estimate import device_tflops, estimate
+from tiny_checkpoints import IMAGE_TOKEN_ID, write_tokenizer
+from tiny_tuning import FAMILIES, Configure
+
+GIB = 2**30
+# LLaVA-OneVision-7B's shape, r=64, bfloat16 AdamW and adapters, checkpointing; peaks on an H100.
+MEASURED = {2041: 8.1, 3485: 8.9, 5281: 9.8, 7825: 11.4}
+
+
+def write_seven_billion(folder: Path) -> Path:
+    """Settings and a tokenizer; no weights."""
+    folder.mkdir()
+    vision = SiglipVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        num_hidden_layers=26,
+        num_attention_heads=16,
+        image_size=384,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    text = Qwen2Config(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152000,
+    )
+    LlavaOnevisionConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN_ID
+    ).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("tokens", MEASURED)
+def test_a_seven_billions_peak_is_within_a_tenth(
+    configure: Configure, tmp_path: Path, tokens: int
+) -> None:
+    config = configure(
+        "llava_onevision",
+        f"base.model={write_seven_billion(tmp_path / 'base')}",
+        *("base.quantization=nf4", "base.dtype=bfloat16", "adapter.rank=64"),
+        *("optimizer.gradient_checkpointing=true", "optimizer.batch=1"),
+    )
+    found = estimate(config, open_base(config, weights=False), [tokens] * 10, 989)
+    assert found.parameters == 161_480_704
+    # The measured run kept adapters, gradients and moments in bfloat16.
+    peak = (found.weights + 8 * found.parameters + found.activations) / GIB
+    assert peak == pytest.approx(MEASURED[tokens], rel=0.1)
+    assert found.seconds is not None
+    assert 6_000 < 10 * tokens / found.seconds < 8_500
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "assignments",
+    [[], ["adapter.dora=true"], ["adapter.projector=true", "adapter.vision_tower=lora"]],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_weights_are_counted_as_they_are_loaded(
+    configure: Configure, family: str, assignments: list[str]
+) -> None:
+    config = configure(family, *assignments)
+    base = open_base(config)
+    found = estimate(config, base)
+    model = load_base(base, config)
+    held = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert found.weights == held
+    trained = adapted(model, base.family, config.adapter)
+    assert found.parameters == sum(p.numel() for p in trained.parameters() if p.requires_grad)
+    assert found.trained == 16 * found.parameters
+    assert found.tokens == 2 * config.data.max_tokens  # no rows: two of the longest
+
+
+def test_four_bits_are_counted_as_they_are_stored(configure: Configure) -> None:
+    config = configure("llava_onevision", "base.quantization=nf4", "base.dtype=bfloat16")
+    base = open_base(config)
+    model = load_base(base, config)
+    held = 0
+    for parameter in model.parameters():
+        held += parameter.numel() * parameter.element_size()
+        if (state := getattr(parameter, "quant_state", None)) is not None:
+            held += state.absmax.numel() * state.absmax.element_size()
+            held += 4 * -(-state.absmax.numel() // 256)
+    assert estimate(config, base).weights == pytest.approx(held, rel=0.005)
+
+
+def test_the_command_needs_no_weights(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure("llava_onevision")
+    folder = Path(config.base.model)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in folder.iterdir():
+        if path.suffix != ".safetensors":
+            (bare / path.name).write_bytes(path.read_bytes())
+    command = ["estimate", str(tmp_path / "config.yaml"), "--set", f"base.model={bare}"]
+    assert cli.main([*command, "--device", "RTX 4090"]) == 0
+    said = capsys.readouterr().out
+    assert "at the peak" in said
+    assert "5      steps, about 0.0 hours" in said
+    assert cli.main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["peak"] == record["weights"] + record["trained"] + record["activations"]
+
+
+def test_cards_are_known_by_their_names() -> None:
+    assert device_tflops("NVIDIA H100 80GB HBM3") == 989
+    assert device_tflops("NVIDIA L40S") == 362
+    assert device_tflops("NVIDIA GeForce RTX 4070 Ti SUPER") == 88
+    assert device_tflops("a toaster") is None

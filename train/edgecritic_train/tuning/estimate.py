@@ -1,0 +1,242 @@
+"""``edgecritic train estimate``: memory and time of a run, before any weights are fetched.
+
+Weights, adapters, gradients and optimizer are counted exactly, on a model of the base's shape
+without storage. Activations follow from shapes::
+
+    layer inputs that checkpointing keeps   2 L d n
+    the largest layer, computed again       (6 f + 10 d) n, in bytes of the computing type
+    the tower's pictures                    12 w patches, where it is frozen
+
+for n tokens, L layers of width d and hidden width f, and a tower of width w. The factors are
+fitted to peaks measured on an H100 with a base in four bits (docs/training.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edgecritic_train.tuning.base import Base, open_base
+from edgecritic_train.tuning.config import TuningConfig, read_config
+
+_NF4_BYTES: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Of a weight: four bits, a scale of 8 bits for 64 of them, one of 32 bits for 256 of those."""
+_OPTIMIZER_BYTES: Final = {
+    "adamw": 8.0,
+    "paged_adamw_32bit": 8.0,
+    "adamw_8bit": 2.0,
+    "paged_adamw_8bit": 2.0,
+}
+_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
+_HIDDEN_COPIES, _WIDTH_COPIES, _TOWER_COPIES = 6, 10, 12
+_PASSES: Final = {True: 3, False: 2}
+"""Forward, again with checkpointing, and backward without gradients of frozen weights."""
+_ANSWER_TOKENS: Final = 256
+"""Of a long rationale; logits are computed for learned tokens only."""
+_HEAD_BYTES: Final = 8
+"""Of a logit: float32, and its gradient."""
+_CONTEXT: Final = 0.15 * 2**30
+"""What kernels set aside for themselves."""
+DEVICE_TFLOPS: Final = {
+    "RTX 3060": 25, "RTX 4060 Ti": 44, "RTX 4070 Ti SUPER": 88, "RTX 4080": 97, "RTX 3090": 71,
+    "RTX 4090": 165, "L4": 121, "L40S": 362, "A100": 312, "H100": 989, "H200": 989,
+}  # fmt: skip
+"""Dense bfloat16 with float32 sums, from the makers' data sheets."""
+_EFFICIENCY: Final = 0.32
+"""Share of it that training reached on an H100: 7,500 tokens/s of a 7.6B with checkpointing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take on one device.
+
+    Attributes:
+        tokens: of the longest row.
+        weights: bytes of the base.
+        trained: bytes of trained weights, their gradients and the optimizer's state.
+        activations: bytes at the peak of a step.
+        parameters: that are trained.
+        steps: of the run; None where the rows are not known.
+        seconds: of the run; None where rows or device are not known.
+    """
+
+    tokens: int
+    weights: int
+    trained: int
+    activations: int
+    parameters: int
+    steps: int | None
+    seconds: float | None
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the peak."""
+        return self.weights + self.trained + self.activations
+
+
+def estimate(
+    config: TuningConfig,
+    base: Base,
+    lengths: Sequence[int] = (),
+    tflops: float | None = None,
+) -> Estimate:
+    """Predict a run of `edgecritic train sft`.
+
+    Args:
+        config: of the run.
+        base: its settings; weights are not needed.
+        lengths: tokens of the rows; without them the longest row that is allowed counts.
+        tflops: of the device, dense, in the computing type.
+    """
+    model = hollow_model(base, config)
+    width = _DTYPE_BYTES[config.base.dtype]
+    weights = _weight_bytes(model, config, width)
+    parameters = _trained(model, base, config)
+    tokens = max(lengths, default=config.data.max_tokens) * config.optimizer.batch
+    steps, seconds = None, None
+    if lengths:
+        optimizer = config.optimizer
+        rows = math.ceil(len(lengths) / optimizer.batch) / optimizer.accumulation
+        steps = optimizer.max_steps or math.ceil(rows) * math.ceil(optimizer.epochs)
+        if tflops is not None:
+            share = optimizer.epochs if optimizer.max_steps is None else steps / max(rows, 1)
+            seconds = share * _flops(model, config, lengths) / (tflops * 1e12 * _EFFICIENCY)
+    return Estimate(
+        tokens=tokens,
+        weights=weights,
+        trained=round(parameters * (8 + _OPTIMIZER_BYTES[config.optimizer.name])),
+        activations=_activation_bytes(model, config, tokens, width),
+        parameters=parameters,
+        steps=steps,
+        seconds=seconds,
+    )
+
+
+def hollow_model(base: Base, config: TuningConfig) -> Any:
+    """The base without storage."""
+    import torch
+    import transformers
+
+    model_class = getattr(transformers, base.family.model_class)
+    settings = model_class.config_class.from_pretrained(base.folder.path, local_files_only=True)
+    with torch.device("meta"):
+        return model_class._from_config(settings, attn_implementation=config.base.attention)
+
+
+def _weight_bytes(model: Any, config: TuningConfig, width: int) -> int:
+    layers = re.compile(r"model\.language_model\.layers\.\d+\.\w+\.\w+_proj\.weight")
+    total = 0.0
+    for name, parameter in model.named_parameters():
+        rounded = config.base.quantization == "nf4" and layers.fullmatch(name)
+        total += parameter.numel() * (_NF4_BYTES if rounded else width)
+    return round(total)
+
+
+def _trained(model: Any, base: Base, config: TuningConfig) -> int:
+    from edgecritic_train.tuning.adapters import targets, trained_whole
+
+    adapter = config.adapter
+    pattern = re.compile(targets(base.family, adapter))
+    total: int = 0
+    for name, module in model.named_modules():
+        if pattern.fullmatch(name):
+            n_out, n_in = module.weight.shape
+            total += int(adapter.rank * (n_in + n_out) + (n_out if adapter.dora else 0))
+    for path in trained_whole(base.family, adapter):
+        total += sum(int(p.numel()) for p in model.get_submodule(path).parameters())
+    return total
+
+
+def _activation_bytes(model: Any, config: TuningConfig, tokens: int, width: int) -> int:
+    text, vision = model.config.text_config, model.config.vision_config
+    layer = (_HIDDEN_COPIES * text.intermediate_size + _WIDTH_COPIES * text.hidden_size) * width
+    kept = text.hidden_size * width
+    checkpointed = config.optimizer.gradient_checkpointing
+    per_token = (
+        text.num_hidden_layers * kept + layer if checkpointed else text.num_hidden_layers * layer
+    )
+    pictures = min(tokens, config.images.max_tokens or tokens)
+    tower = pictures * vision.hidden_size * _TOWER_COPIES * width
+    unrounded = 2 * text.intermediate_size * text.hidden_size * width
+    logits = min(_ANSWER_TOKENS, tokens) * text.vocab_size * _HEAD_BYTES
+    return round(float(tokens * per_token + tower + max(unrounded, logits) + _CONTEXT))
+
+
+def _flops(model: Any, config: TuningConfig, lengths: Sequence[int]) -> float:
+    """Of one pass over all rows."""
+    text = model.config.text_config
+    dense = sum(p.numel() for p in model.model.language_model.layers.parameters())
+    passes = 2 * _PASSES[config.optimizer.gradient_checkpointing]
+    attended = 2 * text.num_hidden_layers * text.hidden_size  # causal: half of all pairs
+    return float(sum(passes * (dense * n + attended * n * n) for n in lengths))
+
+
+def device_tflops(name: str) -> float | None:
+    """Of the card whose name is part of `name`; the longest such name counts."""
+    known = [key for key in DEVICE_TFLOPS if key.casefold() in name.casefold()]
+    return DEVICE_TFLOPS[max(known, key=len)] if known else None
+
+
+def described(found: Estimate, config: TuningConfig) -> str:
+    """For people."""
+    gib = 2**30
+    lines = [
+        f"{found.weights / gib:8.2f} GiB  base, {config.base.quantization}, {config.base.dtype}",
+        f"{found.trained / gib:8.2f} GiB  {found.parameters / 1e6:.1f}M trained weights in "
+        f"float32, gradients, {config.optimizer.name}",
+        f"{found.activations / gib:8.2f} GiB  activations of {found.tokens} tokens",
+        f"{found.peak / gib:8.2f} GiB  at the peak",
+    ]
+    if found.steps is not None:
+        time = "" if found.seconds is None else f", about {found.seconds / 3600:.1f} hours"
+        lines.append(f"{found.steps:8d}      steps{time}")
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog="edgecritic train estimate",
+        description="Predicts memory and time of a run; fetches no weights.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments"
+    )
+    parser.add_argument(
+        "--device", default="", help=f"for the time, one of {', '.join(DEVICE_TFLOPS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="bytes and seconds, as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    from edgecritic_train.tuning.prepare import prepare_rows
+    from edgecritic_train.tuning.sft import told
+
+    options = build_parser().parse_args(argv)
+    config = read_config(options.config, options.assignments)
+    base = open_base(config, weights=False)
+    lengths: Sequence[int] = ()
+    if all(path.is_file() for path in config.data.train):
+        lengths = prepare_rows(config, base, told).lengths
+    found = estimate(config, base, lengths, device_tflops(options.device))
+    text = (
+        json.dumps({**asdict(found), "peak": found.peak})
+        if options.json
+        else described(found, config)
+    )
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

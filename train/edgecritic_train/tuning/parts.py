@@ -1,0 +1,83 @@
+"""What the trainers of all stages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgecritic_train.tuning.base import Base, load_base
+from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a stage logs and judges.
+
+    Attributes:
+        best: metric of an evaluation that decides which adapter is the best.
+        losses: that are drawn.
+        shown: metrics on the terminal, with their names there.
+    """
+
+    best: str
+    losses: tuple[str, ...]
+    shown: Mapping[str, str]
+
+
+def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
+    """The model with its adapter, and the tokenizer; the same for the same seed."""
+    from transformers import AutoTokenizer, set_seed
+
+    from edgecritic_train.tuning.adapters import adapted
+
+    set_seed(config.seed)
+    model = adapted(load_base(base, config), base.family, config.adapter)
+    return model, AutoTokenizer.from_pretrained(base.folder.path, local_files_only=True)
+
+
+def common_parts(
+    config: TuningConfig, rows: Prepared, shape: Shape, model: Any, tokenizer: Any
+) -> dict[str, Any]:
+    """Keyword arguments that all trainers take; a dataset holds the numbers of its rows."""
+    from datasets import Dataset
+
+    from edgecritic_train.tuning.callbacks import LastStep, Patience
+    from edgecritic_train.tuning.guard import GuardOptions
+    from edgecritic_train.tuning.logs import Progress, RunLog
+
+    all_rows = (*rows.train, *rows.held_out)
+    judged = bool(rows.held_out)
+    callbacks: list[Any] = [
+        RunLog(config.output, shape.losses),
+        Progress(shape.shown),
+        LastStep(judged=judged),
+    ]
+    if judged and config.evaluation.patience is not None:
+        callbacks.append(Patience(config.evaluation.patience))
+    numbers = list(range(len(all_rows)))
+    n = len(rows.train)
+    return {
+        "model": model,
+        "processing_class": tokenizer,
+        "train_dataset": Dataset.from_dict({"row": numbers[:n]}),
+        "eval_dataset": Dataset.from_dict({"row": numbers[n:]}) if judged else None,
+        "callbacks": callbacks,
+        "guard": GuardOptions(
+            config.output, config.checkpoints.keep, {row.id: row for row in all_rows}
+        ),
+    }
+
+
+def common_arguments(
+    config: TuningConfig, rows: Prepared, shape: Shape, *, fresh: bool
+) -> dict[str, Any]:
+    """Keyword arguments of the settings that TRL's trainers take."""
+    from edgecritic_train.tuning.arguments import trainer_arguments
+
+    judged = bool(rows.held_out)
+    found = trainer_arguments(config, judged=judged, fresh=fresh)
+    if judged:
+        found |= {"metric_for_best_model": shape.best, "greater_is_better": True}
+    return found

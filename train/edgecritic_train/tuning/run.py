@@ -1,0 +1,144 @@
+"""A run of any stage: prepared, begun or gone on with, finished.
+
+The run's folder holds ``run.json`` and ``config.yaml`` (what it was made of), ``metrics.jsonl``,
+``tensorboard``, ``loss.png`` and ``agreement.png`` (how it went), ``checkpoint-N`` (what it goes on
+from), ``best`` (the best adapter so far) and, at the end, ``adapter``, which ``edgecritic export
+merge`` takes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edgecritic_train.tuning.base import Base, open_base
+from edgecritic_train.tuning.checkpoints import (
+    drop_newer,
+    newest_complete,
+    replace_folder,
+    restore_folder,
+    step_of,
+    write_whole,
+)
+from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.manifest import begin_run, data_fingerprint, git_state, versions
+from edgecritic_train.tuning.prepare import Prepared, Tell
+from edgecritic_train.tuning.settings import plain
+
+ADAPTER: Final = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What tells the stages apart.
+
+    Attributes:
+        name: of the command.
+        prepare: reads and checks the rows.
+        trainer: makes the trainer; its last argument tells whether the run begins.
+    """
+
+    name: str
+    prepare: Callable[[TuningConfig, Base, Tell], Prepared]
+    trainer: Callable[[TuningConfig, Base, Prepared, bool], Any]
+
+
+def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
+    """Train, or go on where an earlier process was stopped.
+
+    Args:
+        config: of the run.
+        stage: how to train.
+        tell: is told what goes on.
+
+    Returns:
+        The folder of the trained adapter.
+
+    Raises:
+        CriticError: settings, data, base or machine do not allow it, or the training diverged.
+    """
+    import torch
+    from accelerate import PartialState
+
+    from edgecritic_train.tuning.arguments import (
+        check_machine,
+        make_deterministic,
+        without_renamings,
+    )
+
+    check_machine(config)
+    make_deterministic(config)
+    base = open_base(config)
+    rows = stage.prepare(config, base, tell)
+    facts = _facts(stage, base, rows)
+    out = config.output / ADAPTER
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        begin_run(config, facts)
+        restore_folder(out)
+        restore_folder(config.output / "best")
+        start = newest_complete(config.output)
+        drop_newer(config.output, -1 if start is None else step_of(start))
+    if (out / "training.json").is_file():
+        tell(f"{out} is finished already")
+        return out
+    if start is not None:
+        tell(f"going on from {start}")
+    with without_renamings():
+        trainer = stage.trainer(config, base, rows, start is None)
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    _finish(trainer, config, facts, out)
+    return out
+
+
+def _facts(stage: Stage, base: Base, rows: Prepared) -> dict[str, Any]:
+    return {
+        "stage": stage.name,
+        "dialect": rows.maker.dialect.identity,
+        "data": {
+            "sha256": data_fingerprint((*rows.train, *rows.held_out)),
+            "rows": len(rows.train),
+            "held_out": len(rows.held_out),
+            "tokens": sum(rows.lengths),
+            "longest": max(rows.lengths),
+        },
+        "image": base.eye.record(),
+    }
+
+
+def _finish(trainer: Any, config: TuningConfig, facts: dict[str, Any], out: Path) -> None:
+    """Write the adapter that the run is for: the best one, or the last where none was judged."""
+    from edgecritic_train.tuning.guard import BEST, SUMMARY
+
+    state = trainer.state
+    best = config.output / BEST
+    summary = {
+        **facts,
+        "base": {
+            "model": config.base.model,
+            "revision": config.base.revision,
+            "quantization": config.base.quantization,
+            "double_quantization": config.base.quantization == "nf4",
+            "dtype": config.base.dtype,
+        },
+        "step": state.global_step,
+        "steps": state.global_step,
+        "config": plain(config),
+        "versions": versions(),
+        "git": git_state(),
+    }
+    if not best.is_dir():
+        trainer.save_adapter(out, summary)
+        return
+    if trainer.is_world_process_zero():
+        part = out.with_name(f".{out.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(best, part)
+        judged = json.loads((best / SUMMARY).read_text(encoding="utf-8"))
+        summary |= {"step": judged["step"], "held_out": judged}
+        write_whole(part / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        replace_folder(part, out)
+    trainer.accelerator.wait_for_everyone()
