@@ -13,6 +13,7 @@ COMMANDS = {
     "sft": ("edgecritic_train.tuning.sft", "train a 7B critic's adapter from critic rows"),
     "dpo": ("edgecritic_train.tuning.dpo", "train a policy from rows with a winner"),
     "estimate": ("edgecritic_train.tuning.estimate", "predict memory and time of such a training"),
+    "launch-config": ("edgecritic_train.tuning.launch_config", "settings for several GPUs"),
     "embedded": ("edgecritic_train.embedded.train", "train the embedded critic"),
     "judge": ("edgecritic_train.embedded.judge", "judge an evaluation set in torch"),
     "features": ("edgecritic_train.embedded.features", "write image features, from torch"),
@@ -23,7 +24,7 @@ COMMANDS = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command's name; what follows is the command's own."""
-    listed = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    listed = "\n".join(f"  {name:<14}{text}" for name, (_, text) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="edgecritic train",
         description="Trains critics.",

@@ -1,0 +1,82 @@
+"""The same entry point in two processes, and the settings that ship for more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from edgecritic_train import cli
+from edgecritic_train.tuning.config import read_config
+from edgecritic_train.tuning.launch_config import launch_configs
+from edgecritic_train.tuning.logs import read_metrics
+from edgecritic_train.tuning.sft import train_sft
+from tiny_tuning import write_config
+
+LAYERS = {"fsdp2": "Qwen2DecoderLayer", "fsdp2-qwen2_5_vl": "Qwen2_5_VLDecoderLayer"}
+
+
+def test_two_processes_learn_what_one_learns(
+    bases: dict[str, Path], rows: Path, tmp_path: Path
+) -> None:
+    """A step of two processes with one row each is a step of one with two, in the same order."""
+    path = write_config(tmp_path / "c.yaml", bases["llava_onevision"], rows, tmp_path / "two")
+    few = ["optimizer.max_steps=3", "evaluation.every=3", "checkpoints.every=3"]
+    root = Path(__file__).parents[4]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    command += ["-m", "edgecritic_train.tuning.sft", str(path)]
+    for change in ["optimizer.batch=1", *few]:
+        command += ["--set", change]
+    parts = [str(root / part) for part in ("runtime", "train")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(parts),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert str(tmp_path / "two" / "adapter") in done.stdout
+    train_sft(read_config(path, [f"output={tmp_path}/one", *few]), lambda _: None)
+    one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
+    assert [line["step"] for line in two] == [line["step"] for line in one]
+    for mine, other in zip(two, one, strict=True):
+        same = ("verdict_loss", "verdict_accuracy", "reason_loss")
+        same += ("loss",) if mine["kind"] == "train" else ("agreement", "pairwise_accuracy")
+        for key in same:
+            assert mine[key] == pytest.approx(other[key], rel=1e-4, abs=1e-6)
+    weights = [
+        load_file(tmp_path / name / "adapter" / "adapter_model.safetensors")
+        for name in ("one", "two")
+    ]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", launch_configs())
+def test_accelerate_reads_what_ships(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert cli.main(["launch-config", name]) == 0
+    config = load_config_from_file(capsys.readouterr().out.strip())
+    assert config.mixed_precision == "bf16"
+    if name in LAYERS:
+        assert config.fsdp_config["fsdp_version"] == 2
+        wrapped = config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"]
+        assert wrapped == LAYERS[name]
+        modules = (
+            transformers.models.qwen2.modeling_qwen2,
+            transformers.models.qwen2_5_vl.modeling_qwen2_5_vl,
+        )
+        assert any(hasattr(module, wrapped) for module in modules)
+    else:
+        assert config.deepspeed_config["zero_stage"] == 3
