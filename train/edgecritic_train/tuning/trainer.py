@@ -136,7 +136,7 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         # Sharded weights are gathered layer by layer: there all processes must do the same.
         n, k = (1, 0) if sharded else (self.args.world_size, self.args.process_index)
         self.model.eval()
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():
             found = [reader.judge(row) for row in self._held_out[k::n]]
         if n == 1:
             return found
