@@ -170,12 +170,6 @@ def _widths(header: GgufHeader, *, patch_limit: int) -> _Widths:
 def _tile_facts(header: GgufHeader) -> ProjectorFacts:
     tile_size = header.count("clip.vision.image_size", limit=4096)
     patch_size = header.count("clip.vision.patch_size", limit=tile_size)
-    if tile_size % patch_size:
-        raise ArtifactError(
-            f"{header.path}: tiles of {tile_size} pixels are no multiple of patches of "
-            f"{patch_size}",
-            _WRONG_PROJECTOR,
-        )
     widths = _widths(header, patch_limit=tile_size)
     last = header.array("clip.vision.feature_layer", "int32").items
     _check_facts(

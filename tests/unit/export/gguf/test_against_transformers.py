@@ -40,7 +40,11 @@ OPTIONS = EngineOptions(
     n_ctx=256, n_threads=1, max_sequences=4, flash_attention=False, cache_type="F32"
 )
 PROMPT = (1, 40, 50, 60, 70, 80, 90, 100, 110, 120)
-TILES = np.random.default_rng(0).integers(0, 256, size=(3, 28, 28, 3), dtype=np.uint8)
+# Two rows and columns of pixels belong to no patch, as with SigLIP's 384 pixels in patches of 14.
+TILE_SIZE, PATCH_SIZE = 30, 7
+TILES = np.random.default_rng(0).integers(
+    0, 256, size=(3, TILE_SIZE, TILE_SIZE, 3), dtype=np.uint8
+)
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Reference:
         with torch.inference_mode():
             packed = self.model.get_image_features(
                 pixel_values=pixels,
-                image_sizes=torch.tensor([[28, 28]] * len(TILES)),
+                image_sizes=torch.tensor([[TILE_SIZE, TILE_SIZE]] * len(TILES)),
                 batch_num_images=torch.tensor([len(TILES)]),
                 vision_feature_layer=feature_layer,
             ).pooler_output
@@ -102,8 +106,8 @@ def reference(
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
-        image_size=28,
-        patch_size=7,
+        image_size=TILE_SIZE,
+        patch_size=PATCH_SIZE,
         vision_use_head=False,
     )
     model = LlavaOnevisionForConditionalGeneration(
