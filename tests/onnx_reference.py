@@ -16,6 +16,8 @@ from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.ort import open_session
 
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
 
 @dataclass
 class Reference:
@@ -51,7 +53,7 @@ class Exported:
 
     def empty(self, batch: int) -> dict[str, np.ndarray]:
         return {
-            name: np.zeros((batch, entry.shape[1], 0, entry.shape[3]), dtype=np.float32)
+            name: np.zeros((batch, entry.shape[1], 0, entry.shape[3]), dtype=TYPES[entry.type])
             for name, entry in self.inputs.items()
             if name.startswith("past_key_values.")
         }

@@ -128,9 +128,9 @@ def _all(args: argparse.Namespace) -> int:
 def _layer_calibration(args: argparse.Namespace) -> LayerCalibration | None:
     if args.calibration is None:
         return None
-    if "q4" not in args.onnx:
+    if not {"q4", "q4f16"} & set(args.onnx):
         raise InputError(
-            "--calibration chooses the layers of the q4 decoder, which is not asked for",
+            "--calibration chooses the layers of a four-bit ONNX decoder, and none is asked for",
             "add --onnx q4; for GGUF, give the file of export imatrix as --imatrix",
         )
     limits = QuantizationLimits(n_threads=args.threads)

@@ -79,12 +79,12 @@ def _add_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundles")
     kinds = parser.add_argument_group("what to make")
     kinds.add_argument("--quants", type=_listed, default=(), help="GGUF, such as Q8_0,Q4_K_M")
-    kinds.add_argument("--onnx", type=_listed, default=(), help="ONNX, of fp32,fp16,q8,q4")
+    kinds.add_argument("--onnx", type=_listed, default=(), help="ONNX, of fp32,fp16,q8,q4,q4f16")
     kinds.add_argument(
         "--calibration",
         type=Path,
         metavar="SET",
-        help="judged items on which the q4 decoder's eight-bit layers are chosen",
+        help="judged items on which a four-bit ONNX decoder's eight-bit layers are chosen",
     )
     kinds.add_argument(
         "--calibration-limit", type=int, default=12, help="items of it to use; default: 12"

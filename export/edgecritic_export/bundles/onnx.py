@@ -22,7 +22,6 @@ from edgecritic_export.onnx.precision import Variant
 from edgecritic_export.progress import SILENCE, Progress
 
 _CHOICE: Final = ".choice.npz"  # until the export is complete: measuring takes longest
-_MEASURED: Final[Variant] = "q4"
 _HELPER: Final[Variant] = "q8"
 """What tokenizes and sees while the four-bit layers are chosen; its tower is that of q4."""
 
@@ -68,7 +67,7 @@ def export_onnx_bundles(
         out: folder of the export; see `edgecritic_export.onnx.layout`.
         facts: what the manifests say.
         options: which variants.
-        calibration: chooses the q4 decoder's eight-bit layers by measurement; without it the
+        calibration: chooses a four-bit decoder's eight-bit layers by measurement; without it the
             usual ones are taken. Of no use for other variants.
         progress: is told what goes on.
 
@@ -77,14 +76,14 @@ def export_onnx_bundles(
             cannot be exported.
         InputError: the items cannot be used.
     """
-    measured = calibration if _MEASURED in options.variants else None
+    measured = calibration if _measurable(options) else None
     claim(out, checkpoint, {"vision": options.vision, "calibration": _identity(measured)})
     folders = {variant: out / "variants" / variant for variant in options.variants}
     missing = tuple(name for name, folder in folders.items() if not (folder / MANIFEST).exists())
     if missing:
         rest = replace(options, variants=missing, default=options.variants[-1])
         export = _Export(checkpoint, out, facts, rest, progress)
-        export.write(measured if _MEASURED in missing else None)
+        export.write(measured if _measurable(rest) else None)
         if _HELPER not in options.variants:
             remove_variant(out, _HELPER, options)
     return [Bundle.read(folder) for folder in folders.values()]
@@ -133,6 +132,11 @@ class _Export:
         kept = len(choice.eight_bit)
         self.progress(f"{kept} of {len(choice.alone)} layers stay at eight bits")
         return choice
+
+
+def _measurable(options: OnnxOptions) -> bool:
+    """Whether there is a four-bit decoder among the variants."""
+    return any(options.spec(variant).decoder == "int4" for variant in options.variants)
 
 
 def _identity(calibration: LayerCalibration | None) -> Mapping[str, object] | None:

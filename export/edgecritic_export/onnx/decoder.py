@@ -8,6 +8,10 @@ What GroupQueryAttention's CPU kernel asks of its caller, each shown by a test:
 * rows of a batch are padded on the right; padding on the left gives wrong logits without a word;
 * several tokens are appended to a past only with a batch of one;
 * a past that is cut short continues exactly as if the rest had never been decoded.
+
+CUDA's kernel takes float16 only, and so needs a decoder with such activations. Qwen2's feed-forward
+layers and residual stream leave float16's range, so the stream stays in float32 and the gated
+values, which are what grows most, are held at a fraction.
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
 from edgecritic_export.onnx.options import Importance
 from edgecritic_export.onnx.precision import DecoderPrecision, FloatPrecision, Precision
 from edgecritic_export.onnx.rope import rotary_tables
+from edgecritic_export.onnx.spool import DType
 
 DECODER: Final = "decoder_model_merged"
 EMBED_TOKENS: Final = "embed_tokens"
 """File names of transformers.js, without what stands for the type."""
 
 _TO_THE_END: Final = (1 << 63) - 1
+_GATED_PART: Final = 64
+"""By what gated values are divided in half precision: 4.2 million is then the largest."""
 
 
 def write_decoder(
@@ -42,9 +49,10 @@ def write_decoder(
     """Write a checkpoint's language model without its embeddings.
 
     Inputs: ``inputs_embeds`` (batch, sequence, n_embd) float32, ``attention_mask`` (batch, total)
-    int64, ``past_key_values.<layer>.key|value`` (batch, n_head_kv, past, head_dim) float32 and
-    ``num_logits_to_keep``, an int64 scalar: logits of so many last positions, 0 for all.
-    Outputs: ``logits`` (batch, kept, n_vocab) and ``present.<layer>.key|value``, both float32.
+    int64, ``past_key_values.<layer>.key|value`` (batch, n_head_kv, past, head_dim) of the
+    activations' type and ``num_logits_to_keep``, an int64 scalar: logits of so many last
+    positions, 0 for all. Outputs: ``logits`` (batch, kept, n_vocab) float32 and
+    ``present.<layer>.key|value``, of the type of the past.
 
     Args:
         checkpoint: LLaVA-OneVision with a Qwen2 or Llama language model, adapters merged.
@@ -109,6 +117,8 @@ class _Decoder:
         self._model = model
         self._precision = precision
         self._importance = importance
+        self._half = precision.activations == "fp16"
+        self._cache_type: DType = "float16" if self._half else "float32"
         if len(precision.layers) != self._text.n_layers:
             raise ArtifactError(
                 f"{len(precision.layers)} layers have a precision, the decoder has "
@@ -153,18 +163,18 @@ class _Decoder:
         tables = rotary_tables(
             self._config, theta=text.rope_theta, head_dim=text.head_dim, n_positions=text.n_ctx
         )
-        self._model.weight("cos_cache", tables.cos)
-        self._model.weight("sin_cache", tables.sin)
+        for name, table in (("cos_cache", tables.cos), ("sin_cache", tables.sin)):
+            self._model.weight(name, halved(table) if self._half else table)
 
     def _write_layer(self, layer: int, normed: str, hidden: str) -> tuple[str, str]:
         """One layer; returns its normed output, for the next one, and the residual stream."""
         prefix = f"model.layers.{layer}"
         precision = self._precision.layers[layer]
-        attended = self._write_attention(layer, normed, precision)
+        attended = self._write_attention(layer, self._narrowed(normed), precision)
         normed, hidden = self._add_and_norm(
             f"{prefix}.mlp.input", attended, hidden, f"{prefix}.post_attention_layernorm.weight"
         )
-        made = self._write_mlp(f"{prefix}.mlp", normed, precision)
+        made = self._write_mlp(f"{prefix}.mlp", self._narrowed(normed), precision)
         last = layer + 1 == self._text.n_layers
         following = "model.norm" if last else f"model.layers.{layer + 1}.input_layernorm"
         return self._add_and_norm(f"{prefix}.output", made, hidden, f"{following}.weight")
@@ -173,12 +183,13 @@ class _Decoder:
         model, text = self._model, self._text
         prefix = f"model.layers.{layer}.self_attn"
         projections = tuple(f"{prefix}.{part}_proj" for part in "qkv")
-        packed = self._linear(f"{prefix}.qkv_proj", projections, x, precision)
+        packed = self._linear(f"{prefix}.qkv_proj", projections, x, precision, half=self._half)
         cache = (text.n_head_kv, "past_sequence_length", text.head_dim)
         grown = (text.n_head_kv, "total_sequence_length", text.head_dim)
         for part in ("key", "value"):
-            model.input(f"past_key_values.{layer}.{part}", "float32", "batch_size", *cache)
-            model.output(f"present.{layer}.{part}", "float32", "batch_size", *grown)
+            dtype = self._cache_type
+            model.input(f"past_key_values.{layer}.{part}", dtype, "batch_size", *cache)
+            model.output(f"present.{layer}.{part}", dtype, "batch_size", *grown)
         attended = model.node(
             "GroupQueryAttention",
             [
@@ -199,18 +210,22 @@ class _Decoder:
             do_rotary=1,
             rotary_interleaved=0,
         )
-        return self._linear(f"{prefix}.o_proj", (f"{prefix}.o_proj",), attended, precision)
+        return self._widened(self._product(f"{prefix}.o_proj", attended, precision))
 
     def _write_mlp(self, prefix: str, x: str, precision: Precision) -> str:
         model = self._model
-        gate, up = (
-            self._linear(f"{prefix}.{part}_proj", (f"{prefix}.{part}_proj",), x, precision)
-            for part in ("gate", "up")
-        )
+        gate, up = (self._product(f"{prefix}.{part}_proj", x, precision) for part in ("gate", "up"))
+        if self._half:
+            part = model.constant("gated_part", _GATED_PART, "float16")
+            up = model.node("Div", [up, part], [f"{prefix}.up_part"])
         sigmoid = model.node("Sigmoid", [gate], [f"{prefix}.sigmoid"])
         silu = model.node("Mul", [gate, sigmoid], [f"{prefix}.silu"])
         gated = model.node("Mul", [silu, up], [f"{prefix}.gated"])
-        return self._linear(f"{prefix}.down_proj", (f"{prefix}.down_proj",), gated, precision)
+        made = self._widened(self._product(f"{prefix}.down_proj", gated, precision))
+        if not self._half:
+            return made
+        whole = model.constant("gated_whole", _GATED_PART, "float32")
+        return model.node("Mul", [made, whole], [f"{prefix}.made"])
 
     def _write_head(self, normed: str) -> None:
         """Logits of the last positions that were asked for: -0 starts at the beginning."""
@@ -225,20 +240,30 @@ class _Decoder:
             ["kept"],
         )
         source = "model.embed_tokens" if self._text.tied else HEAD
-        logits = self._linear(HEAD, (source,), kept, self._precision.head)
+        logits = self._linear(HEAD, (source,), kept, self._precision.head, half=False)
         model.node("Identity", [logits], ["logits"])
 
-    def _linear(self, name: str, modules: tuple[str, ...], x: str, precision: Precision) -> str:
+    def _product(self, name: str, x: str, precision: Precision) -> str:
+        """A linear layer in the activations' type."""
+        return self._linear(name, (name,), x, precision, half=self._half)
+
+    def _linear(
+        self, name: str, modules: tuple[str, ...], x: str, precision: Precision, *, half: bool
+    ) -> str:
         """A linear layer, or several of the same input as one."""
         matrix = Matrix(self._store, tuple(self._names[f"{module}.weight"] for module in modules))
         importance = self._importance.get(name)
-        product = write_linear(self._model, matrix, x, name, precision, importance=importance)
+        product = write_linear(
+            self._model, matrix, x, name, precision, half=half, importance=importance
+        )
         named = (self._names.get(f"{module}.bias") for module in modules)
         biases = [stored for stored in named if stored is not None]
         if not biases:
             return product
         bias = self._model.weight_parts(
-            f"{name}.bias", (matrix.shape[0],), [self._store.read(stored) for stored in biases]
+            f"{name}.bias",
+            (matrix.shape[0],),
+            [halved(bias) if half else bias for bias in map(self._store.read, biases)],
         )
         return self._model.node("Add", [product, bias], [f"{name}.output"])
 
@@ -253,6 +278,14 @@ class _Decoder:
             epsilon=self._text.rms_eps,
         )
         return normed, total
+
+    def _narrowed(self, name: str) -> str:
+        """A float32 value in the activations' type."""
+        return self._model.cast(name, "float16", f"{name}_half") if self._half else name
+
+    def _widened(self, name: str) -> str:
+        """The way back."""
+        return self._model.cast(name, "float32", f"{name}_float") if self._half else name
 
     def _vector(self, name: str) -> str:
         return self._model.weight(name, self._store.read(self._names[name]))

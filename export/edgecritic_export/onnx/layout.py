@@ -117,8 +117,8 @@ def planned_bytes(checkpoint: Checkpoint, options: OnnxOptions) -> int:
     return sum(
         (
             *(
-                decoder_bytes(checkpoint, _decoder_precision(checkpoint, precision, options))
-                for precision in {spec.decoder for spec in specs}
+                decoder_bytes(checkpoint, precision)
+                for precision in {_decoder_precision(checkpoint, spec, options) for spec in specs}
             ),
             *(embedding_bytes(checkpoint, part) for part in {spec.embed_tokens for spec in specs}),
             *(vision_bytes(checkpoint, part) for part in {spec.vision for spec in specs}),
@@ -154,12 +154,12 @@ def _write_graphs(
     *,
     keep: bool,
 ) -> None:
-    for precision in dict.fromkeys(spec.decoder for spec in specs):
-        path = onnx / f"{DECODER}{SUFFIXES[precision]}.onnx"
+    for spec in {spec.decoder_suffix: spec for spec in specs}.values():
+        path = onnx / graph_names(spec)[DECODER]
         if keep and path.exists():
             continue
         progress(path.name)
-        bits = _decoder_precision(checkpoint, precision, options)
+        bits = _decoder_precision(checkpoint, spec, options)
         importance = None if options.choice is None else options.choice.importance
         with writing(progress, path, decoder_bytes(checkpoint, bits)):
             write_decoder(checkpoint, path, bits, importance=importance, external=options.external)
@@ -184,21 +184,21 @@ def _write_graphs(
 
 
 def _decoder_precision(
-    checkpoint: Checkpoint, precision: Precision, options: OnnxOptions
+    checkpoint: Checkpoint, spec: VariantSpec, options: OnnxOptions
 ) -> DecoderPrecision:
     n_layers = checkpoint.text.n_layers
-    if precision != "int4":
-        return DecoderPrecision.uniform(precision, n_layers)
+    if spec.decoder != "int4":
+        return DecoderPrecision.uniform(spec.decoder, n_layers)
     choice = options.choice
     kept = usual_eight_bit(n_layers) if choice is None else choice.eight_bit
-    return DecoderPrecision.mixed(n_layers, kept)
+    return DecoderPrecision.mixed(n_layers, kept, spec.activations)
 
 
 def _rounding(checkpoint: Checkpoint, spec: VariantSpec, options: OnnxOptions) -> object:
     """Which layers of a four-bit decoder stay at eight bits, and why; None for other decoders."""
     if spec.decoder != "int4":
         return None
-    kept = list(_decoder_precision(checkpoint, "int4", options).eight_bit)
+    kept = list(_decoder_precision(checkpoint, spec, options).eight_bit)
     choice = options.choice
     if choice is None:
         why = "the outer layers and every third: nothing was measured"

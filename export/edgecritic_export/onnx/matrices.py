@@ -81,6 +81,7 @@ def write_linear(
     name: str,
     precision: Precision,
     *,
+    half: bool = False,
     importance: FloatArray | None = None,
 ) -> str:
     """Multiply `x` by a matrix, as transformers' Linear without its bias does.
@@ -88,9 +89,10 @@ def write_linear(
     Args:
         model: gets the weights and the nodes.
         matrix: (outputs, inputs).
-        x: name of the (..., inputs) float32 value.
+        x: name of the (..., inputs) value.
         name: of the module; the weights are called after it.
         precision: the matrix's.
+        half: `x` and the product are float16 instead of float32.
         importance: see `quantize_rows`.
 
     Returns:
@@ -98,13 +100,14 @@ def write_linear(
     """
     if precision in ("int8", "int4"):
         bits: Bits = 8 if precision == "int8" else 4
-        return _quantized(model, matrix, x, name, bits=bits, importance=importance)
+        return _quantized(model, matrix, x, name, bits=bits, half=half, importance=importance)
     n_outputs, n_inputs = matrix.shape
     parts: Iterable[NDArray[Any]] = matrix.columns()
     weight = f"{name}.weight_T"
-    if precision == "fp16":
+    if half or precision == "fp16":
         model.weight_parts(weight, (n_inputs, n_outputs), map(halved, parts))
-        weight = model.cast(weight, "float32", f"{name}.weight_T_float32")
+        if not half:
+            weight = model.cast(weight, "float32", f"{name}.weight_T_float32")
     else:
         model.weight_parts(weight, (n_inputs, n_outputs), parts)
     return model.node("MatMul", [x, weight], [f"{name}{PRODUCT}"])
@@ -117,6 +120,7 @@ def _quantized(
     name: str,
     *,
     bits: Bits,
+    half: bool,
     importance: FloatArray | None,
 ) -> str:
     n_outputs, n_inputs = matrix.shape
@@ -129,7 +133,7 @@ def _quantized(
             return quantize_rows(rows, bits, importance)
 
         for rows in _in_threads(quantize, matrix.rows()):
-            scales.append(rows.scales)
+            scales.append(halved(rows.scales) if half else rows.scales)
             if rows.zeros is not None:
                 zeros.append(rows.zeros)
             yield rows.codes

@@ -9,8 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from edgecritic.errors import InputError
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
-"""Of a matrix. Whatever it is, the decoder computes in float32: half precision overflows in Qwen2's
-feed-forward layers, and a stored half is widened when the model is loaded."""
+"""Of a matrix as it is stored; see `DecoderPrecision` for what it is multiplied in."""
 FloatPrecision: TypeAlias = Literal["fp32", "fp16"]
 VisionPrecision: TypeAlias = Literal["fp32", "fp16", "int8"]
 """Of the vision tower; there is no int4: it was measured at 29% of error, which is blindness."""
@@ -23,10 +22,15 @@ class DecoderPrecision:
     Attributes:
         layers: one for each layer.
         head: of the output matrix, whose error goes straight into the verdict.
+        activations: what the layers' products, the attention and its cache are computed in.
+            float32 is for CPUs, which have little else, and stored halves are widened for it.
+            float16 is for GPUs, whose attention knows nothing wider; the residual stream, the
+            norms and the head stay in float32, since Qwen2's residuals leave half's range.
     """
 
     layers: tuple[Precision, ...]
     head: Precision
+    activations: FloatPrecision = "fp32"
 
     @classmethod
     def uniform(cls, precision: Precision, n_layers: int) -> DecoderPrecision:
@@ -34,10 +38,12 @@ class DecoderPrecision:
         return cls((precision,) * n_layers, precision)
 
     @classmethod
-    def mixed(cls, n_layers: int, eight_bit: Collection[int]) -> DecoderPrecision:
+    def mixed(
+        cls, n_layers: int, eight_bit: Collection[int], activations: FloatPrecision = "fp32"
+    ) -> DecoderPrecision:
         """Four bits, but eight in the named layers and in the head."""
         chosen = ("int8" if layer in eight_bit else "int4" for layer in range(n_layers))
-        return cls(tuple(chosen), "int8")  # type: ignore[arg-type]
+        return cls(tuple(chosen), "int8", activations)  # type: ignore[arg-type]
 
     @property
     def eight_bit(self) -> tuple[int, ...]:
@@ -45,7 +51,7 @@ class DecoderPrecision:
         return tuple(index for index, bits in enumerate(self.layers) if bits == "int8")
 
 
-Variant: TypeAlias = Literal["fp32", "fp16", "q8", "q4"]
+Variant: TypeAlias = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,23 @@ class VariantSpec:
         decoder: precision of the decoder's matrices; int4 stands for the mixed one.
         embed_tokens: of the embedding table.
         vision: of vision tower and projector.
+        activations: of the decoder.
     """
 
     decoder: Precision
     embed_tokens: FloatPrecision
     vision: VisionPrecision
+    activations: FloatPrecision = "fp32"
+
+    @property
+    def decoder_dtype(self) -> str:
+        """transformers.js' name of the decoder's type."""
+        return "q4f16" if self.activations == "fp16" else DTYPES[self.decoder]
+
+    @property
+    def decoder_suffix(self) -> str:
+        """What transformers.js appends to the decoder's name for that type."""
+        return "_q4f16" if self.activations == "fp16" else SUFFIXES[self.decoder]
 
 
 VARIANTS: Final[dict[Variant, VariantSpec]] = {
@@ -68,6 +86,7 @@ VARIANTS: Final[dict[Variant, VariantSpec]] = {
     "fp16": VariantSpec("fp16", "fp16", "fp16"),
     "q8": VariantSpec("int8", "fp16", "fp16"),
     "q4": VariantSpec("int4", "fp16", "fp16"),
+    "q4f16": VariantSpec("int4", "fp16", "fp16", "fp16"),
 }
 SUFFIXES: Final[dict[Precision, str]] = {
     "fp32": "",

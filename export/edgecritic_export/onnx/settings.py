@@ -31,12 +31,12 @@ _FETCH: Final = "fetch the checkpoint again"
 
 def graph_names(spec: VariantSpec) -> dict[str, str]:
     """File name of each of a variant's graphs, by transformers.js' name of the part."""
-    parts = {
-        DECODER: spec.decoder,
-        EMBED_TOKENS: spec.embed_tokens,
-        VISION_ENCODER: spec.vision,
+    suffixes = {
+        DECODER: spec.decoder_suffix,
+        EMBED_TOKENS: SUFFIXES[spec.embed_tokens],
+        VISION_ENCODER: SUFFIXES[spec.vision],
     }
-    return {name: f"{name}{SUFFIXES[precision]}.onnx" for name, precision in parts.items()}
+    return {name: f"{name}{suffix}.onnx" for name, suffix in suffixes.items()}
 
 
 def model_config(checkpoint: Checkpoint, spec: VariantSpec, onnx: Path) -> Settings:
@@ -52,7 +52,7 @@ def model_config(checkpoint: Checkpoint, spec: VariantSpec, onnx: Path) -> Setti
         **checkpoint.config,
         "transformers.js_config": {
             "dtype": {
-                DECODER: DTYPES[spec.decoder],
+                DECODER: spec.decoder_dtype,
                 EMBED_TOKENS: DTYPES[spec.embed_tokens],
                 VISION_ENCODER: DTYPES[spec.vision],
             },

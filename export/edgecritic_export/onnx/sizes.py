@@ -25,13 +25,17 @@ BITS: Final[Mapping[Precision, float]] = {
 def decoder_bytes(checkpoint: Checkpoint, precision: DecoderPrecision) -> int:
     """Size of the decoder's weights and rotary tables."""
     text, names = checkpoint.text, checkpoint.language_tensors()
-    bits = 2.0 * 32 * text.n_ctx * text.head_dim / 2
+    half = precision.activations == "fp16"
+    narrow = 16 if half else 32
+    bits = 2.0 * narrow * text.n_ctx * text.head_dim / 2
     for name, stored in names.items():
         shape = checkpoint.store.shape(stored)
         if len(shape) == 1:
-            bits += 32 * math.prod(shape)
+            bits += (narrow if name.endswith(".bias") else 32) * math.prod(shape)
         elif name.startswith("model.layers."):
-            bits += BITS[precision.layers[int(name.split(".")[2])]] * math.prod(shape)
+            stored_in = precision.layers[int(name.split(".")[2])]
+            scales = _SCALE / 2 if half and stored_in in ("int8", "int4") else 0.0
+            bits += (BITS[stored_in] - scales) * math.prod(shape)
         elif text.tied or "embed_tokens" not in name:
             bits += BITS[precision.head] * math.prod(shape)
     return round(bits / 8)

@@ -6,11 +6,14 @@ of the tied one, where it is 9.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
+from transformers import LlavaOnevisionForConditionalGeneration
 
 from edgecritic import ArtifactError
 from edgecritic_export.checkpoints.folder import Checkpoint
@@ -149,6 +152,159 @@ def test_narrower_weights_stay_near(
     found, _ = narrow.run(embeddings)
     error = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
     assert 0 <= error < limit
+
+
+@pytest.fixture(scope="module")
+def half(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Halves throughout, so that nothing but the arithmetic differs."""
+    return in_half(reference.checkpoint, tmp_path_factory.mktemp("half"))
+
+
+def in_half(checkpoint: Checkpoint, folder: Path) -> Exported:
+    path = folder / "half.onnx"
+    write_decoder(checkpoint, path, DecoderPrecision(("fp16", "fp16"), "fp16", "fp16"))
+    return Exported(path)
+
+
+def test_a_decoder_in_half_has_a_cache_in_half(half: Exported) -> None:
+    types = {name: entry.type for name, entry in half.inputs.items()}
+    assert {kind for name, kind in types.items() if name.startswith("past")} == {"tensor(float16)"}
+    assert types["inputs_embeds"] == "tensor(float)"
+    outputs = {entry.name: entry.type for entry in half.session.get_outputs()}
+    assert outputs.pop("logits") == "tensor(float)"
+    assert set(outputs.values()) == {"tensor(float16)"}
+    model = onnx.load(half.path)  # ONNX Runtime has checked the types: the session is open
+    attention = {
+        name
+        for node in model.graph.node
+        if node.op_type == "GroupQueryAttention"
+        for name in node.input[:1]
+    }
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert len(attention) == 2
+    # All of an attention's floats are of one type, without which CUDA's kernel is not taken.
+    assert kinds["cos_cache"] == kinds["sin_cache"] == onnx.TensorProto.FLOAT16
+    for name in attention:
+        product = name.replace(".output", ".product").removesuffix(".product")
+        assert kinds[f"{product}.weight_T"] == onnx.TensorProto.FLOAT16
+
+
+# Of the logits' standard deviation: half precision keeps 11 bits, and two layers add a few errors.
+HALF = 0.005
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    assert np.isfinite(found).all()
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+
+
+def test_half_precision_stays_near(reference: Reference, half: Exported) -> None:
+    embeddings = reference.embeddings(TOKENS)
+    found, cache = half.run(embeddings)
+    assert found.dtype == np.float32
+    assert {tensor.dtype for tensor in cache.values()} == {np.dtype(np.float16)}
+    assert 0 < error(found, reference.logits(embeddings)) < HALF
+
+
+def test_in_half_a_past_is_continued_and_cut_short(reference: Reference, half: Exported) -> None:
+    embeddings = reference.embeddings(TOKENS[:1])
+    expected = reference.logits(embeddings)
+    _, cache = half.run(embeddings[:, :9])
+    several, cache = half.run(embeddings[:, 9:17], cache)
+    assert error(several, expected[:, 9:17]) < HALF
+    logits = []
+    for position in range(17, 24):
+        one, cache = half.run(embeddings[:, position : position + 1], cache)
+        logits.append(one)
+    rest = np.concatenate(logits, axis=1)
+    assert error(rest, expected[:, 17:]) < HALF
+    again, _ = half.run(embeddings[:, 17:18], shortened(cache, 17))
+    np.testing.assert_array_equal(again, logits[0])
+
+
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [
+        (DecoderPrecision(("int8", "int8"), "int8", "fp16"), 0.03),
+        (DecoderPrecision.mixed(2, (1,), "fp16"), 0.3),
+    ],
+    ids=["int8", "mixed"],
+)
+def test_few_bits_in_half_precision(
+    reference: Reference, tmp_path: Path, precision: DecoderPrecision, limit: float
+) -> None:
+    path = tmp_path / "q4f16.onnx"
+    write_decoder(reference.checkpoint, path, precision)
+    embeddings = reference.embeddings(TOKENS)
+    found, _ = Exported(path).run(embeddings)
+    assert 0 < error(found, reference.logits(embeddings)) < limit
+    plain = tmp_path / "q4.onnx"
+    write_decoder(reference.checkpoint, plain, replace(precision, activations="fp32"))
+    # Next to the rounding of the weights, that of the activations is small.
+    assert error(found, Exported(plain).run(embeddings)[0]) < 0.03
+
+
+def intermediate_halves(path: Path, embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """What a decoder's layers hand on in float16.
+
+    On a CPU, ONNX Runtime computes parts of such a graph in float32 and never rounds what it
+    passes on inside; what is asked for as an output is rounded.
+    """
+    model = onnx.load(path)
+    asked = [
+        output
+        for node in model.graph.node
+        for output in node.output[:1]
+        if output.startswith("model.layers.") and not output.endswith(("_float", ".made", "normed"))
+    ]
+    kind = onnx.TensorProto.FLOAT16
+    for name in asked:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    watched = path.with_name("watched.onnx")
+    onnx.save(model, watched)
+    session = open_session(watched, n_threads=1)
+    feeds = {
+        "inputs_embeds": embeddings.astype(np.float32),
+        "attention_mask": np.ones(embeddings.shape[:2], np.int64),
+        "num_logits_to_keep": np.array(0, np.int64),
+        **Exported(path).empty(len(embeddings)),
+    }
+    return dict(zip(asked, session.run(asked, feeds), strict=True))
+
+
+def test_large_values_do_not_overflow_half_precision(tmp_path: Path) -> None:
+    """As in Qwen2: gated values of some hundred thousand, and a residual stream beyond 65504."""
+    write_llava_onevision(tmp_path / "checkpoint", seed=5)
+    weights = tmp_path / "checkpoint" / "model.safetensors"
+    tensors = load_file(weights)
+    for name, tensor in tensors.items():
+        if name.endswith(("mlp.up_proj.weight", "mlp.gate_proj.weight")):
+            tensors[name] = tensor * 128
+        if name.endswith("mlp.down_proj.weight") and "language_model" in name:
+            tensors[name] = tensor * 8
+    save_file(tensors, weights, {"format": "pt"})
+    model = LlavaOnevisionForConditionalGeneration.from_pretrained(tmp_path / "checkpoint").eval()
+    largest = []
+    with Checkpoint.open(tmp_path / "checkpoint") as checkpoint:
+        large = Reference(checkpoint, model)
+        for layer in model.model.language_model.layers:
+            layer.mlp.down_proj.register_forward_hook(
+                lambda _, inputs, output: largest.append(
+                    (inputs[0].abs().max().item(), output.abs().max().item())
+                )
+            )
+        embeddings = large.embeddings(TOKENS)
+        expected = large.logits(embeddings)
+        half = in_half(checkpoint, tmp_path)
+        found, _ = half.run(embeddings)
+    halves = intermediate_halves(half.path, embeddings)
+    assert len(halves) == 2 * 13
+    for name, values in halves.items():
+        assert np.isfinite(values).all(), name
+    gated, made = (max(values) for values in zip(*largest, strict=True))
+    assert gated > 65504
+    assert made > 65504
+    assert error(found, expected) < 2 * HALF
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int4"])

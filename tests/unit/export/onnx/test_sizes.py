@@ -26,8 +26,9 @@ def stored_bytes(path: Path) -> int:
     [
         *(DecoderPrecision.uniform(kind, 2) for kind in ("fp32", "fp16", "int8")),
         DecoderPrecision.mixed(2, (1,)),
+        DecoderPrecision.mixed(2, (1,), "fp16"),
     ],
-    ids=lambda precision: "-".join(precision.layers),
+    ids=lambda precision: "-".join((*precision.layers, precision.activations)),
 )
 def test_decoders(reference: Reference, precision: DecoderPrecision, tmp_path: Path) -> None:
     path, _ = write_decoder(

@@ -31,7 +31,7 @@ def onnx_bundles(
 ) -> dict[Variant, Bundle]:
     """The same weights as ONNX files, in every precision."""
     folder = tmp_path_factory.mktemp("onnx")
-    return write_onnx_bundles(checkpoint, folder, ("fp32", "fp16", "q8", "q4"))
+    return write_onnx_bundles(checkpoint, folder, ("fp32", "fp16", "q8", "q4", "q4f16"))
 
 
 @pytest.fixture(scope="session")

@@ -97,11 +97,11 @@ def test_features_and_logits_of_pictures(
     np.testing.assert_allclose(rows[name], rows["hf"], atol=BEHIND_PICTURES[name])
 
 
-@pytest.mark.parametrize("variant", ["fp16", "q8", "q4"])
+@pytest.mark.parametrize("variant", ["fp16", "q8", "q4", "q4f16"])
 def test_smaller_variants_stay_near(
     onnx_bundles: dict[Variant, Bundle], loaded: dict[str, Loaded], variant: Variant
 ) -> None:
-    tolerance = {"fp16": 0.01, "q8": 0.2, "q4": 1.5}[variant]
+    tolerance = {"fp16": 0.01, "q8": 0.2, "q4": 1.5, "q4f16": 1.5}[variant]
     backend = load_backend(onnx_bundles[variant], "onnx", OPTIONS)
     small = Loaded(backend, PictureEncoder(backend, loaded["onnx"].pictures.profile))
     (span,) = small.pictures.spans(picture(0, (60, 40)))

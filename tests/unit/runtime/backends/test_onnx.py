@@ -30,10 +30,11 @@ from edgecritic.backends.base import (
     Span,
     TextSpan,
 )
-from edgecritic.backends.onnx import OnnxBackend, OnnxFiles, runtime
-from edgecritic.backends.onnx.artifacts import check_decoder
+from edgecritic.backends.onnx import OnnxBackend, OnnxFiles, engine, runtime
+from edgecritic.backends.onnx.artifacts import DecoderFacts, check_decoder
 from edgecritic.backends.onnx.memory import DeviceMemory, HostMemory
 from edgecritic.backends.options import EngineOptions
+from edgecritic.bundle import Bundle
 from edgecritic.errors import (
     ArtifactError,
     BackendUnavailableError,
@@ -41,6 +42,7 @@ from edgecritic.errors import (
     MissingExtraError,
 )
 from edgecritic.vision import ImageGeometry
+from edgecritic_export.onnx.precision import Variant
 from tiny_checkpoints import write_llava_onevision
 from tiny_engines import GEOMETRY, write_onnx_bundles
 
@@ -318,6 +320,58 @@ def test_a_gpu_whose_libraries_do_not_load(
     opened = OnnxBackend(onnx, options=OPTIONS)
     assert opened.info.device == "cpu"
     np.testing.assert_array_equal(decode(opened, WORDS), decode(backend, WORDS))
+    opened.close()
+
+
+@pytest.mark.parametrize(("variant", "on_device"), [("q4f16", True), ("q4", False)])
+def test_a_cache_lies_on_the_gpu_where_its_attention_can_run(
+    onnx_bundles: dict[Variant, Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+    variant: Variant,
+    on_device: bool,
+) -> None:
+    """With a session that says it is CUDA's: which memory is taken, and of which type."""
+    made: list[np.dtype] = []
+
+    class Watched(HostMemory):
+        def __init__(self, library: Any, facts: DecoderFacts, n_positions: int) -> None:
+            super().__init__(library, facts, n_positions)
+            made.append(self.take(0, 1).dtype)
+
+    monkeypatch.setattr(engine, "DeviceMemory", Watched)
+    monkeypatch.setattr(engine, "choose_provider", lambda *_: runtime.CUDA)
+    monkeypatch.setattr(runtime.Session, "provider", runtime.CUDA)
+    library = runtime.load_runtime()
+    real = library.InferenceSession
+
+    def on_the_cpu(path: str, options: object, providers: list[str]) -> object:
+        assert providers in ([runtime.CUDA, runtime.CPU], [runtime.CPU])
+        return real(path, options, providers=[runtime.CPU])
+
+    monkeypatch.setattr(library, "InferenceSession", on_the_cpu)
+    files = OnnxFiles.of(onnx_bundles[variant])
+    opened = OnnxBackend(files, geometry=GEOMETRY, options=OPTIONS)
+    assert opened.info.device == "cuda"
+    assert made == ([np.dtype(np.float16)] if on_device else [])
+    cache = check_decoder(files.decoder, files.external_data).cache
+    assert cache == ("float16" if on_device else "float32")
+    opened.close()
+
+
+def test_a_cache_in_half_is_extended_forked_and_rewound(
+    onnx_bundles: dict[Variant, Bundle],
+) -> None:
+    files = OnnxFiles.of(onnx_bundles["q4f16"])
+    opened = OnnxBackend(files, geometry=GEOMETRY, options=OPTIONS)
+    whole = decode(opened, TextSpan((*WORDS.tokens, 7, 8)))
+    sequence = opened.open_sequence()
+    append(opened, sequence, WORDS)
+    rows = [
+        append(opened, opened.fork(sequence), TextSpan(branch)) for branch in ((7, 8), (9,), (7, 8))
+    ]
+    np.testing.assert_array_equal(rows[0], rows[2])  # whatever was laid aside in between
+    np.testing.assert_allclose(rows[0], whole, atol=0.05)
+    assert np.abs(rows[0] - rows[1]).max() > 0.1
     opened.close()
 
 
