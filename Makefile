@@ -9,6 +9,8 @@ EXTRAS_DEV := llama,onnx,hf,train,export,bench,dev
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 LOCK := requirements.lock
+# Where npm is, what judges in Node is tested, too.
+NODE_STAMP := $(if $(shell command -v npm),js/node_modules/.installed)
 PARTS := runtime/edgecritic train/edgecritic_train export/edgecritic_export bench/edgecritic_bench
 
 # The build of llama.cpp leaves out what Python never loads; see llama-lean.cmake.
@@ -24,11 +26,11 @@ demo: $(VENV)/.runtime-installed ## install, fetch the embedded critic's languag
 	@$(BIN)/edgecritic models pull embedded
 	@$(BIN)/edgecritic demo
 
-test: $(VENV)/.dev-installed ## the default test suite
+test: $(VENV)/.dev-installed $(NODE_STAMP) ## the default test suite
 	@$(BIN)/edgecritic models pull embedded
 	$(BIN)/python -m pytest
 
-cover: $(VENV)/.dev-installed ## the test suite with the branch coverage of runtime/
+cover: $(VENV)/.dev-installed $(NODE_STAMP) ## the test suite with the branch coverage of runtime/
 	@$(BIN)/edgecritic models pull embedded
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
@@ -45,7 +47,7 @@ lock: $(VENV)/.dev-installed ## write the installed versions to requirements.loc
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > $(LOCK)
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage
+	rm -rf $(VENV) js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage
 	find $(PARTS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: pip runs only when the environment is new or what it must hold has changed.
@@ -59,6 +61,11 @@ $(VENV)/.dev-installed: pyproject.toml $(LOCK) | $(BIN)/python
 	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
 	$(PIP) -c $(LOCK) -e '.[$(EXTRAS_DEV)]' || ./scripts/check-build-tools.sh explain
 	@touch $@ $(VENV)/.runtime-installed
+
+# 43 packages of 474 MB. Without a network the tests that need them are skipped and say so, but not
+# in CI. js/.npmrc leaves out install scripts: one of them would fetch CUDA libraries.
+js/node_modules/.installed: js/package.json js/package-lock.json js/.npmrc
+	@cd js && npm ci && touch node_modules/.installed || test -z "$$CI"
 
 $(BIN)/python:
 	@PYTHON=$(PYTHON) ./scripts/check-python.sh

@@ -1,6 +1,6 @@
 """The exported folder under Node: transformers.js loads it, and our module judges as Python does.
 
-Needs ``npm install --ignore-scripts`` in ``js/``. Both run ONNX Runtime, of different versions.
+Both run ONNX Runtime, of different versions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 
 from edgecritic import Bundle, Rubric
 from edgecritic.backends import load_backend
-from edgecritic.backends.base import Backend
+from edgecritic.backends.base import Append, Backend, ImageSpan, TextSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.judging.layout import Layout
 from edgecritic.judging.reading import read_verdicts
@@ -35,12 +35,24 @@ from edgecritic_export.onnx.tower import vision_encoder
 from onnx_reference import Reference, described
 
 JS = Path(__file__).parents[4] / "js"
+
+
+def lacking() -> str:
+    """What the tests lack; empty if they can run."""
+    if shutil.which("node") is None:
+        return "Node.js is not installed"
+    done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    version = done.stdout.strip()
+    if not version.startswith("v") or int(version[1:].partition(".")[0]) < 20:
+        return f"Node.js 20 or newer is needed, this is {version or 'none'}"
+    if not (JS / "node_modules" / "@huggingface" / "transformers").is_dir():
+        return "transformers.js is not installed: run npm ci in js/"
+    return ""
+
+
 pytestmark = [
     pytest.mark.node,
-    pytest.mark.skipif(
-        shutil.which("node") is None or not (JS / "node_modules").is_dir(),
-        reason="needs node, and npm install --ignore-scripts in js/",
-    ),
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
     pytest.mark.parametrize("reference", ["qwen2"], indirect=True),
 ]
 SIZES = [(28, 28), (70, 40), (31, 97), (200, 90), (17, 130)]
@@ -203,6 +215,31 @@ def assert_same(made: Any, expected: Any) -> None:
         assert made == pytest.approx(expected, rel=1e-12)
     else:
         assert made == expected
+
+
+def test_transformers_js_takes_a_decoder_in_half(
+    reference: Reference, pictures: list[Path], tmp_path: Path
+) -> None:
+    """It makes the cache of the type that the graph asks for."""
+    options = OnnxOptions(variants=("q4f16",))
+    bundle = export_onnx(reference.checkpoint, tmp_path, described(), options)["q4f16"]
+    prompt = "<|im_start|>user\n<image>\nWhat is it?<|im_end|>\n<|im_start|>assistant\n"
+    generated = node("generate.js", bundle.folder, pictures[0], prompt, 4)
+    backend = load_backend(bundle, "onnx", EngineOptions(n_ctx=1024, n_threads=1))
+    geometry = reference.checkpoint.geometry
+    assert geometry is not None
+    (features,) = backend.encode_tiles(tile(load_image(pictures[0]), geometry).tiles[:1])
+    before, behind = prompt.split("<image>")
+    spans = (
+        TextSpan(tuple(backend.tokenize(before, control=True))),
+        ImageSpan("base tile", features),
+        TextSpan(tuple(backend.tokenize(behind, control=True))),
+    )
+    (logits,) = backend.append([Append(backend.open_sequence(), spans)])
+    backend.close()
+    assert logits is not None
+    assert len(generated["generated"]) == 4
+    assert generated["generated"][0] == int(logits.argmax())
 
 
 def test_transformers_js_alone_continues_as_python_does(

@@ -1,8 +1,8 @@
 """A real llama.cpp server, asked by `Critic.remote`, against our own engine on the same model.
 
-Run where the server's packages are: ``pip install 'llama-cpp-python[server]'`` into the Python of
-the tests, or into the one that ``EDGECRITIC_SERVER_PYTHON`` names. With ``EDGECRITIC_LLAMA_SERVER``
-naming llama.cpp's own ``llama-server``, that one is asked, too.
+It is llama-cpp-python's, run by the Python of the tests or by the one that
+``EDGECRITIC_SERVER_PYTHON`` names. With ``EDGECRITIC_LLAMA_SERVER`` naming llama.cpp's own
+``llama-server``, which no package brings, that one is asked, too.
 """
 
 from __future__ import annotations
@@ -136,15 +136,7 @@ class Bench:
 
 
 def python_server(model: str, *options: str) -> list[str]:
-    if not has_packages():
-        pytest.skip("llama_cpp.server lacks its packages")
     return [PYTHON, str(llama_server.__file__), model, *options]
-
-
-@cache
-def has_packages() -> bool:
-    command = [PYTHON, "-c", "import llama_cpp.server.app"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
