@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # As the command line does, before any OpenMP library is loaded: see docs/experiments.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from synthetic_packs import write_packs
 from tiny_models import TinyModels, make_tiny_models
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("edgecritic", deadline=None)
+settings.load_profile("edgecritic")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ class Tokenizer:
     def __init__(self, native: Native, vocab: int, normalizer: Normalizer | None) -> None:
         self._llama = native.llama
         self._vocab = vocab
-        self._normalizer = normalizer
+        self._normalizer: Normalizer | None = normalizer
 
     @property
     def n_vocab(self) -> int:
@@ -76,12 +76,13 @@ class Tokenizer:
         They must be cut out first: a ``>`` and a combining stroke behind it are one character,
         and ``<|im_end|>`` would lose its end to it.
         """
-        if self._normalizer is None or unicodedata.is_normalized(self._normalizer, text):
+        form = self._normalizer
+        if form is None or unicodedata.is_normalized(form, text):
             return text
         whole = self._whole_with_control if control else self._whole
         parts = whole.split(text)
         # Split by a group: what stands at odd places are the tokens.
-        parts[::2] = [unicodedata.normalize(self._normalizer, part) for part in parts[::2]]
+        parts[::2] = [unicodedata.normalize(form, part) for part in parts[::2]]
         return "".join(parts)
 
     @cached_property
@@ -90,11 +91,9 @@ class Tokenizer:
 
     @cached_property
     def _whole_with_control(self) -> re.Pattern[str]:
-        attributes: tuple[int, int] = (
-            self._llama.LLAMA_TOKEN_ATTR_USER_DEFINED,
-            self._llama.LLAMA_TOKEN_ATTR_CONTROL,
-        )
-        return self._alternatives(attributes[0] | attributes[1])
+        llama = self._llama
+        recognised = llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_CONTROL
+        return self._alternatives(recognised)
 
     def _alternatives(self, attributes: int) -> re.Pattern[str]:
         """Finds the longest token that has one of these attributes."""
