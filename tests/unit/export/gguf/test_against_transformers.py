@@ -42,9 +42,7 @@ OPTIONS = EngineOptions(
 PROMPT = (1, 40, 50, 60, 70, 80, 90, 100, 110, 120)
 # Two rows and columns of pixels belong to no patch, as with SigLIP's 384 pixels in patches of 14.
 TILE_SIZE, PATCH_SIZE = 30, 7
-TILES = np.random.default_rng(0).integers(
-    0, 256, size=(3, TILE_SIZE, TILE_SIZE, 3), dtype=np.uint8
-)
+TILES = np.random.default_rng(0).integers(0, 256, size=(3, TILE_SIZE, TILE_SIZE, 3), dtype=np.uint8)
 
 
 @dataclass
