@@ -91,7 +91,7 @@ def _merge(args: argparse.Namespace) -> int:
 def _imatrix(args: argparse.Namespace) -> int:
     engine = EngineOptions(n_ctx=args.n_ctx, n_threads=args.threads, device=args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    options = CalibrationOptions(args.items, args.limit, args.text_only, engine)
+    options = CalibrationOptions(args.items, args.limit, args.text_only, engine, args.dialect)
     if (Path(args.source) / MANIFEST).is_file():
         importance = bundle_importance(Bundle.read(args.source), options, _Told())
     else:

@@ -67,6 +67,9 @@ def _add_imatrix(parser: argparse.ArgumentParser) -> None:
         "--items", type=Path, required=True, metavar="SET", help="judged items, with items.jsonl"
     )
     parser.add_argument("--out", type=Path, required=True, help="GGUF file, for all --imatrix")
+    parser.add_argument(
+        "--dialect", help="prompts of a CHECKPOINT; those of its family when left out"
+    )
     parser.add_argument("--text-only", action="store_true", help="leave the pictures out")
     parser.add_argument("--limit", type=int, default=64, help="items to read; default: 64")
     parser.add_argument("--n-ctx", type=int, default=16_384, help="longest row; default: 16384")

@@ -35,12 +35,15 @@ class CalibrationOptions:
         limit: items to use.
         text_only: leave the pictures out, as calibration on plain text would.
         engine: threads and device; its context bounds the rows.
+        dialect: the prompts that a checkpoint was trained with, its family's when left out; a
+            bundle says so itself.
     """
 
     items: Path
     limit: int = 64
     text_only: bool = False
     engine: EngineOptions = field(default_factory=EngineOptions)
+    dialect: str | None = None
 
 
 def checkpoint_importance(
@@ -60,7 +63,8 @@ def checkpoint_importance(
     with tempfile.TemporaryDirectory(dir=work, prefix=".calibration-") as made:
         kind = source_type(checkpoint)
         # Removed again before anybody could read what its manifest says.
-        facts = CriticFacts("calibration", "0", "unknown", "unknown", n_ctx=options.engine.n_ctx)
+        n_ctx = options.engine.n_ctx
+        facts = CriticFacts("calibration", "0", "unknown", "unknown", options.dialect, n_ctx=n_ctx)
         (bundle,) = export_gguf(checkpoint, Path(made), facts, GgufOptions((kind,)), progress)
         return bundle_importance(bundle, options, progress)
 

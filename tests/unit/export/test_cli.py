@@ -107,6 +107,16 @@ def test_importance_is_measured_on_a_checkpoint_or_on_its_bundle(run, checkpoint
     assert found["bundle"].datasets == (f"{items.name}: judgements, with pictures",)
 
 
+def test_importance_is_measured_with_the_prompts_of_the_training(run, checkpoint, items, tmp_path):
+    arguments = ("imatrix", checkpoint, "--items", items, "--limit", 4, *ENGINE)
+    found = []
+    for name, more in (("usual", ()), ("wide", ("--dialect", "edgecritic-wide-v1"))):
+        status, _, err = run(*arguments, "--out", tmp_path / f"{name}.gguf", *more)
+        assert status == 0, err
+        found.append(ImportanceMatrix.read(tmp_path / f"{name}.gguf").counts)
+    assert found[0] != found[1]
+
+
 def test_importance_changes_what_is_written(run, checkpoint, items, tmp_path):
     matrix = tmp_path / "imatrix.gguf"
     run("imatrix", checkpoint, "--items", items, "--out", matrix, *ENGINE)
