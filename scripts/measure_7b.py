@@ -149,8 +149,8 @@ def write_original(folder: Path, shape: Shape) -> None:
         "rms_norm_eps": 1e-6,
         "rope_theta": 1_000_000.0,
         "tie_word_embeddings": False,
-        "bos_token_id": 256,
-        "eos_token_id": 258,
+        "bos_token_id": 257,
+        "eos_token_id": 259,
         "image_aspect_ratio": "anyres_max_9",
         "image_grid_pinpoints": [[384 * i, 384 * j] for i in range(1, 7) for j in range(1, 7)],
         "mm_patch_merge_type": "spatial_unpad",
@@ -163,9 +163,9 @@ def write_original(folder: Path, shape: Shape) -> None:
 
 
 def _tokenizer(folder: Path) -> None:
-    """A token a byte: Qwen2's own vocabulary is not needed to measure."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({word: n for n, word in enumerate(alphabet)}, []))
+    """About a token a byte: Qwen2's own vocabulary is not needed to measure."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]  # llama.cpp wants a merge
+    tokenizer = Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, [("t", "h")]))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
