@@ -118,7 +118,13 @@ class Bundle:
             name = "embedded" if embedded else str(self.folder)
             return cached_file(file, bundle=name)
         path = self.folder / file.path
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, to Python 3.12
+            raise ArtifactError(
+                f"{path} cannot be read: {error}", "put the file itself into the folder"
+            ) from error
+        if not inside:
             raise ArtifactError(
                 f"{path} is a link that leaves the bundle's folder",
                 "put the file itself into the folder",

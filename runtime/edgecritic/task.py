@@ -16,6 +16,7 @@ MAX_TEXT_BYTES = 1 << 20
 """Of one text. No critic's context holds that much, and to count its tokens takes seconds."""
 
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|\.\.|to)\s*(\d{1,6})\s*")
+_LEVEL = re.compile(r"\s*-?[0-9]{1,9}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Rubric:
         unknown = set(data) - {"low", "high", "criteria", "levels"}
         if unknown:
             raise InputError(
-                f"rubric has the unknown key {shown(min(unknown))}",
+                f"rubric has the unknown key {shown(min(unknown, key=str))}",
                 "known keys: low, high, criteria, levels",
             )
         criteria, levels = data.get("criteria"), data.get("levels", {})
@@ -121,12 +122,7 @@ class Rubric:
                 "rubric levels is not a map from level to text",
                 'write {"1": "wrong", "5": "right"}',
             )
-        try:
-            described = {int(level): str(text) for level, text in levels.items()}
-        except ValueError as error:
-            raise InputError(
-                f"rubric level is not a whole number: {error}", "use 1, 2, ..."
-            ) from None
+        described = {_level(level): text for level, text in levels.items()}
         if len(described) < len(levels):
             raise InputError("rubric describes a level twice", "describe each level once")
         return cls(data.get("low", 1), data.get("high", 10), criteria, described)
@@ -181,6 +177,15 @@ class Task:
         """The same pairwise judgement with the responses in the other order."""
         first, second = self.responses
         return Task(self.question, (second, first), self.n_images, self.reference, self.rubric)
+
+
+def _level(key: object) -> int:
+    """A level from the key of a map, which JSON spells as text."""
+    if isinstance(key, str) and _LEVEL.fullmatch(key):
+        return int(key)
+    if isinstance(key, int) and not isinstance(key, bool):
+        return key
+    raise InputError(f"rubric level {shown(key)} is not a whole number", "use 1, 2, ...")
 
 
 def _check_text(what: str, text: object) -> None:

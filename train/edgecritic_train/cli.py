@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
+
+from edgecritic.cli.commands import hand_over
 
 COMMANDS = {
     "assets": ("edgecritic_train.data.assets", "build the asset packs from their sources"),
@@ -22,20 +22,6 @@ COMMANDS = {
 """Name to the module whose `main` carries the command out, and what it does."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the command's name; what follows is the command's own."""
-    listed = "\n".join(f"  {name:<14}{text}" for name, (_, text) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="edgecritic train",
-        description="Trains critics.",
-        epilog=f"commands:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
-    return parser
-
-
 def main(argv: Sequence[str]) -> int:
     """Run a train command.
 
@@ -49,9 +35,4 @@ def main(argv: Sequence[str]) -> int:
         CriticError: what went wrong; the runtime's command line turns it into text and a status.
         ImportError: a package of the extra ``train`` is missing; that command line names it.
     """
-    try:
-        args = build_parser().parse_args(argv)
-        command: Callable[[Sequence[str]], int] = import_module(COMMANDS[args.command][0]).main
-        return command(args.arguments)
-    except SystemExit as stopped:  # argparse has said why
-        return stopped.code if isinstance(stopped.code, int) else 2
+    return hand_over("edgecritic train", "Trains critics.", COMMANDS, argv)

@@ -93,7 +93,7 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
         elif isinstance(item, list):
             lines.append(label)
             for part in item:
-                if isinstance(part, Mapping):
+                if isinstance(part, Mapping) and part:
                     first, *rest = _outline(part, depth + 2)
                     lines += ["  " * (depth + 1) + "- " + first.lstrip(), *rest]
                 else:
@@ -134,13 +134,20 @@ def _pull(name: str, console: Console) -> int:
 def _list(bundle: Bundle, as_json: bool, console: Console) -> int:
     for file in bundle.manifest.files:
         path = _place(bundle, file)
-        present = path.is_file()
+        present = _is_there(path)
         if as_json:
             console.json(_row(file, path) | {"present": present})
         else:
             state = "present" if present else "missing"
             console.line(_columns(state, file, path))
     return 0
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that must not be read
+        return False
 
 
 def _verify(bundle: Bundle, as_json: bool, console: Console) -> int:

@@ -1,13 +1,16 @@
-"""Commands of other packages, found by their entry points."""
+"""Commands of other packages, found by their entry points, and groups of commands below them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from edgecritic.errors import CriticError, MissingExtraError
 
 GROUP = "edgecritic.commands"
+_USAGE = 2
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -29,15 +32,60 @@ def run(point: EntryPoint, argv: Sequence[str]) -> int:
     try:
         command: Callable[[Sequence[str]], int] = point.load()
     except ImportError as error:
-        package = point.dist.name if point.dist else "the package"
-        wanted = f"'{package}[{point.name}]'" if package == "edgecritic" else package
-        raise MissingExtraError(
-            f"the command {point.name!r} cannot be loaded: {error}",
-            f"install what it needs: pip install {wanted}",
-        ) from error
+        raise _missing(point, f"cannot be loaded: {error}") from error
     except AttributeError as error:
         raise CriticError(
             f"the command {point.name!r} cannot be loaded: {error}",
             f"its package is broken: {point.value}",
         ) from error
-    return command(argv)
+    try:
+        return command(argv)
+    except ModuleNotFoundError as error:  # commands load their heavy packages when they need them
+        if (error.name or "").startswith("edgecritic"):
+            raise
+        raise _missing(point, f"needs a package: {error}") from error
+
+
+def _missing(point: EntryPoint, why: str) -> MissingExtraError:
+    package = point.dist.name if point.dist else "the package"
+    wanted = f"'{package}[{point.name}]'" if package == "edgecritic" else package
+    return MissingExtraError(
+        f"the command {point.name!r} {why}", f"install what it needs: pip install {wanted}"
+    )
+
+
+def hand_over(
+    prog: str, description: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]
+) -> int:
+    """Run one of several commands, whose modules are imported only then.
+
+    Args:
+        prog: what is typed before their names, such as ``edgecritic train``.
+        description: of all of them, a sentence.
+        commands: by name the module whose `main` takes the arguments behind it and returns an
+            exit status, and what it does, in a few words.
+        argv: the arguments behind `prog`.
+
+    Returns:
+        The exit status; 2 where argparse refuses the arguments.
+
+    Raises:
+        CriticError: the command failed.
+        ImportError: it needs a package that is not installed; `run` tells which.
+    """
+    width = max(map(len, commands)) + 2
+    listed = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in commands.items())
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"commands:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=commands, metavar="COMMAND")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    try:
+        args = parser.parse_args(argv)
+        command: Callable[[Sequence[str]], int] = import_module(commands[args.command][0]).main
+        return command(args.arguments)
+    except SystemExit as stopped:  # argparse, here or in the command, has said why
+        return stopped.code if isinstance(stopped.code, int) else _USAGE

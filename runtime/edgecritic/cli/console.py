@@ -19,6 +19,7 @@ from edgecritic.cli.terminal import Style, clean, clipped
 from edgecritic.errors import CriticError
 
 _MIN_WIDTH, _MAX_WIDTH = 48, 100
+_COLUMNS_DIGITS = 6
 _FRAMES = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
 _FRAME_S = 0.1
 _BAR_CELLS = 20
@@ -171,7 +172,8 @@ def _repeated(seconds: float, action: Callable[[], None]) -> Iterator[None]:
 
 
 def _columns(environ: Mapping[str, str]) -> int:
-    wanted = environ.get("COLUMNS", "")
+    # Python refuses to read a number of thousands of digits.
+    wanted = environ.get("COLUMNS", "")[:_COLUMNS_DIGITS]
     return int(wanted) if wanted.isdecimal() else shutil.get_terminal_size().columns
 
 

@@ -62,7 +62,12 @@ class Inputs:
         stdin = self._stdin or getattr(sys.stdin, "buffer", None)
         if stdin is None:
             raise InputError(f"{option} reads stdin, and this process has none", "give it as @file")
-        return _limited(stdin.read(_MAX_BYTES + 1), "stdin")
+        try:
+            return _limited(stdin.read(_MAX_BYTES + 1), "stdin")
+        except OSError as error:  # it was opened for writing, or its other end broke
+            raise InputError(
+                f"{option} reads stdin, which cannot be read: {error.strerror}", "give it as @file"
+            ) from error
 
 
 def _read_file(name: str, option: str) -> bytes:

@@ -438,6 +438,14 @@ def test_a_link_may_not_leave_the_folder(bundle: Bundle, sources: dict[str, Path
     assert bundle.file("mmproj") == path
 
 
+def test_links_in_a_circle(bundle: Bundle) -> None:
+    path = bundle.folder / "mmproj.gguf"
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(ArtifactError, match=r"mmproj\.gguf (cannot be read|is missing)"):
+        bundle.file("mmproj")
+
+
 def test_a_role_that_is_not_there(tmp_path: Path, manifest: Manifest) -> None:
     text_only = replace(manifest, files=(LANGUAGE_MODEL,), image=None)
     bundle = write_bundle(tmp_path / "b", text_only, {})

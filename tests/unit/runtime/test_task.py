@@ -57,7 +57,7 @@ def test_a_rubric_in_part_takes_the_rest_from_1_to_10() -> None:
         ('{"criteria": 7}', "criteria is 7"),
         ('{"levels": ["wrong"]}', "not a map"),
         ('{"levels": {"1": 2}}', "not a map"),
-        ('{"levels": {"one": "wrong"}}', "level is not a whole number"),
+        ('{"levels": {"one": "wrong"}}', "level 'one' is not a whole number"),
         ('{"levels": {"11": "perfect"}}', "describes level 11"),
     ],
 )
@@ -112,3 +112,14 @@ def test_swapping_twice_changes_nothing() -> None:
     task = Task("q?", ("a", "b"), 1, "ref", Rubric(1, 5))
     assert task.swapped().responses == ("b", "a")
     assert task.swapped().swapped() == task
+
+
+@pytest.mark.parametrize("key", [1.7, float("inf"), None, True, "1_0", "9" * 5000])
+def test_levels_are_named_by_whole_numbers(key: Any) -> None:
+    with pytest.raises(InputError, match="is not a whole number"):
+        Rubric.from_dict({"levels": {key: "what it means"}})
+
+
+def test_unknown_keys_of_several_types() -> None:
+    with pytest.raises(InputError, match="unknown key 1"):
+        Rubric.from_dict({"low": 1, "high": 5, 1: 2, "a": 3})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
+
+from edgecritic.cli.commands import hand_over
 
 _HERE = "edgecritic_train.critic_data"
 COMMANDS = {
@@ -22,15 +22,5 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         CriticError: what went wrong.
     """
-    listed = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="edgecritic train data",
-        description="Makes, checks and describes files of critic rows (rows.jsonl).",
-        epilog=f"commands:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
-    args = parser.parse_args(argv)
-    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[args.command][0]).main
-    return command(args.arguments)
+    does = "Makes, checks and describes files of critic rows (rows.jsonl)."
+    return hand_over("edgecritic train data", does, COMMANDS, argv)

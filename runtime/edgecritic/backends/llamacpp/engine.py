@@ -117,9 +117,10 @@ class LlamaCppBackend:
             self._memory: int = native.llama.llama_get_memory(handles.context)
             self._info = self._describe(facts, options, gpu_name(native) if use_gpu else "cpu")
             self._cells = CellLedger(self._info.n_ctx, options.max_sequences)
-            self._decoder = Decoder(
-                native, handles.context, n_batch=options.n_batch, info=self._info
-            )
+            # Not options.n_batch: a short context takes fewer positions at once than were asked
+            # for, and more than it takes end the process.
+            n_batch: int = native.llama.llama_n_batch(handles.context)
+            self._decoder = Decoder(native, handles.context, n_batch=n_batch, info=self._info)
             handles.kept.append(self._decoder)
         except BaseException:
             handles.free()

@@ -86,6 +86,28 @@ def test_token_embeddings_as_features_equal_the_tokens(
     )
 
 
+def test_a_context_that_is_shorter_than_a_batch(tiny_models: TinyModels) -> None:
+    # In a process of its own: llama.cpp aborts where a batch is longer than the context allows.
+    done = run_python(
+        """
+        import sys
+        from pathlib import Path
+        from edgecritic.backends.base import Append, TextSpan
+        from edgecritic.backends.llamacpp import LlamaCppBackend
+        from edgecritic.backends.options import EngineOptions
+
+        for n_ctx in (1, 100, 300):
+            options = EngineOptions(n_ctx=n_ctx, n_threads=1)
+            backend = LlamaCppBackend(Path(sys.argv[1]), options=options)
+            span = TextSpan(tuple([5] * backend.info.n_ctx))
+            backend.append([Append(backend.open_sequence(), (span,))])
+            backend.close()
+        """,
+        tiny_models.language_model,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_features_of_any_memory_layout(backend: LlamaCppBackend, tiny_models: TinyModels) -> None:
     features = tiny_models.token_embeddings[5:25]
     expected = decode(backend, ImageSpan("plain", features))

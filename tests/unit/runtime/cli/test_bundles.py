@@ -46,7 +46,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
         image=None,
         calibration=Calibration(),
         licence="Apache-2.0",
-        training={"steps": [{"name": "first", "rows": 3}]},
+        training={"steps": [{"name": "first", "rows": 3}, {}, []]},
         verification=None,
         good_for=("text \x1b[31m\nlicence: MIT",),
         bad_for=("photographs",),
@@ -87,6 +87,15 @@ def test_list_says_which_files_are_there(run: Run, bundle: Bundle) -> None:
     first, second = run("models", "list", str(bundle.folder)).out.splitlines()
     assert first.split() == ["present", "language_model", "Q4_1", "0.0", "MB", str(path)]
     assert second.split()[:3] == ["present", "adapter", "F16"]
+
+
+def test_a_place_that_cannot_be_looked_at_is_missing(
+    run: Run, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECRITIC_HOME", f"/{'long' * 2000}")
+    ran = run("models", "list", str(bundle.folder))
+    assert ran.status == 0
+    assert ran.out.startswith("missing  language_model")
 
 
 def test_pull_prints_where_the_files_lie(run: Run, bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def refuse(argv: Sequence[str]) -> int:
     raise InputError(f"{argv[0]} is wrong", "give something right")
 
 
+def train(argv: Sequence[str]) -> int:
+    """A command whose heavy package is imported when it is needed."""
+    import_module(argv[0])
+    return 0
+
+
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
@@ -34,6 +41,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("bench", "no_such_package.cli:main", commands.GROUP),
         EntryPoint("broken", f"{__name__}:nothing", commands.GROUP),
         EntryPoint("refuse", f"{__name__}:refuse", commands.GROUP),
+        EntryPoint("lazy", f"{__name__}:train", commands.GROUP),
     ]
     monkeypatch.setattr(commands, "entry_points", lambda **_group: points)
 
@@ -46,7 +54,7 @@ def test_an_added_command_gets_its_arguments_and_gives_the_status(run: Run) -> N
 
 @pytest.mark.usefixtures("added")
 def test_help_names_the_added_commands(run: Run) -> None:
-    assert "Other packages add: bench, broken, refuse, train." in run("--help").out
+    assert "Other packages add: bench, broken, lazy, refuse, train." in run("--help").out
 
 
 @pytest.mark.usefixtures("added")
@@ -79,3 +87,50 @@ def test_the_project_s_own_parts_name_their_extra(tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError) as caught:
         commands.run(point, [])
     assert "'edgecritic[bench]'" in caught.value.hint
+
+
+@pytest.mark.usefixtures("added")
+def test_a_package_that_a_command_misses_later_is_named_as_well(run: Run) -> None:
+    ran = run("lazy", "no_such_package")
+    assert (ran.status, ran.out) == (1, "")
+    assert "No module named 'no_such_package'" in ran.err
+    assert "hint: install what it needs: pip install " in ran.err
+
+
+@pytest.mark.usefixtures("added")
+def test_a_module_of_our_own_that_is_missing_is_a_fault_of_ours(run: Run) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        run("lazy", "edgecritic.no_such_module")
+
+
+GROUP = {"keep": (__name__, "keep arguments"), "missing": ("no_such_package", "be missing")}
+
+
+def main(argv: Sequence[str]) -> int:
+    """A command of a group; this module plays its part."""
+    if "--stop" in argv:
+        raise SystemExit("as argparse does, with a text")
+    return remember(argv)
+
+
+def test_a_group_hands_over_to_the_module_of_a_command() -> None:
+    assert commands.hand_over("edgecritic x", "Keeps.", GROUP, ["keep", "--help", "a"]) == 3
+    assert seen.pop() == ["--help", "a"]
+    with pytest.raises(ModuleNotFoundError):
+        commands.hand_over("edgecritic x", "Keeps.", GROUP, ["missing"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "said"),
+    [
+        (["--help"], 0, "  keep     keep arguments"),
+        ([], 2, "usage: edgecritic x"),
+        (["nothing"], 2, "invalid choice: 'nothing'"),
+        (["keep", "--stop"], 2, ""),
+    ],
+)
+def test_a_group_explains_itself(
+    capsys: pytest.CaptureFixture[str], argv: list[str], status: int, said: str
+) -> None:
+    assert commands.hand_over("edgecritic x", "Keeps.", GROUP, argv) == status
+    assert said in "".join(capsys.readouterr())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def test_endless_input_ends() -> None:
 
     with pytest.raises(InputError, match="over 64 MiB"):
         Inputs(Endless()).text("-", "--response")
+
+
+def test_a_stdin_that_cannot_be_read_is_named() -> None:
+    class WriteOnly(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(InputError, match="--response reads stdin, which cannot be read: Bad file"):
+        Inputs(WriteOnly()).text("-", "--response")

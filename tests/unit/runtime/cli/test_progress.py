@@ -77,6 +77,12 @@ def test_a_bar_on_a_terminal(columns: str) -> None:
         assert "█" * 10 + " " * 10 + " a-model-with-a-long-name.gguf: 2.00 of 4.00 GB" in drawn
 
 
+@pytest.mark.parametrize("columns", ["", "0", "wide", "-1", "9" * 5000])
+def test_widths_that_no_terminal_has(columns: str) -> None:
+    console = Console(io.StringIO(), Terminal(), {"COLUMNS": columns})
+    assert 40 <= console.style.width <= 100
+
+
 def test_lines_now_and_then_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.1)
     err = io.StringIO()
