@@ -98,7 +98,8 @@ class ArrayClaim:
 
     Attributes:
         items: the values of a short array; None for a long one.
-        distinct: how many different values an array of strings has; `length` for other types.
+        distinct: how many different values an array of strings has, each up to its first NUL,
+            which is where C takes it to end; `length` for other types.
     """
 
     item_type: str
@@ -305,14 +306,15 @@ class _Reader:
             raise self._damaged(f"an array of {name} items")
         if length <= KEPT_ARRAY_ITEMS:
             items = tuple(self._scalar(item_type) for _ in range(length))
-            return ArrayClaim(name, length, items, len(set(items)))
+            texts = {item.partition("\0")[0] for item in items if isinstance(item, str)}
+            return ArrayClaim(name, length, items, len(texts) if item_type == _STRING else length)
         if item_type == _STRING:
             return ArrayClaim(name, length, None, self._skip_strings(length))
         self._skip(length * struct.calcsize(_SCALAR_FORMATS[item_type]))
         return ArrayClaim(name, length, None, length)
 
     def _skip_strings(self, length: int) -> int:
-        """Pass over strings; the number of different ones among them."""
+        """Pass over strings; the number of different ones among them, as C reads them."""
         # The hot loop: a vocabulary has some 100,000 strings, so no method call for each.
         unpack = struct.Struct("<Q").unpack_from
         at, end, data = self._at, self._size - 8, self._data
@@ -323,7 +325,7 @@ class _Reader:
             size = unpack(data, at)[0]
             if size > MAX_STRING_BYTES:
                 raise self._damaged(f"a string of {size} bytes in an array")
-            seen.add(data[at + 8 : at + 8 + size])
+            seen.add(data[at + 8 : at + 8 + size].partition(b"\0")[0])
             at += 8 + size
         if at > self._size:
             raise self._damaged("ends within an array of strings")

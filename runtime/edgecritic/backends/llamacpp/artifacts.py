@@ -88,6 +88,7 @@ def check_language_model(path: Path) -> LanguageModelFacts:
     if architecture == GRID_LANGUAGE_MODEL:
         _check_sections(header, head_dim, rotated)
     n_vocab = _check_vocabulary(header, n_embd)
+    _check_vectors(header)
     return LanguageModelFacts(path, architecture, n_embd, n_vocab, _normalizer(header))
 
 
@@ -102,6 +103,16 @@ def _check_sections(header: GgufHeader, head_dim: int, rotated: int) -> None:
             f"{rotated} are rotated",
             WRONG_FILE,
         )
+
+
+def _check_vectors(header: GgufHeader) -> None:
+    """Norms and biases are added and multiplied, for which ggml wants F32 and else aborts."""
+    for claim in header.tensors.values():
+        if len(claim.shape) == 1 and claim.type_name != "F32":
+            raise ArtifactError(
+                f"{header.path}: the vector {shown(claim.name)} is {claim.type_name}, not F32",
+                "export or quantize the model again",
+            )
 
 
 def _check_vocabulary(header: GgufHeader, n_embd: int) -> int:

@@ -293,6 +293,27 @@ def repeated_token(models: TinyModels, folder: Path) -> dict[str, object]:
     return {"language_model": folder / "twice.gguf"}
 
 
+def token_with_a_nul(models: TinyModels, folder: Path) -> dict[str, object]:
+    """To C it is "<", of which there is one already."""
+    data = models.language_model.read_bytes()
+    entry = (12).to_bytes(8, "little")
+    assert data.count(entry + b"<|im_start|>") == 1
+    changed = data.replace(entry + b"<|im_start|>", entry + b"<\0im_start|>")
+    (folder / "nul.gguf").write_bytes(changed)
+    return {"language_model": folder / "nul.gguf"}
+
+
+def quantized_norm(models: TinyModels, folder: Path) -> dict[str, object]:
+    """Valid as a file; llama.cpp loads it and ends the process on the first token."""
+    data = models.language_model.read_bytes()
+    shape = (1).to_bytes(4, "little") + (64).to_bytes(8, "little")
+    claim = b"blk.0.ffn_norm.weight" + shape
+    f32, q8_0 = (kind.to_bytes(4, "little") for kind in (0, 8))
+    assert data.count(claim + f32) == 1
+    (folder / "norm.gguf").write_bytes(data.replace(claim + f32, claim + q8_0))
+    return {"language_model": folder / "norm.gguf"}
+
+
 DAMAGES: dict[Damage, str] = {
     truncated: "behind the end of the file",
     truncated_tower: "behind the end of the file",
@@ -310,6 +331,8 @@ DAMAGES: dict[Damage, str] = {
     tower_with_a_transposed_matrix: "ffn_up.weight is F32",
     tower_of_another_projector: "projector 'ldp' is not 'mlp'",
     repeated_token: "1 tokens appear twice",
+    token_with_a_nul: "1 tokens appear twice",
+    quantized_norm: "the vector 'blk.0.ffn_norm.weight' is Q8_0, not F32",
 }
 
 
