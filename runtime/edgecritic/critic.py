@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from threading import Lock, get_ident
+from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 
@@ -36,7 +36,7 @@ class Critic:
     """Judges responses to questions about pictures.
 
     Calls from several threads take turns; only a remote critic judges for several at once. A
-    stream holds its turn until it is used up or closed.
+    stream holds its turn until it is used up or closed, and may be handed on to another thread.
 
     Args:
         backend: a loaded engine; the critic closes it.
@@ -66,7 +66,7 @@ class Critic:
         self._judge = judge
         self._info: EngineInfo = judge.info
         self._lock = Lock()
-        self._holder: int | None = None
+        self._holder: Thread | None = None
         self._stream: Generator[object, None, None] | None = None
         self._closed = False
 
@@ -425,7 +425,7 @@ class Critic:
 
     def close(self) -> None:
         """Free the model. A stream that this thread left open ends; other threads' are awaited."""
-        if self._holder == get_ident() and self._stream is not None:
+        if self._holder is current_thread() and self._stream is not None:
             self._stream.close()
             self._shut()
             return
@@ -465,14 +465,14 @@ class Critic:
             self._check_open()
             yield
             return
-        if self._holder == get_ident() and self._stream is not None:
+        if self._holder is current_thread() and self._stream is not None:
             raise InputError(
                 "a stream of this critic is still open in this thread",
                 "use it up or close() it before the next judgement",
             )
         with self._lock:
             self._check_open()
-            self._holder = get_ident()
+            self._holder = current_thread()
             try:
                 yield
             finally:
@@ -487,10 +487,14 @@ class Critic:
     def _turn(
         self, stream: Generator[Judged | str, None, None]
     ) -> Generator[Judged | str, None, None]:
-        with self._exclusive():
+        with self._exclusive(), closing(stream):
             self._stream = stream
             try:
-                yield from stream
+                for item in stream:
+                    yield item
+                    # Whoever asks for the next item has the turn: a pool may hand a stream on.
+                    if self._holder is not None:
+                        self._holder = current_thread()
             finally:
                 self._stream = None
 

@@ -9,6 +9,7 @@ import pickle
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -820,6 +821,39 @@ def test_threads_take_turns() -> None:
         thread.join(timeout=30)
     assert found == wanted
     assert backend.open_sequences == 0
+
+
+def test_a_stream_may_be_handed_on_to_another_thread() -> None:
+    critic, _ = hashed_critic()
+    stream = critic.score_stream(None, QUESTION, "x")
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        first.submit(next, stream).result(timeout=30)
+        second.submit(next, stream).result(timeout=30)
+        # The thread that began it waits its turn; it is not told that a stream of its own is open.
+        waiting = first.submit(critic.score, None, QUESTION, "y", rationale=False)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        assert second.submit(list, stream).result(timeout=30)
+        assert waiting.result(timeout=30).status == "ok"
+
+
+def test_a_stream_that_a_dead_thread_left_open_is_waited_for() -> None:
+    critic, _ = hashed_critic()
+    stream = critic.score_stream(None, QUESTION, "x")
+    found: list[Verdict] = []
+    begin = threading.Thread(target=next, args=(stream,))
+    begin.start()
+    begin.join(timeout=30)
+    # The system gives the number of a thread that is gone to the next one, as a rule.
+    other = threading.Thread(
+        target=lambda: found.append(critic.score(None, QUESTION, "y", rationale=False))
+    )
+    other.start()
+    other.join(timeout=0.2)
+    assert other.is_alive()
+    stream.close()
+    other.join(timeout=30)
+    assert found[0].status == "ok"
 
 
 def test_closing_waits_for_another_threads_judgement() -> None:
