@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_help_needs_no_heavy_module() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A suite that runs in the background ignores interrupts, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_stdin_is_read_is_clean() -> None:
     with subprocess.Popen(
         (*EDGECRITIC, "score", "--question", "a", "--response", "-"),

@@ -97,7 +97,7 @@ def test_a_shared_prefix_is_the_same_as_two_rows(
 def test_a_run_starts_at_ln_2_and_its_adapter_merges(
     configure: Configure, bases: dict[str, Path], tmp_path: Path, family: str
 ) -> None:
-    config = configure(family, *SMALL, "optimizer.learning_rate=1e-2", "optimizer.epochs=2")
+    config = configure(family, *SMALL, "optimizer.learning_rate=1e-2", "optimizer.epochs=4")
     out = train_dpo(config, quiet)
     losses = [line["loss"] for line in read_metrics(config.output) if line["kind"] == "train"]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
@@ -108,7 +108,7 @@ def test_a_run_starts_at_ln_2_and_its_adapter_merges(
         "training.json",
     }
     # A checkpoint holds the reference, too; nobody can merge that by mistake.
-    reference = config.output / "checkpoint-10" / "ref"
+    reference = config.output / "checkpoint-20" / "ref"
     assert reference.is_dir()
     with pytest.raises(ArtifactError, match="reference policy"):
         merge_adapter(bases[family], reference, tmp_path / "wrong")
