@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def picture(tmp_path: Path) -> str:
     path = tmp_path / "picture.png"
     Image.new("RGB", (40, 30), "red").save(path)
     return str(path)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A suite that runs in the background ignores interrupts, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -20,12 +20,7 @@ Run = Callable[..., Ran]
 TASK = ("--question", "What?", "--response", "right", "--response", "wrong")
 
 
-@pytest.fixture(autouse=True)
-def python_listens() -> Iterator[None]:
-    """A suite that was started in the background ignores the signal from birth."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("interruptible")
 
 
 def interrupt_in_a_callback() -> None:
