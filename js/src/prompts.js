@@ -16,6 +16,11 @@
 
 const PLACEHOLDER = /\{(\w+)\}/g;
 
+/** Nothing for a text of white space alone, which critics take for more than nothing. */
+function unlessBlank(text) {
+  return text?.trim() ? text : '';
+}
+
 /**
  * @param {Task} task
  * @param {object} dialect a bundle's prompts.json
@@ -26,19 +31,19 @@ export function render(task, dialect, { hasImage, wording = 0 }) {
   const rubric = task.rubric ?? { low: 1, high: 10 };
   const values = {
     question: task.question.trim(),
-    reference: task.reference || null,
-    criteria: rubric.criteria || null,
+    reference: unlessBlank(task.reference) || null,
+    criteria: unlessBlank(rubric.criteria) || null,
   };
   const pointwise = task.responses.length === 1;
   let outcomes;
   let labels;
   if (pointwise) {
     Object.assign(values, { low: `${rubric.low}`, high: `${rubric.high}` });
-    values.response = task.responses[0];
+    values.response = unlessBlank(task.responses[0]);
     outcomes = range(rubric.low, rubric.high);
     labels = outcomes.map(String);
   } else if (task.responses.length === 2) {
-    [values.first, values.second] = task.responses;
+    [values.first, values.second] = task.responses.map(unlessBlank);
     outcomes = ['first', 'second', 'tie'];
     labels = outcomes.map((outcome) => dialect.labels[outcome]);
   } else {

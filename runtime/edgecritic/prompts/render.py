@@ -112,16 +112,17 @@ def render(task: Task, dialect: Dialect, wording: int = 0) -> Prompt:
     number = wording % len(texts)
     values: dict[str, str | None] = {
         "question": task.question.strip(),
-        "reference": task.reference or None,  # an empty one has nothing to say
-        "criteria": task.rubric.criteria or None,
+        "reference": _unless_blank(task.reference) or None,  # an empty one has nothing to say
+        "criteria": _unless_blank(task.rubric.criteria) or None,
     }
     if setting == "pointwise":
         values |= {"low": str(task.rubric.low), "high": str(task.rubric.high)}
-        values["response"] = task.responses[0]
+        values["response"] = _unless_blank(task.responses[0])
         outcomes: tuple[int | str, ...] = tuple(task.rubric.range)
         labels = [str(level) for level in task.rubric.range]
     else:
-        values |= {"first": task.responses[0], "second": task.responses[1]}
+        first, second = map(_unless_blank, task.responses)
+        values |= {"first": first, "second": second}
         outcomes = ("first", "second", "tie")
         labels = [dialect.labels[str(outcome)] for outcome in outcomes]
     return Prompt(
@@ -132,6 +133,11 @@ def render(task: Task, dialect: Dialect, wording: int = 0) -> Prompt:
         end=Control(dialect.turn_close),
         template=f"{dialect.identity}/{setting}-{number + 1}",
     )
+
+
+def _unless_blank(text: str | None) -> str:
+    """The text; nothing for one of white space alone, which critics take for more than nothing."""
+    return text if text is not None and text.strip() else ""
 
 
 def _pieces(user_text: str, task: Task, dialect: Dialect) -> Iterator[Piece]:

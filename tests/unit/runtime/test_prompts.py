@@ -112,9 +112,9 @@ def test_what_a_user_writes_stays_as_it_is_and_in_text(
     prompt = render(task, DIALECT, wording)
     text = next(p.text for p in reversed(prompt.pieces) if isinstance(p, Text))
     assert question.strip() in text
-    assert response in text
+    assert not response.strip() or response in text
     assert text.endswith("{question}<|im_end|>")
-    assert reference is None or reference in text
+    assert not (reference and reference.strip()) or reference in text
     controls = [p.text for p in prompt.pieces if isinstance(p, Control)]
     assert "".join(controls) == SYSTEM.replace(DIALECT.system, "") + (
         "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n"
@@ -198,6 +198,14 @@ def test_every_byte_of_a_dialect_counts_in_its_digest(tmp_path: Path) -> None:
         (tmp_path / "pointwise-1.txt").write_text(text)
         digests.add(read_dialect(tmp_path, "d").digest)
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("blank", [" ", "\n\n", "\t \u3000"])
+def test_white_space_is_an_empty_response(blank: str) -> None:
+    for wording in range(3):
+        for texts, empty in (((blank,), ("",)), (("a", blank), ("a", ""))):
+            told = Task("q", texts, reference=blank, rubric=Rubric(criteria=blank))
+            assert render(told, DIALECT, wording) == render(Task("q", empty), DIALECT, wording)
 
 
 @pytest.mark.parametrize("responses", [("a",), ("a", "b")])
