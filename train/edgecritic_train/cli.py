@@ -12,6 +12,8 @@ COMMANDS = {
     "data": ("edgecritic_train.critic_data.cli", "make, check and describe critic rows"),
     "sft": ("edgecritic_train.tuning.sft", "train a 7B critic's adapter from critic rows"),
     "dpo": ("edgecritic_train.tuning.dpo", "train a policy from rows with a winner"),
+    "rounds": ("edgecritic_train.rounds.command", "let a policy learn from a critic's rankings"),
+    "rank-pairs": ("edgecritic_train.rounds.rank_pairs", "best and worst answers for others"),
     "estimate": ("edgecritic_train.tuning.estimate", "predict memory and time of such a training"),
     "launch-config": ("edgecritic_train.tuning.launch_config", "settings for several GPUs"),
     "embedded": ("edgecritic_train.embedded.train", "train the embedded critic"),

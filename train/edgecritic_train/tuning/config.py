@@ -295,10 +295,18 @@ def read_config(path: Path, assignments: Sequence[str] = ()) -> TuningConfig:
     Raises:
         InputError: the file, or a setting, is not as it must be; the message names the key.
     """
+    return read_settings(TuningConfig, layered_config(path, assignments), str(path))
+
+
+def layered_config(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping that a file, its preset and assignments make; nothing in it is checked yet.
+
+    Raises:
+        InputError: the file is no mapping, or there is no such preset.
+    """
     own = layered(read_yaml(path), assigned(assignments))
     preset = own.pop("preset", None)
-    data = own if preset is None else layered(_preset(preset, path), own)
-    return read_settings(TuningConfig, data, str(path))
+    return own if preset is None else layered(_preset(preset, path), own)
 
 
 def _preset(name: object, path: Path) -> dict[str, Any]:

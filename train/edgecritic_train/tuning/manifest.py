@@ -6,15 +6,14 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from edgecritic.errors import ArtifactError
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile
 from edgecritic_train.tuning.checkpoints import write_whole
-from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.settings import plain
 
 RUN: Final = "run.json"
@@ -69,12 +68,22 @@ def git_state() -> dict[str, Any]:
         return {}
 
 
-def begin_run(config: TuningConfig, facts: Mapping[str, Any]) -> None:
+class Run(Protocol):
+    """Settings of anything that has a folder."""
+
+    @property
+    def output(self) -> Path: ...
+
+
+def begin_run(
+    config: Run, facts: Mapping[str, Any], free: Sequence[tuple[str, ...]] = _FREE
+) -> None:
     """Write ``run.json`` and ``config.yaml``, or check that the run in the folder is the same.
 
     Args:
         config: resolved.
         facts: what decides the numbers besides: the data's fingerprint, the base's settings.
+        free: keys that may differ from those of the run that is gone on with.
 
     Raises:
         ArtifactError: the folder holds another run, or something else.
@@ -87,7 +96,7 @@ def begin_run(config: TuningConfig, facts: Mapping[str, Any]) -> None:
     path = folder / RUN
     settings = plain(config)
     if path.is_file():
-        _check_same(path, {"config": settings, **facts})
+        _check_same(path, {"config": settings, **facts}, free)
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise ArtifactError(
@@ -114,9 +123,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
+def _check_same(path: Path, wanted: Mapping[str, Any], unlocked: Sequence[tuple[str, ...]]) -> None:
     recorded, now = _flat(read_run(path.parent)), _flat(json.loads(json.dumps(wanted)))
-    free = [".".join(("config", *keys)) for keys in _FREE]
+    free = [".".join(("config", *keys)) for keys in unlocked]
     differing = [key for key in now if key not in free and recorded.get(key, "nothing") != now[key]]
     if differing:
         key = differing[0]

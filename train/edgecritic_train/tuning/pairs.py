@@ -30,6 +30,7 @@ from edgecritic_train.tuning.prepare import Prepared, Tell, prepare_rows
 
 SYSTEM: Final = "You are a helpful assistant."
 """What LLaVA-OneVision and Qwen2.5-VL were trained with."""
+OPEN, CLOSE = "<|vision_start|>", "<|vision_end|>"
 CHOSEN, REJECTED = 1, 2
 """Branches of a row that shares its prefix."""
 
@@ -53,14 +54,25 @@ class PairExample:
     pictures: tuple[Picture, ...]
 
 
-def policy_prompt(question: str, n_images: int) -> Prompt:
-    """A question as a chat model is asked it."""
+def policy_prompt(question: str, n_images: int, *, framed: bool) -> Prompt:
+    """A question as a chat model is asked it.
+
+    Args:
+        question: its words never become control tokens.
+        n_images: pictures in front of it.
+        framed: as Qwen2.5-VL was trained: each picture between two control tokens, and the
+            question right behind them; otherwise as LLaVA-OneVision was, on a line of its own.
+    """
+    pictures: list[Piece] = []
+    for index in range(n_images):
+        slot = ImageSlot(index)
+        pictures += [Control(OPEN), slot, Control(CLOSE)] if framed else [slot]
     pieces: list[Piece] = [
         Control("<|im_start|>system\n"),
         Text(SYSTEM),
         Control("<|im_end|>\n<|im_start|>user\n"),
-        *(ImageSlot(index) for index in range(n_images)),
-        Text(f"\n{question.strip()}" if n_images else question.strip()),
+        *pictures,
+        Text(question.strip() if framed or not n_images else f"\n{question.strip()}"),
         Control("<|im_end|>\n<|im_start|>assistant\n"),
     ]
     end = Control("<|im_end|>\n")
@@ -101,7 +113,7 @@ class PairMaker:
     def _laid(
         self, row: CriticRow, sizes: Sequence[Size]
     ) -> tuple[list[int], list[int], list[int]]:
-        prompt = policy_prompt(row.question, len(sizes))
+        prompt = policy_prompt(row.question, len(sizes), framed=self._eye.framed)
         end = self._maker.text(prompt.end.text, control=True)[:1]
         first, second = ([*self._maker.text(text), *end] for text in row.responses)
         better, worse = (first, second) if row.verdict == "first" else (second, first)

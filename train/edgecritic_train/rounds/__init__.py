@@ -1,0 +1,1 @@
+"""Preference rounds: a policy answers, a critic ranks, the policy learns, and so on."""

@@ -1,0 +1,102 @@
+"""The rounds in one figure: rewards, contradictions and filters, lengths, win rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from edgecritic_train.rounds.selecting import FILTERS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Facts = Mapping[str, Any]
+_DPI = 120
+
+
+def draw_rounds(rounds: Sequence[Facts]) -> bytes:
+    """Draw the reports of the rounds so far; the bytes of a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, 2)
+    _rewards(grid[0][0], rounds)
+    _filters(grid[0][1], rounds)
+    _lengths(grid[1][0], rounds)
+    _win_rate(grid[1][1], rounds)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI)
+    return file.getvalue()
+
+
+def _rewards(axes: Axes, rounds: Sequence[Facts]) -> None:
+    for facts in rounds:
+        found = facts["judging"]["rewards"]
+        total = max(1, sum(found["histogram"]))
+        shares = [count / total for count in found["histogram"]]
+        axes.stairs(shares, found["edges"], label=f"round {facts['round']}", linewidth=1.6)
+    axes.set_xlabel("reward: wins minus losses")
+    axes.set_ylabel("share of answers")
+    axes.set_title("Rewards", loc="left")
+    axes.legend(frameon=False)
+
+
+def _filters(axes: Axes, rounds: Sequence[Facts]) -> None:
+    numbers = [facts["round"] for facts in rounds]
+    left = [0] * len(rounds)
+    for name in ("pairs", *FILTERS):
+        counts = [
+            f["selection"]["pairs"] if name == "pairs" else f["selection"]["dropped"][name]
+            for f in rounds
+        ]
+        if any(counts):
+            axes.bar(numbers, counts, bottom=left, label=name, width=0.6)
+        left = [below + count for below, count in zip(left, counts, strict=True)]
+    axes.set_xticks(numbers)
+    axes.set_xlabel("round")
+    axes.set_ylabel("questions")
+    flips = ", ".join(_percent(facts["judging"]["flip_rate"]) for facts in rounds)
+    axes.set_title(f"Pairs and filters (flip rate {flips})", loc="left")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _lengths(axes: Axes, rounds: Sequence[Facts]) -> None:
+    curves = {
+        "all answers": [facts["sampling"]["tokens"] for facts in rounds],
+        "chosen": [facts["selection"]["chosen_tokens"] for facts in rounds],
+        "rejected": [facts["selection"]["rejected_tokens"] for facts in rounds],
+    }
+    numbers = [facts["round"] for facts in rounds]
+    for name, spreads in curves.items():
+        axes.plot(numbers, [found.get("mean") for found in spreads], label=name, marker="o")
+    axes.set_xticks(numbers)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("round")
+    axes.set_ylabel("tokens, mean")
+    axes.set_title("Length of answers", loc="left")
+    axes.legend(frameon=False)
+
+
+def _win_rate(axes: Axes, rounds: Sequence[Facts]) -> None:
+    judged = [f for f in rounds if f.get("outside") and f["outside"]["win_rate"] is not None]
+    axes.axhline(0.5, color="#8a929c", linewidth=1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("after round")
+    axes.set_ylabel("win rate over the first policy")
+    axes.set_title("Outside judge" if judged else "No outside judge", loc="left")
+    if not judged:
+        return
+    numbers = [f["round"] for f in judged]
+    rates = [f["outside"]["win_rate"] for f in judged]
+    bounds = [f["outside"]["interval"] or [r, r] for f, r in zip(judged, rates, strict=True)]
+    below = [rate - low for rate, (low, _) in zip(rates, bounds, strict=True)]
+    above = [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
+    axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4)
+    axes.set_xticks(numbers)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

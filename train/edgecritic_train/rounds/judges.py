@@ -1,0 +1,157 @@
+"""Who prefers: a critic in a bundle or behind an endpoint, or the references themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, cast
+
+from edgecritic.bundle import MANIFEST, Bundle
+from edgecritic.critic import Critic
+from edgecritic.errors import InputError
+from edgecritic.hashing import file_sha256
+from edgecritic.verdict import Preference, Winner
+from edgecritic_train.rounds.config import JudgeSettings
+from edgecritic_train.rounds.entries import Match, content_key
+from edgecritic_train.rounds.questions import Question
+
+_BY_LEAD: dict[int, Winner] = {1: "first", 0: "tie", -1: "second"}
+_EDGES = re.compile(r"^\W+|\W+$")
+_BLANKS = re.compile(r"\s+")
+
+
+class PreferenceJudge(Protocol):
+    """Says which answers are better."""
+
+    @property
+    def name(self) -> str:
+        """Who it is, for entries and reports."""
+        ...
+
+    def rank(self, question: Question, responses: Sequence[str]) -> tuple[Match, ...] | None:
+        """All pairs of at least two responses in both orders; None if one could not be read.
+
+        Raises:
+            InputError: they cannot be put to the judge.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what is held."""
+        ...
+
+
+OpenJudge: TypeAlias = Callable[[JudgeSettings], PreferenceJudge]
+
+
+@dataclass(frozen=True, slots=True)
+class CriticJudge:
+    """A critic; it encodes the pictures once, and decodes once what the pairs share.
+
+    Attributes:
+        critic: is closed with the judge.
+        wording: of its prompts.
+    """
+
+    critic: Critic
+    wording: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.critic.profile.name
+
+    def rank(self, question: Question, responses: Sequence[str]) -> tuple[Match, ...] | None:
+        """See `PreferenceJudge`."""
+        ranking = self.critic.rank(
+            question.image_sources, question.text, responses, wording=self.wording
+        )
+        if ranking.status != "ok":
+            return None
+        return tuple(_match(i, j, preference) for i, j, preference in ranking.preferences)
+
+    def close(self) -> None:
+        self.critic.close()
+
+
+@dataclass(frozen=True, slots=True)
+class TruthJudge:
+    """No critic: what equals the reference, blanks, case and marks around it aside, is better."""
+
+    name: str = "truth"
+
+    def rank(self, question: Question, responses: Sequence[str]) -> tuple[Match, ...] | None:
+        """See `PreferenceJudge`."""
+        if question.reference is None:
+            raise InputError(
+                f"question {question.id} has no reference", "fill the column reference"
+            )
+        right = [is_right(response, question.reference) for response in responses]
+        found = []
+        for i in range(len(right)):
+            for j in range(i + 1, len(right)):
+                lead = right[i] - right[j]
+                winner = _BY_LEAD[lead]
+                found.append(Match(i, j, (winner, winner), (float(lead), float(lead)), winner))
+        return tuple(found)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def is_right(response: str, reference: str) -> bool:
+    """Whether a response is the reference, blanks, case and marks around it aside."""
+    return _bare(response) == _bare(reference)
+
+
+def _bare(text: str) -> str:
+    return _BLANKS.sub(" ", _EDGES.sub("", text.casefold()))
+
+
+def _match(i: int, j: int, preference: Preference) -> Match:
+    by_order = {order.shown_first: order for order in preference.orders}
+    orders = (by_order["first"], by_order["second"])
+    one, other = (o.probabilities["first"] - o.probabilities["second"] for o in orders)
+    winner = cast(Winner, preference.winner)  # the ranking's status is ok
+    return Match(i, j, (orders[0].winner, orders[1].winner), (one, other), winner)
+
+
+def judge_source(settings: JudgeSettings) -> tuple[str, ...]:
+    """Which critic it is, whatever it is asked in.
+
+    Raises:
+        ArtifactError: the bundle is not there.
+    """
+    if settings.truth:
+        return ("truth",)
+    if settings.endpoint is not None:
+        return ("endpoint", settings.endpoint, str(settings.model))
+    bundle = _bundle(settings)
+    return ("bundle", bundle.name, file_sha256(bundle.folder / MANIFEST))
+
+
+def judge_identity(settings: JudgeSettings) -> str:
+    """What its preferences depend on beside the question, as one hash.
+
+    Raises:
+        ArtifactError: the bundle is not there.
+    """
+    return content_key(judge_source(settings), settings.backend, settings.wording)
+
+
+def open_judge(settings: JudgeSettings) -> PreferenceJudge:
+    """Load a judge.
+
+    Raises:
+        CriticError: it cannot be loaded.
+    """
+    if settings.truth:
+        return TruthJudge()
+    if settings.endpoint is not None and settings.model is not None:
+        return CriticJudge(Critic.remote(settings.endpoint, settings.model), settings.wording)
+    critic = Critic.load(_bundle(settings), backend=settings.backend, device=settings.device)
+    return CriticJudge(critic, settings.wording)
+
+
+def _bundle(settings: JudgeSettings) -> Bundle:
+    return Bundle.embedded() if settings.bundle is None else Bundle.read(settings.bundle)

@@ -1,0 +1,230 @@
+"""The policy: a base, perhaps with an adapter, that answers questions."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import TopPLogitsWarper
+
+from edgecritic.backends.tokens import END_TOKEN_FILES, configured_ends
+from edgecritic.hashing import file_sha256
+from edgecritic.prompts import load_dialect
+from edgecritic.vision import load_image
+from edgecritic_train.rounds.config import RoundsConfig, policy_config
+from edgecritic_train.rounds.entries import content_key
+from edgecritic_train.rounds.questions import Question
+from edgecritic_train.tuning.adapters import WEIGHTS, adapted
+from edgecritic_train.tuning.arguments import without_renamings
+from edgecritic_train.tuning.base import Base, compute_dtype, load_base, open_base
+from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.examples import ExampleMaker
+from edgecritic_train.tuning.pairs import policy_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: 0 takes the most probable token.
+        top_p: mass of the most probable tokens that are drawn from.
+        max_tokens: of an answer.
+    """
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+    @property
+    def facts(self) -> list[float]:
+        return [self.temperature, self.top_p, self.max_tokens]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the policy said.
+
+    Attributes:
+        text: without blanks around it.
+        tokens: of it, the end of the turn included.
+        ended: before the limit.
+    """
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+class Policy:
+    """A loaded policy.
+
+    Args:
+        model: in evaluation mode, its adapter inside.
+        base: that it was loaded from.
+        dtype: of the computation.
+    """
+
+    def __init__(self, model: Any, base: Base, dtype: torch.dtype) -> None:
+        self._model, self._base, self._dtype = model, base, dtype
+        self._maker = ExampleMaker(base, load_dialect(dialect_of(base)))
+        tokenizer, path = base.folder.tokenizer, base.folder.path
+        ends = tokenizer.end_tokens(configured_ends(path / name for name in END_TOKEN_FILES))
+        self._ends = torch.tensor(sorted(ends))
+        rows = model.get_output_embeddings().weight.shape[0]
+        # Control tokens inside an answer would be gone when it is read as text.
+        self._banned = torch.tensor(
+            [t for t in range(rows) if not tokenizer.bytes_of(t) and t not in ends],
+            dtype=torch.long,
+        )
+
+    @torch.no_grad()
+    def answers(self, question: Question, drawing: Drawing, seeds: Sequence[int]) -> list[Answer]:
+        """An answer for each seed; prompt and pictures are computed once.
+
+        An answer depends on its own seed, not on the others that are drawn beside it.
+
+        Raises:
+            CriticError: a picture cannot be used.
+        """
+        device = self._model.device
+        with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
+            logits, past, positions = self._asked(question)
+            past.batch_repeat_interleave(len(seeds))
+            drawn = self._drawn(logits.repeat(len(seeds), 1), past, positions, drawing, seeds)
+        return [self._answer(row) for row in drawn]
+
+    def _asked(self, question: Question) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """The (1, vocab) logits behind the prompt, its cache, and its positions (..., 1, n)."""
+        eye, model = self._base.eye, self._model
+        images = [load_image(source) for source in question.image_sources]
+        pictures = tuple(eye.look(image, single=len(images) > 1) for image in images)
+        prompt = policy_prompt(question.text, len(images), framed=eye.framed)
+        tokens = self._maker.prompt(prompt, [(image.height, image.width) for image in images])
+        input_ids = torch.tensor([tokens], device=model.device)
+        inputs = eye.inputs([pictures], input_ids, self._dtype)
+        positions = eye.positions(model, input_ids, inputs)
+        found = model(
+            input_ids=input_ids,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+            **inputs,
+        )
+        return found.logits[:, -1], found.past_key_values, positions
+
+    def _drawn(
+        self,
+        logits: torch.Tensor,
+        past: Any,
+        positions: torch.Tensor,
+        drawing: Drawing,
+        seeds: Sequence[int],
+    ) -> list[list[int]]:
+        """Token ids of each answer, with its end where it came to one."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        place = int(positions.max()) + 1
+        rows: list[list[int]] = [[] for _ in seeds]
+        while True:
+            following = self._next(logits, drawing, generators)
+            for row, token in zip(rows, following.tolist(), strict=True):
+                if not self._over(row):
+                    row.append(token)
+            if all(map(self._over, rows)) or len(max(rows, key=len)) >= drawing.max_tokens:
+                return rows
+            logits = self._model(
+                input_ids=following[:, None],
+                position_ids=torch.full(
+                    (*positions.shape[:-2], len(rows), 1), place, device=positions.device
+                ),
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            place += 1
+
+    def _next(
+        self, logits: torch.Tensor, drawing: Drawing, generators: Sequence[torch.Generator]
+    ) -> torch.Tensor:
+        """(n,) one token for each row of (n, vocab)."""
+        logits = logits.float().index_fill(1, self._banned.to(logits.device), -torch.inf)
+        if drawing.temperature == 0:
+            return logits.argmax(dim=-1)
+        warped = logits / drawing.temperature
+        if drawing.top_p < 1:
+            asked = torch.empty(0, dtype=torch.long)  # the warper does not look at it
+            warped = TopPLogitsWarper(drawing.top_p)(cast(Any, asked), cast(Any, warped))
+        # The same numbers draw the same tokens on every device.
+        heights = warped.double().softmax(dim=-1).cumsum(dim=-1)
+        drawn = torch.stack([torch.rand(1, dtype=torch.float64, generator=g) for g in generators])
+        top = heights[:, -1:]
+        below = torch.minimum(drawn.to(top.device) * top, torch.nextafter(top, 0 * top))
+        return torch.searchsorted(heights, below, right=True)[:, 0]
+
+    def _over(self, row: Sequence[int]) -> bool:
+        return bool(row) and row[-1] in self._ends
+
+    def _answer(self, row: Sequence[int]) -> Answer:
+        spelled = b"".join(map(self._base.folder.tokenizer.bytes_of, row))
+        text = spelled.decode("utf-8", errors="replace").strip()
+        return Answer(text, len(row), self._over(row))
+
+
+def dialect_of(base: Base) -> str:
+    """A dialect whose control tokens the base knows."""
+    return "edgecritic-qwen-v1" if base.eye.framed else "edgecritic-v1"
+
+
+@contextmanager
+def loaded_policy(config: RoundsConfig, adapter: Path | None) -> Iterator[Policy]:
+    """Load a policy, and free its memory behind the block.
+
+    Args:
+        config: names the base.
+        adapter: of the policy; None for that of the settings, or the base as it is.
+
+    Raises:
+        CriticError: it cannot be loaded.
+    """
+    tuning = policy_config(config, adapter)
+    base = open_base(tuning)
+    with without_renamings():
+        yield Policy(_model(tuning, base), base, compute_dtype(tuning))
+    release_memory()
+
+
+def release_memory() -> None:
+    """Give back what a model held: the next one needs the room."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _model(tuning: TuningConfig, base: Base) -> Any:
+    model = load_base(base, tuning)
+    if tuning.adapter.start is None:
+        return model.eval()
+    # With float32 adapters over a half-precision base, as it was trained: under autocast.
+    found = adapted(model, base.family, tuning.adapter)
+    return found.requires_grad_(False).eval().get_base_model()
+
+
+def policy_identity(config: RoundsConfig, adapter: Path | None) -> str:
+    """What a policy's answers depend on beside the question, as one hash.
+
+    Of the base's weights, names and sizes count: they are many gigabytes.
+    """
+    tuning = policy_config(config, adapter)
+    path = open_base(tuning).folder.path
+    start = tuning.adapter.start
+    return content_key(
+        [[file.name, file.stat().st_size] for file in sorted(path.glob("*.safetensors"))],
+        [file_sha256(path / name) for name in ("config.json", "tokenizer.json")],
+        [tuning.base.quantization, tuning.base.dtype, tuning.images.max_tokens],
+        None if start is None else file_sha256(start / WEIGHTS),
+    )

@@ -1,0 +1,158 @@
+"""What a round did, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecritic_train.rounds.config import RoundsConfig
+from edgecritic_train.rounds.entries import Choice, Comparison, Ranked, Sample
+from edgecritic_train.rounds.judges import is_right
+from edgecritic_train.rounds.questions import Question
+from edgecritic_train.rounds.rewards import flips, has_cycle, rewards
+from edgecritic_train.rounds.selecting import FILTERS
+from edgecritic_train.tuning.logs import read_metrics
+
+BINS = 20
+"""Of the rewards' histogram, over [-2(K-1), 2(K-1)]."""
+
+
+def sample_facts(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+    """Lengths of the answers, and how many of them differ."""
+    flat = [sample for some in samples.values() for sample in some]
+    different = [len({sample.text for sample in some}) for some in samples.values()]
+    return {
+        "questions": len(samples),
+        "answers": len(flat),
+        "ended": _mean([sample.ended for sample in flat]),
+        "different_answers": _mean(different),
+        "tokens": spread([sample.tokens for sample in flat]),
+    }
+
+
+def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any]:
+    """How rewards are spread, and how far the critic contradicts itself.
+
+    ``flip_rate`` is the share of pairs whose verdict changes with the order of presentation,
+    ``longer_preferred`` the share of decided pairs of different length that the longer one wins.
+    """
+    read = [entry for entry in ranked if entry.outcome == "ok" and entry.matches]
+    matches = [(entry, match) for entry in read for match in entry.matches]
+    verdicts = [verdict for _, match in matches for verdict in match.verdicts]
+    decided = [
+        (entry.tokens[m.i] > entry.tokens[m.j]) == (m.winner == "first")
+        for entry, m in matches
+        if m.winner != "tie" and entry.tokens[m.i] != entry.tokens[m.j]
+    ]
+    values: list[float] = []
+    weights: list[int] = []
+    for entry in read:
+        values += rewards(entry, config.selection.reward)
+        weights += entry.counts
+    most = 2.0 * (config.sampling.responses - 1)
+    counts, edges = np.histogram(values, bins=BINS, range=(-most, most), weights=weights)
+    return {
+        "ranked": len(read),
+        "outcomes": dict(sorted(Counter(entry.outcome for entry in ranked).items())),
+        "ordered_pairs": len(verdicts),
+        "flip_rate": flips([m for _, m in matches]) / len(matches) if matches else None,
+        "tie_share": _mean([verdict == "tie" for verdict in verdicts]),
+        "cycle_share": _mean([has_cycle(entry) for entry in read]),
+        "longer_preferred": _mean(decided),
+        "rewards": {
+            "deviation": _deviation(values, weights),
+            "histogram": [int(count) for count in counts],
+            "edges": [round(float(edge), 6) for edge in edges],
+        },
+    }
+
+
+def choice_facts(choices: Sequence[Choice]) -> dict[str, Any]:
+    """What the filters left, and what each took."""
+    kept = [choice for choice in choices if not choice.dropped]
+    dropped = Counter(choice.dropped for choice in choices if choice.dropped)
+    return {
+        "pairs": len(kept),
+        "dropped": {name: dropped[name] for name in FILTERS},
+        "margin": spread([choice.margin for choice in kept]),
+        "chosen_tokens": spread([choice.tokens[0] for choice in kept]),
+        "rejected_tokens": spread([choice.tokens[1] for choice in kept]),
+        "chosen_longer": _mean([choice.tokens[0] > choice.tokens[1] for choice in kept]),
+    }
+
+
+def training_facts(run: Path) -> dict[str, Any]:
+    """First and last loss and margin of the round's training."""
+    lines = [line for line in read_metrics(run) if line["kind"] == "train"]
+    if not lines:
+        return {}
+    keys = ("loss", "rewards/margins", "rewards/accuracies")
+    shown = {key: [lines[0].get(key), lines[-1].get(key)] for key in keys}
+    return {"steps": lines[-1]["step"], **shown}
+
+
+def comparison_facts(
+    comparisons: Sequence[Comparison],
+    answers: Mapping[str, Sequence[Sample]],
+    questions: Sequence[Question],
+) -> dict[str, Any]:
+    """The policy's answers to held-out questions, beside the first policy's.
+
+    ``win_rate`` counts a tie as half a win; its interval is 95%, normal, over questions.
+    """
+    read = [entry for entry in comparisons if entry.winner is not None]
+    counts = Counter(entry.winner for entry in read)
+    points = [{"first": 1.0, "tie": 0.5, "second": 0.0}[str(entry.winner)] for entry in read]
+    facts: dict[str, Any] = {
+        "judge": comparisons[0].judge if comparisons else "",
+        "questions": len(comparisons),
+        "wins": counts["first"],
+        "ties": counts["tie"],
+        "losses": counts["second"],
+        "unread": len(comparisons) - len(read),
+        "win_rate": _mean(points),
+        "interval": _interval(points),
+        "tokens": spread([answers[q.id][0].tokens for q in questions]),
+    }
+    known = [
+        is_right(answers[q.id][0].text, q.reference) for q in questions if q.reference is not None
+    ]
+    if known:
+        facts["right"] = _mean(known)
+    return facts
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean, 5th, 50th and 95th percentile; empty of nothing."""
+    if not values:
+        return {}
+    low, middle, high = np.percentile(values, [5, 50, 95])
+    return {
+        "mean": float(np.mean(values)),
+        "5%": float(low),
+        "50%": float(middle),
+        "95%": float(high),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _deviation(values: Sequence[float], weights: Sequence[int]) -> float | None:
+    """Standard deviation of the rewards; their mean is 0 for every question."""
+    if not values:
+        return None
+    return math.sqrt(float(np.average(np.square(values), weights=weights)))
+
+
+def _interval(points: Sequence[float]) -> list[float] | None:
+    if len(points) < 2:
+        return None
+    mean, error = float(np.mean(points)), float(np.std(points, ddof=1)) / math.sqrt(len(points))
+    return [max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)]

@@ -1,0 +1,133 @@
+"""The first stage: the policy answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecritic_train.critic_data.journal import Journal
+from edgecritic_train.critic_data.templates import stable_number
+from edgecritic_train.rounds.config import RoundsConfig
+from edgecritic_train.rounds.entries import Ranked, Sample, content_key, sample_journal
+from edgecritic_train.rounds.questions import Question
+from edgecritic_train.tuning.pairs import SYSTEM
+from edgecritic_train.tuning.prepare import Tell
+
+if TYPE_CHECKING:
+    from edgecritic_train.rounds.policy import Drawing
+
+_TOLD_EVERY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who is asked, and how.
+
+    Attributes:
+        config: of the rounds.
+        adapter: of the policy, or None.
+        policy: its identity.
+        drawing: of tokens.
+        repeats: answers to each question.
+    """
+
+    config: RoundsConfig
+    adapter: Path | None
+    policy: str
+    drawing: Drawing
+    repeats: int
+
+    def keys(self, question: Question) -> list[str]:
+        """A key for each answer to a question."""
+        asked = [SYSTEM, question.content, self.drawing.facts, self.config.seed]
+        return [content_key("sample", self.policy, asked, k) for k in range(self.repeats)]
+
+
+def sample_all(
+    asking: Asking, questions: Sequence[Question], path: Path, tell: Tell
+) -> dict[str, list[Sample]]:
+    """All answers, by the question's id; those that are in the journal are not drawn again.
+
+    The policy is loaded only where an answer is missing.
+
+    Raises:
+        CriticError: the policy cannot be loaded, a picture cannot be used, or the disk is full.
+    """
+    with sample_journal(path) as journal:
+        missing = [q for q in questions if any(journal.get(key) is None for key in asking.keys(q))]
+        if missing:
+            tell(f"the policy answers {len(missing)} questions")
+            _draw(asking, missing, journal, tell)
+        found = {}
+        for question in questions:
+            entries = [journal.get(key) for key in asking.keys(question)]
+            found[question.id] = [entry for entry in entries if entry is not None]
+        return found
+
+
+def _draw(
+    asking: Asking, questions: Sequence[Question], journal: Journal[Sample], tell: Tell
+) -> None:
+    from edgecritic_train.rounds.policy import loaded_policy
+
+    with loaded_policy(asking.config, asking.adapter) as policy:
+        for number, question in enumerate(questions, start=1):
+            keys = [key for key in asking.keys(question) if journal.get(key) is None]
+            seeds = [stable_number(key) >> 1 for key in keys]
+            answers = policy.answers(question, asking.drawing, seeds)
+            for key, answer in zip(keys, answers, strict=True):
+                journal.append(
+                    Sample(
+                        *(key, question.id, asking.policy),
+                        *(answer.text, answer.tokens, answer.ended),
+                    )
+                )
+            if number % _TOLD_EVERY == 0:
+                tell(f"{number}/{len(questions)} questions answered")
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The different answers to a question.
+
+    Attributes:
+        texts: in the order of their first occurrence.
+        counts: how often each occurred.
+        tokens: of each.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+
+def gathered(samples: Sequence[Sample]) -> Gathered:
+    """The answers that came to an end; what was cut off is no answer to learn from."""
+    found = Gathered()
+    for sample in samples:
+        if not sample.ended:
+            continue
+        if sample.text in found.texts:
+            found.counts[found.texts.index(sample.text)] += 1
+            continue
+        found.texts.append(sample.text)
+        found.counts.append(1)
+        found.tokens.append(sample.tokens)
+    return found
+
+
+def to_rank(question: Question, samples: Sequence[Sample], judge: str, name: str) -> Ranked:
+    """What a judge is asked of a question's answers, without its verdicts."""
+    answers = gathered(samples)
+    facts = [question.content, answers.texts, answers.counts]
+    return Ranked(
+        key=content_key("ranked", judge, facts),
+        question=question.id,
+        outcome="ok",
+        judge=name,
+        responses=tuple(answers.texts),
+        counts=tuple(answers.counts),
+        tokens=tuple(answers.tokens),
+    )
