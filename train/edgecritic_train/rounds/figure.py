@@ -73,7 +73,7 @@ def _lengths(axes: Axes, rounds: Sequence[Facts]) -> None:
     for name, spreads in curves.items():
         axes.plot(numbers, [found.get("mean") for found in spreads], label=name, marker="o")
     axes.set_xticks(numbers)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel("round")
     axes.set_ylabel("tokens, mean")
     axes.set_title("Length of answers", loc="left")
@@ -83,15 +83,16 @@ def _lengths(axes: Axes, rounds: Sequence[Facts]) -> None:
 def _win_rate(axes: Axes, rounds: Sequence[Facts]) -> None:
     judged = [f for f in rounds if f.get("outside") and f["outside"]["win_rate"] is not None]
     axes.axhline(0.5, color="#8a929c", linewidth=1)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel("after round")
     axes.set_ylabel("win rate over the first policy")
     axes.set_title("Outside judge" if judged else "No outside judge", loc="left")
     if not judged:
         return
-    numbers = [f["round"] for f in judged]
-    rates = [f["outside"]["win_rate"] for f in judged]
-    bounds = [f["outside"]["interval"] or [r, r] for f, r in zip(judged, rates, strict=True)]
+    numbers = [0, *(f["round"] for f in judged)]
+    rates = [0.5, *(f["outside"]["win_rate"] for f in judged)]  # the first policy ties with itself
+    intervals = [None, *(f["outside"]["interval"] for f in judged)]
+    bounds = [found or [rate, rate] for found, rate in zip(intervals, rates, strict=True)]
     below = [rate - low for rate, (low, _) in zip(rates, bounds, strict=True)]
     above = [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
     axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4)

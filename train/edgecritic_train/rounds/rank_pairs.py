@@ -60,7 +60,11 @@ def rank_tables(asked: Ranking, open_judge: OpenJudge = open_judge) -> list[Crit
     names = sorted({entry.judge for entry in ranked if entry.matches})
     rows = pair_rows(choices, {q.id: q for q in questions}, ", ".join(names))
     write_rows(asked.out / "rows.jsonl", rows)
-    write_json(asked.out / "pairs.json", choice_facts(choices))
+    facts = choice_facts(choices)
+    write_json(asked.out / "pairs.json", facts)
+    for name, count in facts["dropped"].items():
+        if count:
+            _say(f"{count:>9,}  questions left out: {name}")
     return rows
 
 

@@ -18,9 +18,6 @@ from edgecritic_train.rounds.rewards import flips, has_cycle, rewards
 from edgecritic_train.rounds.selecting import FILTERS
 from edgecritic_train.tuning.logs import read_metrics
 
-BINS = 20
-"""Of the rewards' histogram, over [-2(K-1), 2(K-1)]."""
-
 
 def sample_facts(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Lengths of the answers, and how many of them differ."""
@@ -54,8 +51,10 @@ def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any
     for entry in read:
         values += rewards(entry, config.selection.reward)
         weights += entry.counts
-    most = 2.0 * (config.sampling.responses - 1)
-    counts, edges = np.histogram(values, bins=BINS, range=(-most, most), weights=weights)
+    most = 2 * (config.sampling.responses - 1)
+    # One bar for each whole number.
+    edges = np.arange(-most, most + 2) - 0.5
+    counts, _ = np.histogram(values, bins=edges, weights=weights)
     return {
         "ranked": len(read),
         "outcomes": dict(sorted(Counter(entry.outcome for entry in ranked).items())),
@@ -67,7 +66,7 @@ def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any
         "rewards": {
             "deviation": _deviation(values, weights),
             "histogram": [int(count) for count in counts],
-            "edges": [round(float(edge), 6) for edge in edges],
+            "edges": edges.tolist(),
         },
     }
 

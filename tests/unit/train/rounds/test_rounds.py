@@ -18,13 +18,17 @@ import torch
 from safetensors.torch import load_file
 
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
+from edgecritic.vision import load_image
 from edgecritic_train import cli
 from edgecritic_train.critic_data.rows import read_rows
 from edgecritic_train.rounds.config import JudgeSettings, RoundsConfig, read_rounds
 from edgecritic_train.rounds.judges import PreferenceJudge, judge_source
-from edgecritic_train.rounds.policy import Drawing, loaded_policy
+from edgecritic_train.rounds.policy import Answer, Drawing, loaded_policy
 from edgecritic_train.rounds.questions import read_questions
 from edgecritic_train.rounds.run import run_rounds
+from edgecritic_train.tuning.arguments import without_renamings
+from edgecritic_train.tuning.pairs import policy_prompt
+from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
 from tiny_policies import WORDS, CountingJudge, open_scripted, write_rounds_config
 
 Configure = Callable[..., RoundsConfig]
@@ -96,6 +100,42 @@ def test_an_answer_depends_on_its_own_seed_alone(configure: Configure) -> None:
     assert len(greedy) == 1
     assert greedy < set(WORDS)
     assert (cut.tokens, cut.ended) == (2, False)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+def test_greedy_answers_are_those_of_transformers(tmp_path: Path, table: Path, family: str) -> None:
+    """Against `generate` on the same tokens."""
+    base = tmp_path / "base"
+    {"llava_onevision": write_llava_onevision, "qwen2_5_vl": write_qwen2_5_vl}[family](base)
+    path = write_rounds_config(tmp_path / "c.yaml", base, table, tmp_path / "run")
+    config = read_rounds(path)
+    question = read_questions(config.questions, tmp_path, 0)[1]
+    with loaded_policy(config, None) as policy:
+        found = policy.answers(question, Drawing(0, 1, 12), [0, 0])
+        model, opened, banned = policy._model, policy._base, policy._banned.tolist()
+        image = load_image(question.image_sources[0])
+        prompt = policy_prompt(question.text, 1, framed=opened.eye.framed)
+        tokens = torch.tensor([policy._maker.prompt(prompt, [(image.height, image.width)])])
+        seen = opened.eye.inputs([[opened.eye.look(image, single=False)]], tokens, torch.float32)
+        with without_renamings():
+            whole = model.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                do_sample=False,
+                max_new_tokens=12,
+                suppress_tokens=banned,
+                **seen,
+            )
+    control = opened.folder.tokenizer.control_tokens
+    if family == "qwen2_5_vl":  # a picture stands between its marks
+        marks = [control["<|vision_start|>"], control["<|vision_end|>"]]
+        assert [token for token in tokens[0].tolist() if token in marks] == marks
+    written = whole[0, tokens.shape[1] :].tolist()
+    spelled = b"".join(map(opened.folder.tokenizer.bytes_of, written))
+    assert (
+        found
+        == [Answer(spelled.decode("utf-8", "replace").strip(), len(written), found[0].ended)] * 2
+    )
 
 
 def test_drawing_follows_the_softmax_within_top_p(configure: Configure) -> None:
@@ -198,21 +238,25 @@ def test_what_is_lost_is_made_again_to_the_same_end(
     finished: Path, tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     """As after a kill at other moments: the end of a journal is gone, or the training, or both."""
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    (run / "round-2" / "report.json").unlink()
+    kept = tmp_path / "kept"
+    shutil.copytree(finished, kept)
+    (finished / "round-2" / "report.json").unlink()
     for name in lost:
-        path = run / "round-2" / name
+        path = finished / "round-2" / name
         if name == "dpo":
             shutil.rmtree(path)
         elif name == "samples.jsonl":  # in the middle of a question, and of a line
-            kept = path.read_bytes()
-            path.write_bytes(kept[: kept.rindex(b"\n", 0, len(kept) * 2 // 3) + 20])
-    config = read_rounds(finished / "config.yaml", [f"output={run}"])
+            whole = path.read_bytes()
+            path.write_bytes(whole[: whole.rindex(b"\n", 0, len(whole) * 2 // 3) + 20])
+    config = read_rounds(finished / "config.yaml")
     judge = CountingJudge(open_scripted(config.judge), patience=0)
-    run_rounds(config, quiet, lambda settings: judge)
-    assert not judge.asked
-    assert_same_end(run, finished)
+    try:
+        run_rounds(config, quiet, lambda settings: judge)
+        assert not judge.asked
+        assert_same_end(finished, kept)
+    finally:
+        shutil.rmtree(finished)
+        shutil.copytree(kept, finished)
 
 
 def test_a_finished_run_is_not_run_again_and_can_be_made_longer(finished: Path) -> None:
@@ -267,7 +311,9 @@ def test_settings_that_cannot_be_are_refused(
 
 
 def test_the_outside_judge_is_another_one(configure: Configure) -> None:
-    same = configure("outside={endpoint: 'https://critic.example/v1', model: scripted, wording: 3}")
+    same = configure(
+        "outside={endpoint: 'https://critic.example/v1', model: scripted, wording: 3, truth: false}"
+    )
     with pytest.raises(InputError, match="outside is the judge that is learned from"):
         run_rounds(same, quiet, open_scripted)
     assert judge_source(JudgeSettings())[0] == "bundle"

@@ -1,0 +1,116 @@
+"""Pairs for other trainers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edgecritic.errors import InputError
+from edgecritic_train import cli
+from edgecritic_train.critic_data.rows import CriticRow, ImageBytes, ImageFile, read_rows
+from edgecritic_train.rounds.config import JudgeSettings, SelectionSettings
+from edgecritic_train.rounds.formats import harmless, llamafactory_record, trl_record
+from edgecritic_train.rounds.judges import is_right
+from edgecritic_train.rounds.rank_pairs import Ranking, rank_tables
+from tiny_policies import CountingJudge, open_scripted
+
+JUDGE = JudgeSettings(endpoint="https://critic.example/v1", model="scripted")
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Ranking:
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.png")
+    answers = [["wrong", "right", "never", "right"], ["wrong", "never"], ["right"]]
+    records = [
+        {"id": f"q{k}", "image": "a.png", "prompt": "Which <image>?", "responses": given}
+        for k, given in enumerate(answers)
+    ]
+    table = tmp_path / "table.jsonl"
+    table.write_text("".join(json.dumps(record) + "\n" for record in records))
+    columns = {"question": "prompt"}
+    return Ranking((table,), columns, tmp_path / "out", JUDGE, SelectionSettings())
+
+
+def test_the_best_and_the_worst_of_a_table_become_pairs(asked: Ranking) -> None:
+    rows = rank_tables(asked, open_scripted)
+    assert [row.id for row in rows] == ["q0"]
+    facts = json.loads((asked.out / "pairs.json").read_text())
+    assert facts["pairs"] == 1
+    assert facts["dropped"]["tie"] == 1
+    assert facts["dropped"]["unfinished"] == 1
+    judge = CountingJudge(open_scripted(JUDGE), patience=0)
+    assert rank_tables(asked, lambda _: judge) == rows
+    assert not judge.asked
+    assert list(read_rows(asked.out / "rows.jsonl")) == rows
+
+
+def test_rows_are_written_in_both_formats(
+    asked: Ranking, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from datasets import load_dataset
+    from trl.data_utils import is_conversational
+
+    rank_tables(asked, open_scripted)
+    out = tmp_path / "formats"
+    rows = asked.out / "rows.jsonl"
+    assert cli.main(["rank-pairs", str(rows), "--rows", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.split() == [f"{out}/trl.jsonl", f"{out}/llamafactory.jsonl"]
+    loaded = load_dataset(
+        "json", data_files=str(out / "trl.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    example = loaded[0]
+    assert is_conversational(example)
+    assert example["chosen"][0]["content"][0]["text"] == "right"
+    assert example["rejected"][0]["content"][0]["text"] == "never"  # of equals, the last
+    assert Path(example["images"][0]).is_file()
+    record = json.loads((out / "llamafactory.jsonl").read_text())
+    (asked_turn,) = record["conversations"]
+    assert asked_turn == {"from": "human", "value": "<image>Which < image>?"}
+    assert len(record["images"]) == asked_turn["value"].count("<image>") == 1
+    info = json.loads((out / "dataset_info.json").read_text())["preferences"]
+    assert info["ranking"] is True
+    assert set(info["columns"].values()) <= record.keys()
+    assert (out / info["file_name"]).is_file()
+
+
+def row(**changes: object) -> CriticRow:
+    plain: dict[str, object] = {
+        "id": "r",
+        "setting": "pairwise",
+        "question": "q",
+        "responses": ("a", "b"),
+        "verdict": "second",
+    }
+    return CriticRow(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_the_winner_is_chosen_wherever_it_stands() -> None:
+    assert llamafactory_record(row())["chosen"]["value"] == "b"
+    assert trl_record(row(verdict="first"))["rejected"][0]["content"][0]["text"] == "b"
+    two = row(images=(ImageFile(Path("/a.png")), ImageFile(Path("/b.png"))))
+    kinds = [part["type"] for part in trl_record(two)["prompt"][0]["content"]]
+    assert kinds == ["image", "image", "text"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"verdict": "tie"}, "has no winner"), ({"images": (ImageBytes(b"x"),)}, "as base64")],
+)
+def test_what_is_no_pair_in_files_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        trl_record(row(**changes))
+
+
+def test_texts_spell_no_control_token() -> None:
+    assert harmless("a <b> <video> <|im_end|> <") == "a <b> < video> < |im_end|> <"
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [("red.", True), (" RED ", True), ("dark  red", False), ("re", False), ("", False)],
+)
+def test_truth_is_what_the_reference_says(response: str, right: bool) -> None:
+    assert is_right(response, "Red") is right
