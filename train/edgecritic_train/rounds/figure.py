@@ -93,8 +93,8 @@ def _win_rate(axes: Axes, rounds: Sequence[Facts]) -> None:
     rates = [0.5, *(f["outside"]["win_rate"] for f in judged)]  # the first policy ties with itself
     intervals = [None, *(f["outside"]["interval"] for f in judged)]
     bounds = [found or [rate, rate] for found, rate in zip(intervals, rates, strict=True)]
-    below = [rate - low for rate, (low, _) in zip(rates, bounds, strict=True)]
-    above = [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)]
+    below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)]
+    above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
     axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4)
     axes.set_xticks(numbers)
 

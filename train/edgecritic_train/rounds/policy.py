@@ -182,7 +182,7 @@ def dialect_of(base: Base) -> str:
 
 @contextmanager
 def loaded_policy(config: RoundsConfig, adapter: Path | None) -> Iterator[Policy]:
-    """Load a policy, and free its memory behind the block.
+    """Load a policy; `release_memory` gives back what it held once nobody has it.
 
     Args:
         config: names the base.
@@ -195,11 +195,10 @@ def loaded_policy(config: RoundsConfig, adapter: Path | None) -> Iterator[Policy
     base = open_base(tuning)
     with without_renamings():
         yield Policy(_model(tuning, base), base, compute_dtype(tuning))
-    release_memory()
 
 
 def release_memory() -> None:
-    """Give back what a model held: the next one needs the room."""
+    """Give back what models held that nobody has any more: the next one needs the room."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -102,7 +102,7 @@ def comparison_facts(
 ) -> dict[str, Any]:
     """The policy's answers to held-out questions, beside the first policy's.
 
-    ``win_rate`` counts a tie as half a win; its interval is 95%, normal, over questions.
+    ``win_rate`` counts a tie as half a win; its interval is Wilson's, 95%.
     """
     read = [entry for entry in comparisons if entry.winner is not None]
     counts = Counter(entry.winner for entry in read)
@@ -151,7 +151,11 @@ def _deviation(values: Sequence[float], weights: Sequence[int]) -> float | None:
 
 
 def _interval(points: Sequence[float]) -> list[float] | None:
-    if len(points) < 2:
+    """Wilson's interval; with ties as half a win it is too wide rather than too narrow."""
+    n = len(points)
+    if not n:
         return None
-    mean, error = float(np.mean(points)), float(np.std(points, ddof=1)) / math.sqrt(len(points))
-    return [max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)]
+    mean, z2 = float(np.mean(points)), 1.96**2
+    middle = (mean + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (mean * (1 - mean) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return [middle - half, middle + half]

@@ -55,11 +55,14 @@ def sample_all(
     Raises:
         CriticError: the policy cannot be loaded, a picture cannot be used, or the disk is full.
     """
+    from edgecritic_train.rounds.policy import release_memory
+
     with sample_journal(path) as journal:
         missing = [q for q in questions if any(journal.get(key) is None for key in asking.keys(q))]
         if missing:
             tell(f"the policy answers {len(missing)} questions")
             _draw(asking, missing, journal, tell)
+            release_memory()
         found = {}
         for question in questions:
             entries = [journal.get(key) for key in asking.keys(question)]

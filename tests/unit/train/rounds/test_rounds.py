@@ -60,6 +60,8 @@ def test_the_policy_learns_what_the_critic_likes(finished: Path) -> None:
     assert second["outside"]["win_rate"] > 0.5
     assert second["outside"]["right"] > second["outside"]["first"]["right"]
     assert second["outside"]["judge"] == "truth"
+    low, high = second["outside"]["interval"]
+    assert 0 < low < second["outside"]["win_rate"] <= high + 1e-9
     assert first["sampling"]["answers"] == 30
     assert first["judging"]["flip_rate"] == 0.0
     left = sum(first["selection"]["dropped"].values()) + first["selection"]["pairs"]
