@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 # As the command line does, before any OpenMP library is loaded: see docs/experiments.md.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 from synthetic_packs import write_packs
 from tiny_models import TinyModels, make_tiny_models

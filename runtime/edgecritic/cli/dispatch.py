@@ -129,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
     """
     console = Console.standard()
+    _share_cores()
     try:
         status = _run(sys.argv[1:] if argv is None else list(argv), console)
         console.write("")  # what argparse printed may still have to be flushed
@@ -145,6 +146,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # stdout may be no file at all
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _share_cores() -> None:
+    """Have threads that wait for each other sleep soon, unless the user has set how they wait.
+
+    On cores that others use as well, libgomp's long spinning made a judgement several times
+    slower; without any spinning, a token of a reason took four times as long
+    (docs/experiments.md). Read when an engine is loaded. This process is ours, so its settings
+    are, too.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def _run(argv: list[str], console: Console) -> int:

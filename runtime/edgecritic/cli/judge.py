@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,10 +75,6 @@ def loaded(args: argparse.Namespace, console: Console) -> Iterator[tuple[Critic,
         BackendUnavailableError: nothing that could run it is installed.
         InputError: the options name two critics, or half of one.
     """
-    # Threads that wait for each other shall sleep, not spin: on cores that others use as well,
-    # spinning made a judgement several times slower (docs/experiments.md). Read by libgomp when
-    # the engine is loaded; this process is ours, so the setting is, too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # What Pillow says of odd metadata does not concern whoever asked for a judgement.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with cancelling() as cancel:

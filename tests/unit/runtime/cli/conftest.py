@@ -29,8 +29,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     monkeypatch.setattr(Critic, "load", load)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # what the command sets is undone after the test
-    monkeypatch.delenv("OMP_WAIT_POLICY")
     return command
 
 

@@ -45,14 +45,25 @@ def test_score_prints_the_library_s_json(run: Run, picture: str) -> None:
     assert line | {"timings": None} == verdict.to_dict() | {"timings": None}
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "passive"), ("active", "active")])
-def test_waiting_threads_sleep_unless_the_user_wants_otherwise(
-    run: Run, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_waiting_threads_sleep_soon_unless_the_user_wants_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]
 ) -> None:
-    if before is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # what the command sets is undone after the test
+        monkeypatch.delenv(name)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
     assert run("score", *ASK, "--response", "a", "--json").status == 0
-    assert os.environ["OMP_WAIT_POLICY"] == after
+    assert {name: os.environ[name] for name in names if name in os.environ} == after
 
 
 def test_score_judges_every_response_by_itself(run: Run) -> None:

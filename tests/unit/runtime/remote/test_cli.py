@@ -18,7 +18,6 @@ Serve = Callable[[Script], ChatServer]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
 
     def command(*argv: str) -> Ran:
         status = main(argv)
