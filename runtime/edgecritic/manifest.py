@@ -77,6 +77,7 @@ FORMATS: Mapping[Format, FormatFiles] = {
 _OPTIONAL = frozenset({"rounding"})
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
+_LEAST_TEMPERATURE = 0.01  # what is colder divides log-probabilities out of range
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
 _SHA256 = r"[0-9a-f]{64}"
 
@@ -397,8 +398,8 @@ def _image(top: JsonObject) -> Geometry | None:
 
 def _calibration(calibration: JsonObject) -> Calibration:
     return Calibration(
-        calibration.number("pointwise_temperature", 0, above=True),
-        calibration.number("pairwise_temperature", 0, above=True),
+        calibration.number("pointwise_temperature", _LEAST_TEMPERATURE),
+        calibration.number("pairwise_temperature", _LEAST_TEMPERATURE),
         calibration.number("tie_margin", 0),
     )
 

@@ -37,6 +37,7 @@ GOOD_FOR: Final = (
 BAD_FOR: Final = (
     "photographs",
     "values read off a chart",
+    "yes-or-no questions, unless they ask whether a thing is there",
     "how a printed word is spelt, long texts and fine print",
     "knowledge beyond what the picture shows",
     "answers that take several steps of reasoning",
