@@ -89,19 +89,25 @@ def checks_of(manifest: Manifest) -> list[Check]:
     raise InputError(f"{manifest.name} was not verified", "run edgecritic export verify")
 
 
+def _shown(value: float) -> str:
+    """Distances from one are as telling as distances from zero."""
+    return f"1 - {1 - value:.1e}" if 0.9999 <= value < 1 else f"{value:.3g}"
+
+
 def rows(found: Mapping[Path, list[float]]) -> Iterator[str]:
     """The table's lines, in Markdown."""
     manifests = {folder: Bundle.read(folder).manifest for folder in found}
-    names = [check.name for check in checks_of(next(iter(manifests.values())))]
+    first = checks_of(next(iter(manifests.values())))
+    names = [check.name for check in first if check.value is not None]
     yield "| bundle | MB | CPU s a verdict | " + " | ".join(names) + " | verified |"
     yield "| :--- | ---: | ---: |" + " ---: |" * (len(names) + 1)
     for folder, samples in found.items():
         manifest = manifests[folder]
         checks = checks_of(manifest)
-        values = " | ".join("-" if c.value is None else f"{c.value:.4g}" for c in checks)
+        values = " | ".join(_shown(c.value) for c in checks if c.value is not None)
         low, median, high = statistics.quantiles(samples, n=4)
         yield (
-            f"| {folder.parent.name} {folder.name} | {megabytes(manifest):,.0f} "
+            f"| {manifest.formats[0]} {folder.name} | {megabytes(manifest):,.0f} "
             f"| {median:.2f} ({low:.2f} to {high:.2f}) | {values} "
             f"| {'yes' if all(c.passed for c in checks) else '**no**'} |"
         )
@@ -115,7 +121,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    folders = sorted(path.parent for path in args.folder.glob("*/*/critic.json"))
+    folders = sorted(path.parent for path in args.folder.rglob("critic.json"))
     plan = Plan(args.rounds, args.repeats, args.threads)
     try:
         for line in rows(measure(folders, plan)):
