@@ -38,15 +38,13 @@ def main(argv: Sequence[str]) -> int:
         argv: the arguments behind ``edgecritic bench``.
 
     Returns:
-        The exit status; 2 where argparse refuses the arguments.
+        The exit status.
 
     Raises:
         CriticError: what went wrong; the runtime's command line turns it into text and a status.
+        SystemExit: argparse refuses the arguments, or was asked for help.
     """
-    try:
-        args = build_parser().parse_args(argv)
-    except SystemExit as stopped:  # argparse has said why
-        return stopped.code if isinstance(stopped.code, int) else 2
+    args = build_parser().parse_args(argv)
     commands: dict[str, Callable[[argparse.Namespace, Sequence[str]], None]] = {
         "judge": _judge,
         "calibrate": _calibrate,

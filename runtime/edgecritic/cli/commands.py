@@ -25,9 +25,12 @@ def _by_name(point: EntryPoint) -> str:
 def run(point: EntryPoint, argv: Sequence[str]) -> int:
     """Run a command with the arguments behind its name.
 
+    Returns:
+        Its exit status; argparse's, where that has stopped it.
+
     Raises:
         MissingExtraError: it needs a package that is not installed.
-        CriticError: what the entry point names is no command.
+        CriticError: what the entry point names is no command, or a file cannot be used.
     """
     try:
         command: Callable[[Sequence[str]], int] = point.load()
@@ -40,6 +43,14 @@ def run(point: EntryPoint, argv: Sequence[str]) -> int:
         ) from error
     try:
         return command(argv)
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else _USAGE
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CriticError(
+            f"{point.name}: {error}", "check the path, its permissions and the free space"
+        ) from error
     except ModuleNotFoundError as error:  # commands load their heavy packages when they need them
         if (error.name or "").startswith("edgecritic"):
             raise

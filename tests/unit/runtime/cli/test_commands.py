@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint
@@ -34,6 +35,18 @@ def train(argv: Sequence[str]) -> int:
     return 0
 
 
+def write(argv: Sequence[str]) -> int:
+    """A command that cannot write where it was told to."""
+    Path(argv[0]).joinpath("page.md").write_text("")
+    return 0
+
+
+def stop(argv: Sequence[str]) -> int:
+    """A command whose argparse stops it."""
+    argparse.ArgumentParser().parse_args(argv)
+    return 0
+
+
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
@@ -42,6 +55,8 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("broken", f"{__name__}:nothing", commands.GROUP),
         EntryPoint("refuse", f"{__name__}:refuse", commands.GROUP),
         EntryPoint("lazy", f"{__name__}:train", commands.GROUP),
+        EntryPoint("stop", f"{__name__}:stop", commands.GROUP),
+        EntryPoint("write", f"{__name__}:write", commands.GROUP),
     ]
     monkeypatch.setattr(commands, "entry_points", lambda **_group: points)
 
@@ -54,7 +69,9 @@ def test_an_added_command_gets_its_arguments_and_gives_the_status(run: Run) -> N
 
 @pytest.mark.usefixtures("added")
 def test_help_names_the_added_commands(run: Run) -> None:
-    assert "Other packages add: bench, broken, lazy, refuse, train." in run("--help").out
+    assert (
+        "Other packages add: bench, broken, lazy, refuse, stop, train, write." in run("--help").out
+    )
 
 
 @pytest.mark.usefixtures("added")
@@ -64,6 +81,7 @@ def test_help_names_the_added_commands(run: Run) -> None:
         ("bench", 1, "no_such_package"),
         ("broken", 1, "nothing"),
         ("refuse", 2, "-x is wrong"),
+        ("write", 1, "No such file or directory"),
     ],
 )
 def test_an_added_command_that_fails_is_told_in_a_line(
@@ -74,6 +92,12 @@ def test_an_added_command_that_fails_is_told_in_a_line(
     assert said in ran.err
     assert "hint: " in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.usefixtures("added")
+@pytest.mark.parametrize(("asked", "status"), [("--help", 0), ("-x", 2)])
+def test_argparse_stops_an_added_command(run: Run, asked: str, status: int) -> None:
+    assert run("stop", asked).status == status
 
 
 def test_the_project_s_own_parts_name_their_extra(tmp_path: Path) -> None:
