@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import combinations
 from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
@@ -360,6 +361,7 @@ class Critic:
         rubric: Rubric | None = None,
         wording: int = 0,
         cancel: CancelToken | None = None,
+        pairs: Sequence[tuple[int, int]] | None = None,
     ) -> Ranking:
         """Order several responses, best first; without rationales.
 
@@ -373,21 +375,28 @@ class Critic:
             rubric: as for `score` and `compare`.
             wording: number of the prompt's wording.
             cancel: may stop the ranking from another thread.
+            pairs: indices of the responses to compare with each other, each pair in both orders;
+                every pair when left out. A response that is in none has the reward 0.
 
         Raises:
-            InputError: fewer than two responses, or as for `score`.
+            InputError: fewer than two responses, a pair that is none, or as for `score`.
             BackendUnavailableError: as for `score`.
         """
         if isinstance(responses, str) or len(responses) < 2:
             raise InputError(
                 "a ranking takes a list of at least two responses", "use score() for a single one"
             )
-        ranks = {"pairwise": self._judge.rank_pairwise, "pointwise": self._judge.rank_pointwise}
-        if method not in ranks:
-            raise InputError(f"method is {method!r}", f"give one of {', '.join(ranks)}")
+        if method not in ("pairwise", "pointwise"):
+            raise InputError(f"method is {method!r}", "give one of pairwise, pointwise")
+        if method == "pointwise" and pairs is not None:
+            raise InputError("pairs are for the pairwise method", "leave them out to score each")
         task = self._task(image, question, responses, reference, rubric)
+        options = Options(False, wording, cancel=cancel)
+        chosen = _pairs(pairs, len(responses))
         with self._exclusive():
-            return ranks[method](image, task, responses, Options(False, wording, cancel=cancel))
+            if method == "pointwise":
+                return self._judge.rank_pointwise(image, task, responses, options)
+            return self._judge.rank_pairwise(image, task, responses, options, chosen)
 
     def best_of_n(
         self,
@@ -497,6 +506,21 @@ class Critic:
                         self._holder = current_thread()
             finally:
                 self._stream = None
+
+
+def _pairs(pairs: Sequence[tuple[int, int]] | None, n_responses: int) -> Sequence[tuple[int, int]]:
+    """The pairs that were asked for, checked; every pair where none were."""
+    if pairs is None:
+        return tuple(combinations(range(n_responses), 2))
+    if not pairs:
+        raise InputError("there are no pairs to compare", "leave pairs out to compare all")
+    for i, j in pairs:
+        if not (0 <= i < n_responses and 0 <= j < n_responses and i != j):
+            raise InputError(
+                f"({i}, {j}) is no pair of {n_responses} responses",
+                f"give two different indices from 0 to {n_responses - 1}",
+            )
+    return pairs
 
 
 def _last(

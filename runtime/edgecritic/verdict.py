@@ -203,7 +203,8 @@ class Ranking(_Record):
         rewards: one per response. Pairwise: wins minus losses over all ordered pairs, each
             counted by its probabilities, in [-2(K-1), 2(K-1)]. Pointwise: the scores. None
             where they are not known.
-        preferences: pairwise: (i, j, preference of i over j) for every i < j.
+        preferences: pairwise: (i, j, preference of i over j) for every pair that was compared;
+            all with i < j unless the caller chose pairs.
         verdicts: pointwise: one verdict per response.
         usage: tokens of the whole ranking; its preferences and verdicts count none themselves,
             since they share what was decoded.

@@ -69,9 +69,14 @@ class Judging(Protocol):
         ...
 
     def rank_pairwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+        self,
+        image: ImageInput,
+        task: Task,
+        responses: Sequence[str],
+        options: Options,
+        pairs: Sequence[tuple[int, int]],
     ) -> Ranking:
-        """Compare all ordered pairs of `responses`; `task` names the rest."""
+        """Compare these pairs of `responses`, each in both orders; `task` names the rest."""
         ...
 
     def rank_pointwise(

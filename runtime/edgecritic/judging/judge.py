@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
 from time import perf_counter
 from typing import Generic, TypeVar, cast
 
@@ -212,16 +211,21 @@ class Judge:
         )
 
     def rank_pairwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+        self,
+        image: ImageInput,
+        task: Task,
+        responses: Sequence[str],
+        options: Options,
+        pairs: Sequence[tuple[int, int]],
     ) -> Ranking:
-        """All ordered pairs of `responses` through one tree; `task` names the rest."""
-        pairs = list(permutations(range(len(responses)), 2))
-        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in pairs]
+        """These pairs of `responses` in both orders, through one tree; `task` names the rest."""
+        ordered = [order for i, j in pairs for order in ((i, j), (j, i))]
+        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in ordered]
 
         def conclude(joints: Sequence[LogProbs], template: str) -> Ranking:
-            by_pair = dict(zip(pairs, joints, strict=True))
+            by_pair = dict(zip(ordered, joints, strict=True))
             found = []
-            for i, j in combinations(range(len(responses)), 2):
+            for i, j in pairs:
                 orders: dict[Shown, LogProbs] = {"first": by_pair[i, j], "second": by_pair[j, i]}
                 judged = preference(orders, self._profile.calibration)
                 found.append((i, j, self._signed(judged, template)))

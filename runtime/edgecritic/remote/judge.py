@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
 from time import perf_counter
 from typing import Generic, TypeVar, cast
 
@@ -182,16 +181,21 @@ class RemoteJudge:
         )
 
     def rank_pairwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+        self,
+        image: ImageInput,
+        task: Task,
+        responses: Sequence[str],
+        options: Options,
+        pairs: Sequence[tuple[int, int]],
     ) -> Ranking:
-        """All ordered pairs of `responses`; `task` names the rest."""
-        pairs = list(permutations(range(len(responses)), 2))
-        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in pairs]
+        """These pairs of `responses` in both orders; `task` names the rest."""
+        ordered = [order for i, j in pairs for order in ((i, j), (j, i))]
+        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in ordered]
 
         def conclude(readings: Sequence[Reading], template: str) -> Ranking:
-            by_pair = dict(zip(pairs, readings, strict=True))
+            by_pair = dict(zip(ordered, readings, strict=True))
             found = []
-            for i, j in combinations(range(len(responses)), 2):
+            for i, j in pairs:
                 orders: dict[Shown, Reading] = {"first": by_pair[i, j], "second": by_pair[j, i]}
                 judged = remote_preference(orders, self._profile.calibration)
                 found.append((i, j, self._signed(judged, template)))

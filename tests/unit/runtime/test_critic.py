@@ -514,6 +514,28 @@ def test_unknown_method() -> None:
         critic.rank(None, QUESTION, ["a", "b"], method="guess")  # type: ignore[arg-type]
 
 
+def test_only_the_pairs_that_were_asked_for_are_compared() -> None:
+    critic, backend = hashed_critic()
+    responses = ["one", "two", "three", "one"]
+    ranking = critic.rank(picture(), QUESTION, responses, pairs=[(2, 0), (0, 3)])
+    assert [(i, j) for i, j, _ in ranking.preferences] == [(2, 0), (0, 3)]
+    _, _, found = ranking.preferences[0]
+    alone = critic.compare(picture(), QUESTION, "three", "one", rationale=False)
+    assert found == replace(alone, usage=found.usage, timings=found.timings)
+    assert ranking.rewards[1] == 0
+    assert sum(ranking.rewards) == pytest.approx(0)  # type: ignore[arg-type]
+    assert backend.open_sequences == 0
+
+
+@pytest.mark.parametrize("pairs", [[], [(0, 0)], [(0, 1), (1, 2)], [(-1, 0)]])
+def test_pairs_that_are_none(pairs: list[tuple[int, int]]) -> None:
+    critic, _ = hashed_critic()
+    with pytest.raises(InputError, match="pair"):
+        critic.rank(None, QUESTION, ["a", "b"], pairs=pairs)
+    with pytest.raises(InputError, match="pairwise method"):
+        critic.rank(None, QUESTION, ["a", "b"], method="pointwise", pairs=[(0, 1)])
+
+
 @pytest.mark.parametrize("max_sequences", [2, 3, 5, 32])
 def test_verdicts_do_not_depend_on_the_number_of_sequences(max_sequences: int) -> None:
     critic, _ = hashed_critic()
