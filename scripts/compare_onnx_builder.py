@@ -24,10 +24,10 @@ from transformers import (
     LlavaOnevisionForConditionalGeneration,
 )
 
+from edgecritic.graphs.precision import DecoderPrecision
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder
 from edgecritic_export.onnx.ort import DecoderSession, open_session
-from edgecritic_export.onnx.precision import DecoderPrecision
 
 FloatArray = NDArray[np.float32]
 BUILDER = "onnxruntime_genai.models.builder"

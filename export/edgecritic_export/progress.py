@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from edgecritic_export.checkpoints.staging import bytes_written
+from edgecritic.staging import bytes_written
 
 
 class Progress(Protocol):

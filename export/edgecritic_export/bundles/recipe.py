@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edgecritic.errors import ArtifactError
+from edgecritic.staging import write_text
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.provenance import fingerprint
-from edgecritic_export.checkpoints.staging import write_text
 
 RECIPE = "export.json"
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from edgecritic.errors import ArtifactError, shown
 from edgecritic.strict_json import decode
+from edgecritic.text_shape import Shape, TextShape
 from edgecritic.vision import Geometry
 from edgecritic_export.checkpoints.families import Numbers, Part, load_family
 from edgecritic_export.checkpoints.store import FloatArray, TensorStore
-from edgecritic_export.checkpoints.text_shape import Shape, TextShape
 
 __all__ = ["Checkpoint", "TextShape", "read_json", "read_processor"]
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from edgecritic.errors import ArtifactError
+from edgecritic.staging import staged_folder
 from edgecritic_export.checkpoints.adapter import Adapter
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.nf4 import nf4_round_trip
@@ -22,7 +23,6 @@ from edgecritic_export.checkpoints.provenance import (
     finished,
     write_record,
 )
-from edgecritic_export.checkpoints.staging import staged_folder
 from edgecritic_export.checkpoints.store import (
     Bits,
     FloatArray,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError
+from edgecritic.staging import write_text
 from edgecritic_export.checkpoints.folder import read_json
-from edgecritic_export.checkpoints.staging import write_text
 
 RECORD: Final = "edgecritic-checkpoint.json"
 _SMALL: Final = 64 * 1024 * 1024

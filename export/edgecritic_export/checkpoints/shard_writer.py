@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 
 from edgecritic.errors import ArtifactError
-from edgecritic_export.checkpoints.staging import temporary, write_text
+from edgecritic.staging import temporary, write_text
 from edgecritic_export.checkpoints.tensors import DTYPES, Bits, TensorInfo
 
 WEIGHTS: Final = "model.safetensors"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.errors import ArtifactError, MissingExtraError
-from edgecritic_export.checkpoints.staging import temporary
+from edgecritic.staging import temporary
 from edgecritic_export.checkpoints.store import TensorStore
 from edgecritic_export.checkpoints.tensors import Bits, narrowed, widened
 

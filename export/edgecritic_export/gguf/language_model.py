@@ -6,26 +6,21 @@ much memory as a slab of one matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from edgecritic.backends.llamacpp.artifacts import GRID_LANGUAGE_MODEL
 from edgecritic.errors import ArtifactError
+from edgecritic.language_layout import permute_for_rope, tensor_name
 from edgecritic_export.checkpoints.tensors import Bits
 from edgecritic_export.gguf.file import FILE_TYPES, FloatType, TensorSource, Value, write_gguf
-from edgecritic_export.gguf.layers import MODULES, NORMS, permute_for_rope
 from edgecritic_export.gguf.tokenizer import tokenizer_metadata
 
 if TYPE_CHECKING:
-    from edgecritic_export.checkpoints.folder import Checkpoint, TextShape
-
-_OUTSIDE: Final[Mapping[str, str]] = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-}
+    from edgecritic.text_shape import TextShape
+    from edgecritic_export.checkpoints.folder import Checkpoint
 
 
 def write_language_model(
@@ -115,19 +110,6 @@ def _tensors(checkpoint: Checkpoint, float_type: FloatType) -> Iterator[tuple[st
                 _row_order(target, checkpoint.text),
             ),
         )
-
-
-def tensor_name(source: str) -> str:
-    """Name in GGUF of a language model's tensor.
-
-    Args:
-        source: name in transformers, such as ``model.layers.0.mlp.up_proj.weight``.
-    """
-    module, _, kind = source.rpartition(".")
-    if module in _OUTSIDE:
-        return f"{_OUTSIDE[module]}.{kind}"
-    layer, _, inner = module.removeprefix("model.layers.").partition(".")
-    return f"blk.{layer}.{(NORMS | MODULES)[inner]}.{kind}"
 
 
 def _row_order(target: str, shape: TextShape) -> Callable[[Bits], Bits] | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from edgecritic.errors import ArtifactError
+from edgecritic.language_layout import MODULES, permute_for_rope
+from edgecritic.text_shape import Architecture
 from edgecritic_export.checkpoints.folder import Checkpoint, read_json
 from edgecritic_export.checkpoints.store import TensorStore
-from edgecritic_export.checkpoints.text_shape import Architecture
 from edgecritic_export.gguf.file import FloatType, Tensor, TensorSource, write_gguf
-from edgecritic_export.gguf.layers import MODULES, permute_for_rope
 
 GgufArchitecture: TypeAlias = Architecture | Literal["qwen2vl"]
 _ARCHITECTURES: Final[dict[str, GgufArchitecture]] = {

@@ -12,8 +12,8 @@ from edgecritic.backends import load_backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import Bundle
 from edgecritic.profile import CriticProfile
+from edgecritic.staging import temporary
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.checkpoints.staging import temporary
 from edgecritic_export.gguf.calibration import critic_rows
 from edgecritic_export.onnx.options import LayerChoice, QuantizationLimits
 from edgecritic_export.onnx.quantize import choose_eight_bit

@@ -1,41 +1,63 @@
-"""Qwen2 and Llama decoders as ONNX graphs, written while their checkpoint is read.
-
-The graph is the one that transformers.js runs: embeddings in, logits out, keys and values in and
-out. Attention is ONNX Runtime's GroupQueryAttention, which turns queries and keys itself.
-
-What GroupQueryAttention's CPU kernel asks of its caller, each shown by a test:
-
-* rows of a batch are padded on the right; padding on the left gives wrong logits without a word;
-* several tokens are appended to a past only with a batch of one;
-* a past that is cut short continues exactly as if the rest had never been decoded.
-
-CUDA's kernel takes float16 only, and so needs a decoder with such activations. Qwen2's feed-forward
-layers and residual stream leave float16's range, so the stream stays in float32 and the gated
-values, which are what grows most, are held at a fraction.
-"""
+"""A checkpoint's language model for the graphs that `edgecritic.graphs` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from edgecritic.errors import ArtifactError
+from edgecritic.graphs import decoder
+from edgecritic.graphs.precision import DecoderPrecision, FloatPrecision, Importance
+from edgecritic.graphs.weights import ALL, FloatArray
+from edgecritic.text_shape import TextShape
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.matrices import HEAD, Matrix, halved, write_linear
-from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
-from edgecritic_export.onnx.options import Importance
-from edgecritic_export.onnx.precision import DecoderPrecision, FloatPrecision, Precision
-from edgecritic_export.onnx.rope import rotary_tables
-from edgecritic_export.onnx.spool import DType
+from edgecritic_export.checkpoints.tensors import widened
 
-DECODER: Final = "decoder_model_merged"
-EMBED_TOKENS: Final = "embed_tokens"
-"""File names of transformers.js, without what stands for the type."""
 
-_TO_THE_END: Final = (1 << 63) - 1
-_GATED_PART: Final = 64
-"""By what gated values are divided in half precision: 4.2 million is then the largest."""
+class CheckpointLanguageModel:
+    """The `edgecritic.graphs.weights.LanguageModel` of a checkpoint.
+
+    Args:
+        checkpoint: LLaVA-OneVision with a Qwen2 or Llama language model, adapters merged.
+
+    Raises:
+        ArtifactError: the checkpoint is of another family.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        check_family(checkpoint)
+        self._checkpoint = checkpoint
+        self._names = checkpoint.language_tensors()
+
+    @property
+    def text(self) -> TextShape:
+        """Its numbers."""
+        return self._checkpoint.text
+
+    @cached_property
+    def rope_scaling(self) -> Mapping[str, object]:
+        """See `LanguageModel.rope_scaling`."""
+        config = self._checkpoint.config.get("text_config")
+        if not isinstance(config, Mapping):
+            raise ArtifactError(
+                f"{self._checkpoint.folder}: config.json has no text_config",
+                "fetch the checkpoint again",
+            )
+        return config
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+        return name in self._names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """See `Weights.shape`."""
+        return self._checkpoint.store.shape(self._names[name])
+
+    def read(self, name: str, rows: slice = ALL, columns: slice = ALL) -> FloatArray:
+        """See `Weights.read`."""
+        dtype, bits = self._checkpoint.store.read_raw(self._names[name])
+        return widened(dtype, bits[rows] if columns == ALL else bits[rows, columns])
 
 
 def write_decoder(
@@ -46,31 +68,9 @@ def write_decoder(
     importance: Importance | None = None,
     external: bool | None = None,
 ) -> tuple[Path, ...]:
-    """Write a checkpoint's language model without its embeddings.
-
-    Inputs: ``inputs_embeds`` (batch, sequence, n_embd) float32, ``attention_mask`` (batch, total)
-    int64, ``past_key_values.<layer>.key|value`` (batch, n_head_kv, past, head_dim) of the
-    activations' type and ``num_logits_to_keep``, an int64 scalar: logits of so many last
-    positions, 0 for all. Outputs: ``logits`` (batch, kept, n_vocab) float32 and
-    ``present.<layer>.key|value``, of the type of the past.
-
-    Args:
-        checkpoint: LLaVA-OneVision with a Qwen2 or Llama language model, adapters merged.
-        path: the file to make.
-        precision: of the matrices.
-        importance: of the inputs of those in four bits, as `measure_importance` found it.
-        external: see `ModelFile`.
-
-    Returns:
-        The files written, the model first.
-
-    Raises:
-        ArtifactError: the checkpoint is of another family, or a weight is not finite in its
-            precision.
-    """
-    with ModelFile(path, external=external) as model:
-        _Decoder(checkpoint, model, precision, importance or {}).write()
-        return model.finish()
+    """Write a checkpoint's language model; see `edgecritic.graphs.decoder.write_decoder`."""
+    weights = CheckpointLanguageModel(checkpoint)
+    return decoder.write_decoder(weights, path, precision, importance=importance, external=external)
 
 
 def write_embed_tokens(
@@ -80,215 +80,9 @@ def write_embed_tokens(
     *,
     external: bool | None = None,
 ) -> tuple[Path, ...]:
-    """Write the table of token embeddings.
-
-    Input: ``input_ids`` (batch, sequence) int64. Output: ``inputs_embeds`` (batch, sequence,
-    n_embd) float32.
-    """
-    table = Matrix(checkpoint.store, (checkpoint.language_tensors()["model.embed_tokens.weight"],))
-    with ModelFile(path, external=external) as model:
-        ids = model.input("input_ids", "int64", "batch_size", "sequence_length")
-        out = model.output(
-            "inputs_embeds", "float32", "batch_size", "sequence_length", table.shape[1]
-        )
-        if precision == "fp16":
-            weight = model.weight_parts("embed_tokens", table.shape, map(halved, table.rows()))
-            model.cast(model.node("Gather", [weight, ids], ["gathered"]), "float32", out)
-        else:
-            weight = model.weight_parts("embed_tokens", table.shape, table.rows())
-            model.node("Gather", [weight, ids], [out])
-        return model.finish()
-
-
-class _Decoder:
-    """The graph of one decoder."""
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        model: ModelFile,
-        precision: DecoderPrecision,
-        importance: Importance,
-    ) -> None:
-        self._text = checkpoint.text
-        self._config = _text_config(checkpoint)
-        self._store = checkpoint.store
-        self._names = checkpoint.language_tensors()
-        self._model = model
-        self._precision = precision
-        self._importance = importance
-        self._half = precision.activations == "fp16"
-        self._cache_type: DType = "float16" if self._half else "float32"
-        if len(precision.layers) != self._text.n_layers:
-            raise ArtifactError(
-                f"{len(precision.layers)} layers have a precision, the decoder has "
-                f"{self._text.n_layers}",
-                "choose the precisions again for this checkpoint",
-            )
-
-    def write(self) -> None:
-        """Add all nodes and weights."""
-        model, text = self._model, self._text
-        hidden = model.input(
-            "inputs_embeds", "float32", "batch_size", "sequence_length", text.n_embd
-        )
-        model.output("logits", "float32", "batch_size", "kept_length", text.n_vocab)
-        self._write_lengths()
-        self._write_rotary()
-        normed = model.node(
-            "SimplifiedLayerNormalization",
-            [hidden, self._vector("model.layers.0.input_layernorm.weight")],
-            ["model.layers.0.normed"],
-            axis=-1,
-            epsilon=text.rms_eps,
-            stash_type=1,
-        )
-        for layer in range(text.n_layers):
-            normed, hidden = self._write_layer(layer, normed, hidden)
-        self._write_head(normed)
-
-    def _write_lengths(self) -> None:
-        """From the mask: tokens of each row, less one, and the longest row's length."""
-        model = self._model
-        mask = model.input("attention_mask", "int64", "batch_size", "total_sequence_length")
-        axis, one = model.constant("axis_1", [1]), model.constant("one", [1])
-        counts = model.node("ReduceSum", [mask, axis], ["lengths"], keepdims=0)
-        model.cast(model.node("Sub", [counts, one], ["lengths_less_one"]), "int32", "seqlens_k")
-        shape = model.node("Shape", [mask], ["mask_shape"])
-        total = model.node("Gather", [shape, model.constant("second", 1)], ["total_length"], axis=0)
-        model.cast(total, "int32", "total_sequence_length_int32")
-
-    def _write_rotary(self) -> None:
-        text = self._text
-        tables = rotary_tables(
-            self._config, theta=text.rope_theta, head_dim=text.head_dim, n_positions=text.n_ctx
-        )
-        for name, table in (("cos_cache", tables.cos), ("sin_cache", tables.sin)):
-            self._model.weight(name, halved(table) if self._half else table)
-
-    def _write_layer(self, layer: int, normed: str, hidden: str) -> tuple[str, str]:
-        """One layer; returns its normed output, for the next one, and the residual stream."""
-        prefix = f"model.layers.{layer}"
-        precision = self._precision.layers[layer]
-        attended = self._write_attention(layer, self._narrowed(normed), precision)
-        normed, hidden = self._add_and_norm(
-            f"{prefix}.mlp.input", attended, hidden, f"{prefix}.post_attention_layernorm.weight"
-        )
-        made = self._write_mlp(f"{prefix}.mlp", self._narrowed(normed), precision)
-        last = layer + 1 == self._text.n_layers
-        following = "model.norm" if last else f"model.layers.{layer + 1}.input_layernorm"
-        return self._add_and_norm(f"{prefix}.output", made, hidden, f"{following}.weight")
-
-    def _write_attention(self, layer: int, x: str, precision: Precision) -> str:
-        model, text = self._model, self._text
-        prefix = f"model.layers.{layer}.self_attn"
-        projections = tuple(f"{prefix}.{part}_proj" for part in "qkv")
-        packed = self._linear(f"{prefix}.qkv_proj", projections, x, precision, half=self._half)
-        cache = (text.n_head_kv, "past_sequence_length", text.head_dim)
-        grown = (text.n_head_kv, "total_sequence_length", text.head_dim)
-        for part in ("key", "value"):
-            dtype = self._cache_type
-            model.input(f"past_key_values.{layer}.{part}", dtype, "batch_size", *cache)
-            model.output(f"present.{layer}.{part}", dtype, "batch_size", *grown)
-        attended = model.node(
-            "GroupQueryAttention",
-            [
-                packed,
-                "",
-                "",
-                f"past_key_values.{layer}.key",
-                f"past_key_values.{layer}.value",
-                "seqlens_k",
-                "total_sequence_length_int32",
-                "cos_cache",
-                "sin_cache",
-            ],
-            [f"{prefix}.attended", f"present.{layer}.key", f"present.{layer}.value"],
-            domain=CONTRIB,
-            num_heads=text.n_head,
-            kv_num_heads=text.n_head_kv,
-            do_rotary=1,
-            rotary_interleaved=0,
-        )
-        return self._widened(self._product(f"{prefix}.o_proj", attended, precision))
-
-    def _write_mlp(self, prefix: str, x: str, precision: Precision) -> str:
-        model = self._model
-        gate, up = (self._product(f"{prefix}.{part}_proj", x, precision) for part in ("gate", "up"))
-        if self._half:
-            part = model.constant("gated_part", _GATED_PART, "float16")
-            up = model.node("Div", [up, part], [f"{prefix}.up_part"])
-        sigmoid = model.node("Sigmoid", [gate], [f"{prefix}.sigmoid"])
-        silu = model.node("Mul", [gate, sigmoid], [f"{prefix}.silu"])
-        gated = model.node("Mul", [silu, up], [f"{prefix}.gated"])
-        made = self._widened(self._product(f"{prefix}.down_proj", gated, precision))
-        if not self._half:
-            return made
-        whole = model.constant("gated_whole", _GATED_PART, "float32")
-        return model.node("Mul", [made, whole], [f"{prefix}.made"])
-
-    def _write_head(self, normed: str) -> None:
-        """Logits of the last positions that were asked for: -0 starts at the beginning."""
-        model = self._model
-        keep = model.input("num_logits_to_keep", "int64")
-        start = model.node(
-            "Neg", [model.node("Reshape", [keep, model.constant("one", [1])], ["keep"])], ["start"]
-        )
-        kept = model.node(
-            "Slice",
-            [normed, start, model.constant("end", [_TO_THE_END]), model.constant("axis_1", [1])],
-            ["kept"],
-        )
-        source = "model.embed_tokens" if self._text.tied else HEAD
-        logits = self._linear(HEAD, (source,), kept, self._precision.head, half=False)
-        model.node("Identity", [logits], ["logits"])
-
-    def _product(self, name: str, x: str, precision: Precision) -> str:
-        """A linear layer in the activations' type."""
-        return self._linear(name, (name,), x, precision, half=self._half)
-
-    def _linear(
-        self, name: str, modules: tuple[str, ...], x: str, precision: Precision, *, half: bool
-    ) -> str:
-        """A linear layer, or several of the same input as one."""
-        matrix = Matrix(self._store, tuple(self._names[f"{module}.weight"] for module in modules))
-        importance = self._importance.get(name)
-        product = write_linear(
-            self._model, matrix, x, name, precision, half=half, importance=importance
-        )
-        named = (self._names.get(f"{module}.bias") for module in modules)
-        biases = [stored for stored in named if stored is not None]
-        if not biases:
-            return product
-        bias = self._model.weight_parts(
-            f"{name}.bias",
-            (matrix.shape[0],),
-            [halved(bias) if half else bias for bias in map(self._store.read, biases)],
-        )
-        return self._model.node("Add", [product, bias], [f"{name}.output"])
-
-    def _add_and_norm(self, name: str, x: str, hidden: str, weight: str) -> tuple[str, str]:
-        """The sum of both, normed and as it is."""
-        normed, total = f"{name}.normed", f"{name}.residual"
-        self._model.node(
-            "SkipSimplifiedLayerNormalization",
-            [hidden, x, self._vector(weight)],
-            [normed, "", "", total],
-            domain=CONTRIB,
-            epsilon=self._text.rms_eps,
-        )
-        return normed, total
-
-    def _narrowed(self, name: str) -> str:
-        """A float32 value in the activations' type."""
-        return self._model.cast(name, "float16", f"{name}_half") if self._half else name
-
-    def _widened(self, name: str) -> str:
-        """The way back."""
-        return self._model.cast(name, "float32", f"{name}_float") if self._half else name
-
-    def _vector(self, name: str) -> str:
-        return self._model.weight(name, self._store.read(self._names[name]))
+    """Write a checkpoint's embeddings; see `edgecritic.graphs.decoder.write_embed_tokens`."""
+    weights = CheckpointLanguageModel(checkpoint)
+    return decoder.write_embed_tokens(weights, path, precision, external=external)
 
 
 def check_family(checkpoint: Checkpoint) -> None:
@@ -304,14 +98,3 @@ def check_family(checkpoint: Checkpoint) -> None:
             "have time, row and column",
             "export it to GGUF: --quants Q8_0,Q4_K_M",
         )
-
-
-def _text_config(checkpoint: Checkpoint) -> Mapping[str, object]:
-    """The language model's settings."""
-    check_family(checkpoint)
-    config = checkpoint.config.get("text_config")
-    if not isinstance(config, Mapping):
-        raise ArtifactError(
-            f"{checkpoint.folder}: config.json has no text_config", "fetch the checkpoint again"
-        )
-    return config

@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from edgecritic_export.checkpoints.staging import temporary
-from edgecritic_export.onnx.matrices import HEAD, PRODUCT
-from edgecritic_export.onnx.model_file import made_node
-from edgecritic_export.onnx.options import Importance
+from edgecritic.graphs.decoder import HEAD
+from edgecritic.graphs.linear import PRODUCT
+from edgecritic.graphs.precision import Importance
+from edgecritic.staging import temporary
 from edgecritic_export.onnx.ort import DecoderSession
 from edgecritic_export.onnx.protobuf import onnx
+from edgecritic_export.onnx.rewrite import made_node
 from edgecritic_export.onnx.rows import EmbeddedRow
 
 _PREFIX: Final = "sum_of_squares/"

@@ -22,17 +22,17 @@ import numpy as np
 
 from edgecritic.bundle import Bundle, describe_file, write_bundle
 from edgecritic.errors import ArtifactError
+from edgecritic.graphs.decoder import DECODER, EMBED_TOKENS
+from edgecritic.graphs.model_file import DATA_SUFFIX
+from edgecritic.graphs.precision import DecoderPrecision, Precision
 from edgecritic.manifest import Manifest, Role
 from edgecritic.prompts import load_dialect
+from edgecritic.staging import bytes_written, synced, temporary, write_text
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.checkpoints.staging import bytes_written, temporary, write_text
-from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS, write_decoder, write_embed_tokens
-from edgecritic_export.onnx.model_file import DATA_SUFFIX, synced
+from edgecritic_export.onnx.decoder import write_decoder, write_embed_tokens
 from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.onnx.precision import (
     SUFFIXES,
-    DecoderPrecision,
-    Precision,
     Variant,
     VariantSpec,
 )

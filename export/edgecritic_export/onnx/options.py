@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgecritic.errors import InputError
+from edgecritic.graphs.precision import Importance
 from edgecritic_export.onnx.precision import (
     VARIANTS,
     Variant,
@@ -17,9 +13,6 @@ from edgecritic_export.onnx.precision import (
     VisionPrecision,
     variant_spec,
 )
-
-Importance: TypeAlias = Mapping[str, NDArray[np.float32]]
-"""Mean square of each input, (n_inputs,), by the name of the matrix in the graph."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.errors import InputError
+from edgecritic.graphs.precision import DecoderPrecision
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder
 from edgecritic_export.onnx.importance import measure_importance
 from edgecritic_export.onnx.options import LayerChoice, QuantizationLimits
 from edgecritic_export.onnx.ort import DecoderSession
-from edgecritic_export.onnx.precision import DecoderPrecision
 from edgecritic_export.onnx.protobuf import onnx
 from edgecritic_export.onnx.rows import EmbeddedRow
 

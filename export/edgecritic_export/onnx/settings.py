@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.graphs.decoder import DECODER, EMBED_TOKENS
+from edgecritic.graphs.model_file import DATA_SUFFIX
 from edgecritic.prompts import Dialect
+from edgecritic.staging import write_text
 from edgecritic.vision import ImageGeometry
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.checkpoints.staging import write_text
-from edgecritic_export.onnx.decoder import DECODER, EMBED_TOKENS
-from edgecritic_export.onnx.model_file import DATA_SUFFIX
 from edgecritic_export.onnx.precision import DTYPES, SUFFIXES, VariantSpec
 from edgecritic_export.onnx.vision import VISION_ENCODER
 

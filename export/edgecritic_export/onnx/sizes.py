@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from edgecritic.graphs.blocks import BLOCK
+from edgecritic.graphs.precision import DecoderPrecision, Precision
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.blocks import BLOCK
-from edgecritic_export.onnx.precision import DecoderPrecision, Precision
 
 _SCALE: Final = 32 / BLOCK
 _ZERO: Final = 4 / BLOCK

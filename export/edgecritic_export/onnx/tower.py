@@ -15,8 +15,8 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
 )
 
 from edgecritic.errors import ArtifactError
+from edgecritic.graphs.model_file import OPSET
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.model_file import OPSET
 from edgecritic_export.onnx.protobuf import onnx
 
 # With a batch of one, torch would take the one for a constant.

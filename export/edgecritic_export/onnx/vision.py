@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.errors import ArtifactError, MissingExtraError
+from edgecritic.graphs.blocks import quantize_rows
+from edgecritic.graphs.linear import product_attributes
+from edgecritic.graphs.model_file import CONTRIB
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.onnx.blocks import quantize_rows
-from edgecritic_export.onnx.matrices import product_attributes
-from edgecritic_export.onnx.model_file import CONTRIB, made_node, rewrite
 from edgecritic_export.onnx.ort import quiet_environment
 from edgecritic_export.onnx.precision import VisionPrecision
 from edgecritic_export.onnx.protobuf import onnx
+from edgecritic_export.onnx.rewrite import made_node, rewrite
 
 VISION_ENCODER: Final = "vision_encoder"
 """File name of transformers.js, without what stands for the type."""

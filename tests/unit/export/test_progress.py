@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecritic_export.checkpoints.staging import bytes_written, temporary
+from edgecritic.staging import bytes_written, temporary
 from edgecritic_export.progress import SILENCE, writing
 from told import Told
 

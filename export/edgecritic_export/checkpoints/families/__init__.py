@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias
 
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.text_shape import Shape, TextShape
 from edgecritic.vision import Geometry
-from edgecritic_export.checkpoints.text_shape import Shape, TextShape
 
 Part: TypeAlias = Literal["language", "vision", "projector", "newline"]
 Settings: TypeAlias = Mapping[str, Any]

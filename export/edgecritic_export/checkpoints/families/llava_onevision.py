@@ -6,9 +6,10 @@ import re
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.text_shape import Shape
 from edgecritic.vision import ImageGeometry
 from edgecritic_export.checkpoints.families import Family, Numbers, Part, Prefix, Settings
-from edgecritic_export.checkpoints.text_shape import Shape, read_text_shape
+from edgecritic_export.checkpoints.text_shape import read_text_shape
 
 _HINT: Final = "export a critic of LLaVA-OneVision's kind: SigLIP, two linear layers, AnyRes"
 _SIGLIP: Final = {

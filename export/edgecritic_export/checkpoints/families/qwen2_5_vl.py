@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.text_shape import Shape
 from edgecritic.vision import NativeGeometry
 from edgecritic.vision.native import CLIP_MEAN, CLIP_STD, FRAMES
 from edgecritic_export.checkpoints.families import Family, Numbers, Part, Prefix, Settings
-from edgecritic_export.checkpoints.text_shape import Shape, read_text_shape
+from edgecritic_export.checkpoints.text_shape import read_text_shape
 
 _HINT: Final = "export a checkpoint of Qwen2.5-VL's kind"
 _SMALLEST, _LARGEST = 56 * 56, 28 * 28 * 1280

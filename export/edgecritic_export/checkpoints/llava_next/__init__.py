@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError
+from edgecritic.staging import staged_folder, write_text
 from edgecritic_export.checkpoints.folder import CONFIG, Checkpoint, read_json
 from edgecritic_export.checkpoints.llava_next.names import tower_layers, transformers_names
 from edgecritic_export.checkpoints.llava_next.settings import (
@@ -33,7 +34,6 @@ from edgecritic_export.checkpoints.provenance import (
     finished,
     write_record,
 )
-from edgecritic_export.checkpoints.staging import staged_folder, write_text
 from edgecritic_export.checkpoints.store import ShardWriter, TensorStore
 from edgecritic_export.progress import SILENCE, Progress
 

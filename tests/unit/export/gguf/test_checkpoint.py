@@ -30,10 +30,11 @@ from edgecritic.backends.llamacpp.native import load_native
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import ArtifactError
 from edgecritic.gguf_header import read_header
+from edgecritic.language_layout import tensor_name
 from edgecritic.pictures import PictureEncoder, VisionProfile
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.file import FloatType
-from edgecritic_export.gguf.language_model import tensor_name, write_language_model
+from edgecritic_export.gguf.language_model import write_language_model
 from edgecritic_export.gguf.lora import write_adapter
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
 from tiny_checkpoints import (

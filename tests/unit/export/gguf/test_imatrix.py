@@ -15,12 +15,13 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from edgecritic.backends.base import ImageSpan, Span, TextSpan
 from edgecritic.backends.llamacpp.native import load_native
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
+from edgecritic.language_layout import tensor_name
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.activations import ActivationTap
 from edgecritic_export.gguf.file import write_gguf
 from edgecritic_export.gguf.forward import ForwardOptions, ForwardPass
 from edgecritic_export.gguf.imatrix import ImportanceMatrix, collect, without_pictures
-from edgecritic_export.gguf.language_model import tensor_name, write_language_model
+from edgecritic_export.gguf.language_model import write_language_model
 from tiny_checkpoints import write_llava_onevision
 
 from .conftest import WideModel

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from edgecritic import ArtifactError
+from edgecritic.graphs.precision import DecoderPrecision, Precision
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder, write_embed_tokens
 from edgecritic_export.onnx.ort import open_session
-from edgecritic_export.onnx.precision import DecoderPrecision, Precision
 from onnx_reference import Exported, Reference, shortened
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
 

@@ -23,7 +23,7 @@ import sys, threading, time
 from pathlib import Path
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder, write_embed_tokens
-from edgecritic_export.onnx.precision import DecoderPrecision
+from edgecritic.graphs.precision import DecoderPrecision
 
 def anonymous():
     for line in open("/proc/self/status"):

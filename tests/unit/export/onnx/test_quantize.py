@@ -11,12 +11,12 @@ from safetensors.numpy import load_file, save_file
 
 from edgecritic import InputError
 from edgecritic.backends.base import ImageSpan, TextSpan
+from edgecritic.graphs.precision import DecoderPrecision
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder
 from edgecritic_export.onnx.importance import measure_importance
 from edgecritic_export.onnx.options import QuantizationLimits
 from edgecritic_export.onnx.ort import DecoderSession
-from edgecritic_export.onnx.precision import DecoderPrecision
 from edgecritic_export.onnx.quantize import (
     choose_eight_bit,
     log_softmax,

@@ -7,8 +7,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from edgecritic.graphs.precision import DecoderPrecision, Precision
 from edgecritic_export.onnx.decoder import write_decoder, write_embed_tokens
-from edgecritic_export.onnx.precision import DecoderPrecision, Precision, VisionPrecision
+from edgecritic_export.onnx.precision import VisionPrecision
 from edgecritic_export.onnx.sizes import decoder_bytes, embedding_bytes, vision_bytes
 from edgecritic_export.onnx.vision import write_vision
 from onnx_reference import Reference

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgecritic_export.onnx.blocks import BLOCK, Bits, dequantize_rows, quantize_rows
-from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
+from edgecritic.graphs.blocks import BLOCK, Bits, dequantize_rows, quantize_rows
+from edgecritic.graphs.model_file import CONTRIB, ModelFile
 from edgecritic_export.onnx.ort import open_session
 
 ROWS = hnp.arrays(

@@ -8,11 +8,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 def temporary(path: Path) -> Path:
     """Where a file is written until it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def synced(file: IO[bytes] | IO[str]) -> None:
+    """Have everything written so far on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def bytes_written(path: Path) -> int:
@@ -34,8 +41,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            synced(file)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

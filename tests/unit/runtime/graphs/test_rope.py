@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from edgecritic import ArtifactError
-from edgecritic_export.onnx.rope import rotary_tables
+from edgecritic.graphs.rope import rotary_tables
 
 LLAMA3 = {
     "rope_type": "llama3",

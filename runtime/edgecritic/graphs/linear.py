@@ -1,4 +1,4 @@
-"""Weight matrices of a checkpoint, read piece by piece and written as nodes of a graph."""
+"""Weight matrices, read piece by piece and written as nodes of a graph."""
 
 from __future__ import annotations
 
@@ -6,72 +6,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecritic.errors import ArtifactError
-from edgecritic_export.checkpoints.store import TensorStore
-from edgecritic_export.checkpoints.tensors import widened
-from edgecritic_export.onnx.blocks import BLOCK, Bits, QuantizedRows, quantize_rows
-from edgecritic_export.onnx.model_file import CONTRIB, ModelFile
-from edgecritic_export.onnx.precision import Precision
+from edgecritic.graphs.blocks import BLOCK, Bits, QuantizedRows, quantize_rows
+from edgecritic.graphs.model_file import CONTRIB, ModelFile
+from edgecritic.graphs.precision import Precision
+from edgecritic.graphs.weights import FloatArray, Matrix
 
-FloatArray: TypeAlias = NDArray[np.float32]
-
-HEAD: Final = "lm_head"
 PRODUCT: Final = ".product"
-_PART: Final = 1 << 20
-"""Weights read at once: 4 MB as float32, and about ten times that while they are quantized."""
 _MAX_THREADS: Final = 8
 _INT8_ARITHMETIC: Final = 4
 """MatMulNBits' accuracy_level: activations are rounded to int8 as well, in blocks of 32."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """One or several stored matrices of equal width, on top of each other.
-
-    Attributes:
-        store: where they lie.
-        names: stored names, from top to bottom.
-    """
-
-    store: TensorStore
-    names: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(outputs, inputs).
-
-        Raises:
-            ArtifactError: they are no matrices of equal width.
-        """
-        shapes = [self.store.shape(name) for name in self.names]
-        if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
-            raise ArtifactError(
-                f"{', '.join(self.names)} have shapes {shapes}", "fetch the checkpoint again"
-            )
-        return sum(shape[0] for shape in shapes), shapes[0][1]
-
-    def rows(self) -> Iterator[FloatArray]:
-        """All rows as float32, some at a time."""
-        step = max(1, _PART // self.shape[1])
-        for name in self.names:
-            dtype, bits = self.store.read_raw(name)
-            for start in range(0, len(bits), step):
-                yield widened(dtype, bits[start : start + step])
-
-    def columns(self) -> Iterator[FloatArray]:
-        """The transpose's rows as float32, some at a time."""
-        n_outputs, n_inputs = self.shape
-        step = max(1, _PART // n_outputs)
-        stored = [self.store.read_raw(name) for name in self.names]
-        for start in range(0, n_inputs, step):
-            parts = [widened(dtype, bits[:, start : start + step]).T for dtype, bits in stored]
-            yield np.concatenate(parts, axis=1)
 
 
 def write_linear(

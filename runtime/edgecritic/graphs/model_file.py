@@ -7,24 +7,21 @@ length precedes it, so its head can be written once all sizes are known.
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self, TypeAlias
+from typing import IO, Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.errors import ArtifactError
-from edgecritic_export.checkpoints.staging import temporary
-from edgecritic_export.onnx.protobuf import onnx
-from edgecritic_export.onnx.spool import ELEMENT_TYPES, DType, SpooledTensor, graph_head, n_bytes
+from edgecritic.graphs import wire
+from edgecritic.graphs.spool import SpooledTensor, graph_head, n_bytes
+from edgecritic.graphs.wire import ELEMENT_TYPES, Attribute, Dimension, DType
+from edgecritic.staging import synced, temporary
 
 Array: TypeAlias = NDArray[Any]
-Dimension: TypeAlias = int | str
-Attribute: TypeAlias = int | float | str | Sequence[int]
 
 CONTRIB: Final = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
@@ -35,7 +32,7 @@ INLINE_LIMIT: Final = 1_900_000_000
 
 _IR_VERSION: Final = 10  # of opset 21; the oldest that says what the model needs
 _ALIGNMENT: Final = 4096  # of external data, so that a mapped tensor starts on a page
-_SMALL_BYTES: Final = 1 << 10
+_HEAD: Final = wire.model_head(_IR_VERSION, {"": OPSET, CONTRIB: 1})
 
 
 class ModelFile:
@@ -55,19 +52,19 @@ class ModelFile:
         self._spool_path = temporary(path.with_name(path.name + DATA_SUFFIX))
         self._spool = self._spool_path.open("wb")
         self._weights: dict[str, SpooledTensor] = {}
-        self._constants: dict[str, onnx.TensorProto] = {}
-        self._nodes: list[onnx.NodeProto] = []
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
+        self._constants: dict[str, bytes] = {}
+        self._nodes: list[bytes] = []
+        self._inputs: list[bytes] = []
+        self._outputs: list[bytes] = []
 
     def input(self, name: str, dtype: DType, *shape: Dimension) -> str:
         """Declare an input; dimensions given by name are free."""
-        self._inputs.append(onnx.helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
+        self._inputs.append(wire.port(name, dtype, shape))
         return name
 
     def output(self, name: str, dtype: DType, *shape: Dimension) -> str:
         """Declare an output, which a node must be made to write."""
-        self._outputs.append(onnx.helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
+        self._outputs.append(wire.port(name, dtype, shape))
         return name
 
     def node(
@@ -80,7 +77,7 @@ class ModelFile:
         **attributes: Attribute,
     ) -> str:
         """Add a node, named after its first output; returns that output's name."""
-        self._nodes.append(made_node(operator, inputs, outputs, domain=domain, **attributes))
+        self._nodes.append(wire.node(operator, inputs, outputs, domain, attributes))
         return outputs[0]
 
     def cast(self, source: str, dtype: DType, target: str) -> str:
@@ -89,9 +86,18 @@ class ModelFile:
 
     def constant(self, name: str, value: int | Sequence[int], dtype: DType = "int64") -> str:
         """A small number or vector that stays in the graph; the same name is made once."""
-        tensor = onnx.numpy_helper.from_array(np.asarray(value, dtype=np.dtype(dtype)), name)
-        self._constants.setdefault(name, tensor)
+        return self.small(name, np.asarray(value, dtype=np.dtype(dtype)))
+
+    def small(self, name: str, array: Array) -> str:
+        """A weight that stays in the graph, such as a shape, which is read before other files."""
+        tensor = wire.tensor(name, array.dtype.name, array.shape)
+        tensor.message(wire.TENSOR_RAW_DATA, array.tobytes())
+        self._constants.setdefault(name, bytes(tensor))
         return name
+
+    def adopt(self, field: Literal["input", "output", "node"], message: bytes) -> None:
+        """Take over a serialized part of another model of opset `OPSET`."""
+        {"input": self._inputs, "output": self._outputs, "node": self._nodes}[field].append(message)
 
     def weight(self, name: str, tensor: Array) -> str:
         """Write a whole weight."""
@@ -126,35 +132,6 @@ class ModelFile:
         self._weights[name] = SpooledTensor(name, dtype, tuple(shape), offset, written)  # type: ignore[arg-type]
         return name
 
-    def adopt(self, source: onnx.ModelProto) -> None:
-        """Take over another model's inputs, outputs, nodes and weights.
-
-        Raises:
-            ArtifactError: it is of another opset, or has functions or subgraphs' weights.
-        """
-        opsets = {entry.domain: entry.version for entry in source.opset_import}
-        if opsets.get("") != OPSET or source.functions:
-            raise ArtifactError(
-                f"{self.path.name}: a graph of opsets {opsets} with {len(source.functions)} "
-                "functions cannot be taken over",
-                "this is a fault of the exporter: please report it",
-            )
-        for field in ("input", "output"):
-            for value in getattr(source.graph, field):
-                described = onnx.ValueInfoProto(name=value.name, type=value.type)
-                (self._inputs if field == "input" else self._outputs).append(described)
-        for node in source.graph.node:
-            plain = copy.copy(node)
-            plain.ClearField("metadata_props")
-            plain.ClearField("doc_string")
-            self._nodes.append(plain)
-        for tensor in source.graph.initializer:
-            array = onnx.numpy_helper.to_array(tensor)
-            if array.nbytes < _SMALL_BYTES:  # shapes and axes are read before external data is
-                self._constants[tensor.name] = onnx.numpy_helper.from_array(array, tensor.name)
-            else:
-                self.weight(tensor.name, array)
-
     def finish(self) -> tuple[Path, ...]:
         """Complete the model and give its files their names.
 
@@ -178,7 +155,7 @@ class ModelFile:
         try:
             with unfinished.open("wb") as file:
                 if external:
-                    file.write(self._model(data.name).SerializeToString())
+                    self._write_apart(file, data.name)
                 else:
                     self._write_whole(file)
                 synced(file)
@@ -210,78 +187,34 @@ class ModelFile:
         self._spool.write(b"\0" * (-self._spool.tell() % _ALIGNMENT))
         return self._spool.tell()
 
-    def _model(self, data_name: str | None) -> onnx.ModelProto:
-        """The model without its weights, or with references to where they lie."""
-        weights = [] if data_name is None else self._weights.values()
-        graph = onnx.helper.make_graph(
-            self._nodes,
-            self.path.stem,
-            self._inputs,
-            self._outputs,
-            [
-                *self._constants.values(),
-                *(weight.reference(str(data_name)) for weight in weights),
-            ],
-        )
-        opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(CONTRIB, 1)]
-        return onnx.helper.make_model(
-            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="edgecritic"
-        )
+    def _graph(self, references: Iterable[bytes] = ()) -> bytes:
+        """The graph without its weights, or with references to where they lie."""
+        graph = wire.Message()
+        for node in self._nodes:
+            graph.message(wire.GRAPH_NODE, node)
+        graph.text(wire.GRAPH_NAME, self.path.stem)
+        for weight in (*self._constants.values(), *references):
+            graph.message(wire.GRAPH_INITIALIZER, weight)
+        for number, ports in (
+            (wire.GRAPH_INPUT, self._inputs),
+            (wire.GRAPH_OUTPUT, self._outputs),
+        ):
+            for port in ports:
+                graph.message(number, port)
+        return bytes(graph)
+
+    def _write_apart(self, file: IO[bytes], data_name: str) -> None:
+        """The model, with references to where its weights lie."""
+        graph = self._graph(weight.reference(data_name) for weight in self._weights.values())
+        file.write(_HEAD + graph_head(len(graph)) + graph)
 
     def _write_whole(self, file: IO[bytes]) -> None:
         """The model with all weights inside, copied one by one from the spool."""
-        model = self._model(None)
-        graph = model.graph.SerializeToString()
-        model.ClearField("graph")
+        graph = self._graph()
         heads = {weight: weight.head() for weight in self._weights.values()}
         length = len(graph) + sum(len(head) + weight.nbytes for weight, head in heads.items())
-        file.write(model.SerializeToString())
-        file.write(graph_head(length))
-        file.write(graph)
+        file.write(_HEAD + graph_head(length) + graph)
         with self._spool_path.open("rb") as spool:
             for weight, head in heads.items():
                 file.write(head)
                 weight.copy(spool, file)
-
-
-def rewrite(
-    source: onnx.ModelProto, path: Path, *, external: bool | None = None
-) -> tuple[Path, ...]:
-    """Write a model that other tools made, as `ModelFile` writes its own.
-
-    What they noted down beside it, such as the places of their source code, is left out.
-
-    Args:
-        source: of opset `OPSET`, its weights inside.
-        path: the file to make.
-        external: see `ModelFile`.
-
-    Returns:
-        The files written, the model first.
-    """
-    with ModelFile(path, external=external) as model:
-        model.adopt(source)
-        return model.finish()
-
-
-def made_node(
-    operator: str,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    *,
-    domain: str = "",
-    **attributes: Attribute,
-) -> onnx.NodeProto:
-    """A node, named after its first output."""
-    node = onnx.helper.make_node(
-        operator, inputs, outputs, name=f"{outputs[0]}/{operator}", domain=domain
-    )
-    for name in sorted(attributes):
-        node.attribute.append(onnx.helper.make_attribute(name, attributes[name]))
-    return node
-
-
-def synced(file: IO[bytes]) -> None:
-    """Have everything written so far on the disk."""
-    file.flush()
-    os.fsync(file.fileno())

@@ -23,6 +23,12 @@ NORMS: Final[dict[str, str]] = {
 }
 """The norms of a layer in transformers, and their names in GGUF."""
 
+_OUTSIDE: Final = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+
 
 def permute_for_rope(rows: NDArray[Any], n_head: int) -> NDArray[Any]:
     """Reorder the output rows of a query or key matrix for llama.cpp's ``llama`` architecture.
@@ -40,3 +46,16 @@ def permute_for_rope(rows: NDArray[Any], n_head: int) -> NDArray[Any]:
     head_dim = rows.shape[0] // n_head
     halves = rows.reshape(n_head, 2, head_dim // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def tensor_name(source: str) -> str:
+    """Name in GGUF of a language model's tensor.
+
+    Args:
+        source: name in transformers, such as ``model.layers.0.mlp.up_proj.weight``.
+    """
+    module, _, kind = source.rpartition(".")
+    if module in _OUTSIDE:
+        return f"{_OUTSIDE[module]}.{kind}"
+    layer, _, inner = module.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{(NORMS | MODULES)[inner]}.{kind}"

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecritic import ArtifactError
-from edgecritic_export.onnx import model_file
-from edgecritic_export.onnx.model_file import ModelFile, rewrite
+from edgecritic.graphs import model_file
+from edgecritic.graphs.model_file import ModelFile
+from edgecritic.graphs.spool import SpooledTensor, graph_head, n_bytes
+from edgecritic.graphs.wire import DType
 from edgecritic_export.onnx.ort import open_session
-from edgecritic_export.onnx.spool import DType, SpooledTensor, graph_head, n_bytes
+from edgecritic_export.onnx.rewrite import rewrite
 
 RNG = np.random.default_rng(0)
 MATRIX = RNG.standard_normal((300, 40)).astype(np.float32)
