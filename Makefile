@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS_DEV := llama,onnx,hf,train,export,bench,dev
+EXTRAS_DEV := llama,onnx,hf,serve,train,export,bench,dev
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check

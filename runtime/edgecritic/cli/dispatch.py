@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
-from edgecritic.cli import bundles, commands, demo, judge
+from edgecritic.cli import bundles, commands, demo, judge, serve
 from edgecritic.cli.console import Console
 from edgecritic.cli.options import TEXT_HELP
 from edgecritic.errors import CriticError, InputError
+from edgecritic.version import installed_version
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -71,6 +71,13 @@ COMMANDS = (
         "[options]",
         demo.add_demo,
         demo.demo,
+    ),
+    Command(
+        "serve",
+        "answer over HTTP: a page, a native API, and OpenAI's protocol",
+        "[options]",
+        serve.add_serve,
+        serve.serve,
     ),
     Command(
         "inspect",
@@ -176,17 +183,10 @@ def _run(argv: list[str], console: Console) -> int:
     except SystemExit as stopped:  # argparse has said why
         return stopped.code if isinstance(stopped.code, int) else USAGE
     if args.version:
-        console.line(f"edgecritic {_version()}")
+        console.line(f"edgecritic {installed_version()}")
         return DONE
     run: Callable[[argparse.Namespace, Console], int] = args.run
     return run(args, console)
-
-
-def _version() -> str:
-    try:
-        return version("edgecritic")
-    except PackageNotFoundError:  # run from its sources, or frozen into an app
-        return "(version unknown: not installed as a package)"
 
 
 def _failed(error: CriticError, status: int, console: Console) -> int:

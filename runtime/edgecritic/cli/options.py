@@ -108,7 +108,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="auto, cpu or gpu; default: auto",
     )
     engine.add_argument(
-        "--threads", type=_at_least(1), metavar="N", help="CPU threads; default: the physical cores"
+        "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
     )
     engine.add_argument(
         "--remote",
@@ -126,7 +126,7 @@ def add_prompt_options(
     prompt = parser.add_argument_group("prompt")
     prompt.add_argument(
         "--wording",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="which of the prompt's wordings; default: 0",
@@ -140,12 +140,14 @@ def add_prompt_options(
             help="randomness of the rationale's words; 0, the default, has none",
         )
         prompt.add_argument(
-            "--seed", type=_at_least(0), default=0, metavar="N", help="for --temperature above 0"
+            "--seed", type=at_least(0), default=0, metavar="N", help="for --temperature above 0"
         )
     return prompt
 
 
-def _at_least(low: int) -> Callable[[str], int]:
+def at_least(low: int) -> Callable[[str], int]:
+    """Reads an option's value as a whole number that is not below `low`."""
+
     def whole_number(text: str) -> int:
         try:
             value = int(text)

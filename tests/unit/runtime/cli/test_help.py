@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("compare",),
     "rank": ("rank",),
     "demo": ("demo",),
+    "serve": ("serve",),
     "inspect": ("inspect",),
     "models": ("models",),
     "models-pull": ("models", "pull"),

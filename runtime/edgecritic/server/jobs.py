@@ -1,0 +1,246 @@
+"""What a worker process is asked to do, and how it does it.
+
+Jobs are pickled on their way to the worker. What comes back are events of plain JSON: a worker
+holds files from strangers, so nothing that it says is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from edgecritic.errors import BackendUnavailableError, CriticError
+from edgecritic.server.failures import failure_of
+from edgecritic.task import Rubric
+
+if TYPE_CHECKING:
+    from edgecritic.backends.base import CancelToken
+    from edgecritic.critic import Critic
+    from edgecritic.judging import Orders
+    from edgecritic.verdict import Preference, Verdict
+
+JsonObject: TypeAlias = dict[str, Any]
+Tell: TypeAlias = Callable[[str, JsonObject], None]
+"""Says an event: its name and its data."""
+
+
+class Job(Protocol):
+    """Work for one critic. Equal jobs have equal results."""
+
+    @property
+    def kind(self) -> str:
+        """One word, for the metrics."""
+        ...
+
+    @property
+    def weight(self) -> int:
+        """How many judgements it holds; its time limit grows with them."""
+        ...
+
+    def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
+        """Do it.
+
+        Args:
+            critic: what does it.
+            cancel: stops it.
+            tell: is told what happens meanwhile.
+
+        Returns:
+            The result.
+
+        Raises:
+            CriticError: it cannot be done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What all judgements have in common.
+
+    Attributes:
+        text: what was asked.
+        images: encoded pictures.
+        reference: a right answer, or None.
+        rubric: None for the critic's own.
+        wording: of the prompt.
+    """
+
+    text: str
+    images: tuple[bytes, ...] = ()
+    reference: str | None = None
+    rubric: Rubric | None = None
+    wording: int = 0
+
+    @property
+    def pictures(self) -> list[bytes] | None:
+        """As `Critic` takes them."""
+        return list(self.images) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Whether and how the reason is generated; see `Critic.score`."""
+
+    wanted: bool = True
+    max_tokens: int = 96
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Score one response."""
+
+    question: Question
+    response: str
+    reason: Reason = Reason()
+    kind: str = "score"
+    weight: int = 1
+
+    def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
+        """The verdict, and its reason piece by piece."""
+        question = self.question
+        _look(question, tell)
+        steps = critic.score_stream(
+            question.pictures,
+            question.text,
+            self.response,
+            reference=question.reference,
+            rubric=question.rubric,
+            rationale=self.reason.wanted,
+            wording=question.wording,
+            cancel=cancel,
+            max_rationale_tokens=self.reason.max_tokens,
+            temperature=self.reason.temperature,
+            seed=self.reason.seed,
+        )
+        return _told(steps, self.reason, tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Say which of two responses is better."""
+
+    question: Question
+    first: str
+    second: str
+    orders: Orders = "both"
+    reason: Reason = Reason()
+    kind: str = "compare"
+    weight: int = 1
+
+    def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
+        """The preference, and its reason piece by piece."""
+        question = self.question
+        _look(question, tell)
+        steps = critic.compare_stream(
+            question.pictures,
+            question.text,
+            self.first,
+            self.second,
+            orders=self.orders,
+            reference=question.reference,
+            rubric=question.rubric,
+            rationale=self.reason.wanted,
+            wording=question.wording,
+            cancel=cancel,
+            max_rationale_tokens=self.reason.max_tokens,
+            temperature=self.reason.temperature,
+            seed=self.reason.seed,
+        )
+        return _told(steps, self.reason, tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Put several responses into order."""
+
+    question: Question
+    responses: tuple[str, ...]
+    method: Literal["pairwise", "pointwise"] = "pairwise"
+    kind: str = "rank"
+
+    @property
+    def weight(self) -> int:
+        n = len(self.responses)
+        return n if self.method == "pointwise" else n * (n - 1) // 2
+
+    def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
+        """The ranking."""
+        question = self.question
+        _look(question, tell)
+        ranking = critic.rank(
+            question.pictures,
+            question.text,
+            list(self.responses),
+            method=self.method,
+            reference=question.reference,
+            rubric=question.rubric,
+            wording=question.wording,
+            cancel=cancel,
+        )
+        return ranking.to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A member of a batch that cannot be judged, as the others can."""
+
+    error: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several jobs; one that fails does not keep the others from being done."""
+
+    jobs: tuple[Job | Refusal, ...]
+    kind: str = "batch"
+
+    @property
+    def weight(self) -> int:
+        return sum(job.weight for job in self.jobs if not isinstance(job, Refusal))
+
+    def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
+        """The results in the jobs' order."""
+        results = []
+        for number, job in enumerate(self.jobs):
+            results.append(_result_or_error(job, critic, cancel))
+            tell("progress", {"stage": "batch", "done": number + 1, "total": len(self.jobs)})
+        return {"results": results}
+
+
+def _result_or_error(job: Job | Refusal, critic: Critic, cancel: CancelToken) -> JsonObject:
+    if isinstance(job, Refusal):
+        return dict(job.error)
+    try:
+        return job.run(critic, cancel, lambda _name, _data: None)
+    except CriticError as error:
+        return failure_of(error).body
+
+
+def _look(question: Question, tell: Tell) -> None:
+    tell("progress", {"stage": "image" if question.images else "prefill"})
+
+
+def _told(
+    steps: Generator[Verdict | Preference | str, None, None], reason: Reason, tell: Tell
+) -> JsonObject:
+    """The last judgement of a stream; what comes before it is told."""
+    judged: Verdict | Preference | None = None
+    n_pieces = 0
+    with closing(steps):
+        for item in steps:
+            if isinstance(item, str):
+                n_pieces += 1
+                tell("progress", {"stage": "token", "done": n_pieces, "total": reason.max_tokens})
+                tell("text", {"text": item})
+                continue
+            if judged is None:
+                tell("verdict", item.to_dict())
+            judged = item
+    if judged is None:
+        raise BackendUnavailableError("the critic was closed while it judged", "ask again")
+    return judged.to_dict()

@@ -1,0 +1,124 @@
+"""The server's side of a worker process: start it, talk to it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from threading import Lock, Thread
+from typing import Any
+
+from edgecritic.server.catalogue import CriticSource
+from edgecritic.server.jobs import Job
+from edgecritic.server.worker import work
+
+_MAX_MESSAGE = 64 * 2**20
+_STOPPING_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a worker said.
+
+    Attributes:
+        job: which one it is about, or None for the process itself.
+        event: ``ready``, ``failed``, ``lost``, or an event of a job.
+        data: of the event.
+    """
+
+    job: int | None
+    event: str
+    data: dict[str, Any]
+
+
+LOST = Message(None, "lost", {})
+
+
+class WorkerProcess:
+    """A running worker.
+
+    Its messages arrive in `inbox`, the last of them `LOST`, however the process has ended.
+
+    Args:
+        source: loads the model there.
+    """
+
+    def __init__(self, source: CriticSource) -> None:
+        self.inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._sending = Lock()
+        self._stopping = False
+        self._connection: Connection | None = None
+        self._process: Any = None
+
+    async def start(self) -> None:
+        """Start the process; loading the model has begun when this returns."""
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
+        # Forking a process with threads, and an engine's state, is not safe: spawn.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=work, args=(theirs, self._source), name="edgecritic-worker", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._connection, self._process = ours, process
+        Thread(target=self._listen, args=(ours,), daemon=True).start()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def send(self, number: int, job: Job) -> None:
+        """Hand a job over."""
+        await asyncio.to_thread(self._say, "job", number, job)
+
+    def cancel(self, number: int) -> None:
+        """Ask for a job to be stopped."""
+        self._say("cancel", number, None)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def stop(self) -> None:
+        """End the process when it has done its job, or after two seconds; wait for its end."""
+        self._stopping = True
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._say("stop", 0, None)
+        self._process.join(_STOPPING_S)
+        self._process.kill()
+        self._process.join()
+
+    def _say(self, verb: str, number: int, job: Job | None) -> None:
+        # A process that is gone says so itself, by the end of its messages.
+        with self._sending, suppress(OSError, ValueError):
+            if self._connection is not None:
+                self._connection.send((verb, number, job))
+
+    def _listen(self, connection: Connection) -> None:
+        try:
+            while True:
+                said = json.loads(connection.recv_bytes(_MAX_MESSAGE))
+                self._take(Message(said["job"], said["event"], said["data"]))
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            pass
+        finally:
+            self.kill()  # it may have closed its end only, or talk nonsense
+            connection.close()
+            self._take(LOST)
+
+    def _take(self, message: Message) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+            self._loop.call_soon_threadsafe(self.inbox.put_nowait, message)
