@@ -4,13 +4,13 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS_DEV := llama,onnx,hf,serve,train,export,bench,dev
+EXTRAS_DEV := llama,onnx,hf,serve,train,export,bench,docs,dev
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 LOCK := requirements.lock
 # Where npm is, what judges in Node is tested, too.
-NODE_STAMP := $(if $(shell command -v npm),js/node_modules/.installed)
+NODE_STAMP := $(if $(shell command -v npm),js/node_modules/.installed clients/js/node_modules/.installed)
 PARTS := runtime/edgecritic train/edgecritic_train export/edgecritic_export bench/edgecritic_bench
 
 # The build of llama.cpp leaves out what Python never loads; see llama-lean.cmake.
@@ -47,7 +47,7 @@ lock: $(VENV)/.dev-installed ## write the installed versions to requirements.loc
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > $(LOCK)
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage
+	rm -rf $(VENV) js/node_modules clients/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage
 	find $(PARTS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: pip runs only when the environment is new or what it must hold has changed.
@@ -66,6 +66,10 @@ $(VENV)/.dev-installed: pyproject.toml $(LOCK) | $(BIN)/python
 # in CI. js/.npmrc leaves out install scripts: one of them would fetch CUDA libraries.
 js/node_modules/.installed: js/package.json js/package-lock.json js/.npmrc
 	@cd js && npm ci && touch node_modules/.installed || test -z "$$CI"
+
+# axe-core, which looks for what keeps people from using the page.
+clients/js/node_modules/.installed: clients/js/package.json clients/js/package-lock.json
+	@cd clients/js && npm ci && touch node_modules/.installed || test -z "$$CI"
 
 $(BIN)/python:
 	@PYTHON=$(PYTHON) ./scripts/check-python.sh

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 AXE = Path(__file__).parents[3] / "clients/js/node_modules/axe-core/axe.min.js"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 700}
 
-pytestmark = pytest.mark.skipif(
-    not AXE.is_file(), reason="axe-core is not installed: run npm ci in clients/js"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not AXE.is_file(), reason="axe-core is not installed: run npm ci in clients/js"
+    ),
+]
 
 
 def complaints(page: Page) -> list[Any]:

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from page_server import StandIn
 from scripted_critic import REASON
 
 from .conftest import SEVEN, fill, judge
+
+pytestmark = pytest.mark.browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,7 +30,10 @@ def test_earlier_judgements_come_back_with_their_task(page: Page, stand_in: Stan
     judge(page)
     page.reload()
     page.locator(".entry").nth(1).wait_for()
-    assert page.locator(".entry-question").all_inner_texts() == ["The second one?", "The first one?"]
+    assert page.locator(".entry-question").all_inner_texts() == [
+        "The second one?",
+        "The first one?",
+    ]
     page.locator(".entry").nth(1).click()
     assert page.input_value("#question") == "The first one?"
     assert page.locator("#responses textarea").count() == 2

@@ -13,6 +13,8 @@ from scripted_critic import REASON, scripted_critic
 
 from .conftest import SEVEN, fill, judge
 
+pytestmark = pytest.mark.browser
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+import pytest
+
 from page_server import StandIn
 
 from .conftest import SEVEN, fill, judge
+
+pytestmark = pytest.mark.browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

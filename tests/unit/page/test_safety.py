@@ -6,10 +6,14 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from page_server import PAGE, StandIn, page_server
 from scripted_critic import scripted_critic
 
 from .conftest import SEVEN, fill, judge
+
+pytestmark = pytest.mark.browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -36,7 +40,9 @@ def test_hostile_text_is_shown_as_text(page: Page, stand_in: StandIn) -> None:
     assert page.text_content(".reason") == HOSTILE
     assert page.text_content(".entry-question") == HOSTILE
     assert page.inner_text("#picture-name").startswith("<b>x</b>.png, ")
-    injected = page.evaluate("() => document.querySelectorAll('img[src=x], img[src=y], b b').length")
+    injected = page.evaluate(
+        "() => document.querySelectorAll('img[src=x], img[src=y], b b').length"
+    )
     assert injected == 0
     assert page.locator("body script").count() == 0
     assert dialogs == []
@@ -103,5 +109,6 @@ def test_the_page_is_small_and_holds_no_inline_code() -> None:
     html = (PAGE / "index.html").read_text()
     assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]*\ssrc=)|https?://", html)
     for path in PAGE.glob("*.js"):
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b",
-                             path.read_text()), path.name
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b", path.read_text()
+        ), path.name

@@ -59,6 +59,7 @@ async function judge() {
     running = null;
     form.judging = false;
     byId('results').setAttribute('aria-busy', 'false');
+    lookAtServer(); // the critic is loaded now, or the server is gone
   }
 }
 
@@ -79,7 +80,6 @@ async function one(kind, request, part, signal) {
     result = await client[kind](request, { signal, ...(kind !== 'rank' && listeners) });
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
-    if (error.status === 0) server.lost();
     result = { error: { message: error.message, hint: error.hint } };
   }
   part.finish(result);
@@ -200,5 +200,5 @@ byId('example').addEventListener('click', async () => {
   form.fill({ ...task, kind: 'compare', rationale: true }, await examplePicture());
   form.form.requestSubmit();
 });
-const server = watch(client, critics);
+const lookAtServer = watch(client, critics);
 list();

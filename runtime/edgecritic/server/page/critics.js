@@ -24,6 +24,7 @@ export class CriticList {
     const asked = new Set(this.chosen.map((model) => model.id));
     this.models = models;
     byId('critics-field').hidden = models.length === 0;
+    byId('critics-title').textContent = models.length === 1 ? 'Critic' : 'Critics';
     byId('critics').replaceChildren(...models.map((model, index) => this.#item(model, index, asked)));
   }
 

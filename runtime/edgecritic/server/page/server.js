@@ -9,7 +9,7 @@ const ANXIOUS = 2_000;
 /**
  * @param {import('./client.js').Client} client
  * @param {import('./critics.js').CriticList} critics
- * @returns {{ lost: () => void }} to be told that a request failed
+ * @returns {() => void} looks at once, whenever something may have changed
  */
 export function watch(client, critics) {
   let timer;
@@ -40,7 +40,7 @@ export function watch(client, critics) {
 
   document.addEventListener('visibilitychange', () => document.hidden || look());
   look();
-  return { lost: look };
+  return look;
 }
 
 const GONE = 'The server does not answer. Start it again: edgecritic serve';
