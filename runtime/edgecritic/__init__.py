@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from edgecritic.backends.base import CancelToken
     from edgecritic.bundle import Bundle
     from edgecritic.critic import Critic
+    from edgecritic.judging.adaptive import AdaptivePlan, AdaptiveRanking
 
 __all__ = [
+    "AdaptivePlan",
+    "AdaptiveRanking",
     "ArtifactError",
     "BackendUnavailableError",
     "Bundle",
@@ -50,6 +53,8 @@ __all__ = [
 # These load numpy and Pillow, which a program that only catches our errors need not wait for.
 _LAZY = {
     "Bundle": "edgecritic.bundle",
+    "AdaptivePlan": "edgecritic.judging.adaptive",
+    "AdaptiveRanking": "edgecritic.judging.adaptive",
     "CancelToken": "edgecritic.backends.base",
     "Critic": "edgecritic.critic",
 }

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from itertools import combinations
 from threading import Lock, Thread, current_thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar, get_args
 
 from edgecritic.backends import ENGINES, choose_backend, load_backend
 from edgecritic.backends.base import Backend, CancelToken, EngineInfo
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Judged = TypeVar("Judged", Verdict, Preference)
+Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
 
 
 class Critic:
@@ -81,6 +82,8 @@ class Critic:
         n_ctx: int | None = None,
         threads: int | None = None,
         weights: Weights = "auto",
+        max_tiles: int | None = None,
+        max_image_tokens: int | None = None,
         cache: FeatureCache | None = None,
         limits: ImageLimits | None = None,
     ) -> Self:
@@ -94,6 +97,9 @@ class Critic:
             threads: of computation; the physical cores when left out.
             weights: for ``backend="hf"`` the precision to load them in: ``"fp32"``, ``"bf16"``,
                 ``"fp16"``, or by bitsandbytes ``"int8"``, ``"int4"``; as stored when left out.
+            max_tiles: of a picture, the base view not counted: fewer are faster and show less.
+                The critic's own when left out. Judgements say in `detail` whether it mattered.
+            max_image_tokens: the same for a critic that sees pictures at their own resolution.
             cache: see `Critic`.
             limits: see `Critic`.
 
@@ -123,6 +129,7 @@ class Critic:
                 bundle.name,
             )
         profile = CriticProfile.of(bundle, ENGINES[chosen].format)
+        profile = profile.capped(max_tiles, max_image_tokens)
         engine = load_backend(bundle, chosen, options)
         try:
             return cls(engine, profile, cache=cache, limits=limits)
@@ -356,7 +363,7 @@ class Critic:
         question: str,
         responses: Sequence[str],
         *,
-        method: Literal["pairwise", "pointwise"] = "pairwise",
+        method: Method = "pairwise",
         reference: str | None = None,
         rubric: Rubric | None = None,
         wording: int = 0,
@@ -369,8 +376,9 @@ class Critic:
             image: as for `score`.
             question: what was asked.
             responses: at least two.
-            method: ``"pairwise"`` compares all of them in both orders, ``"pointwise"`` scores
-                each; both decode what the prompts share once.
+            method: ``"pairwise"`` compares all of them in both orders; ``"adaptive"`` compares
+                only those pairs that still can change the order, mostly under half of them;
+                ``"pointwise"`` scores each. All decode what the prompts share once.
             reference: a right answer, if there is one.
             rubric: as for `score` and `compare`.
             wording: number of the prompt's wording.
@@ -386,16 +394,18 @@ class Critic:
             raise InputError(
                 "a ranking takes a list of at least two responses", "use score() for a single one"
             )
-        if method not in ("pairwise", "pointwise"):
-            raise InputError(f"method is {method!r}", "give one of pairwise, pointwise")
-        if method == "pointwise" and pairs is not None:
-            raise InputError("pairs are for the pairwise method", "leave them out to score each")
+        if method not in get_args(Method):
+            raise InputError(f"method is {method!r}", f"give one of {', '.join(get_args(Method))}")
+        if method != "pairwise" and pairs is not None:
+            raise InputError("pairs are for the pairwise method", "leave them out")
         task = self._task(image, question, responses, reference, rubric)
         options = Options(False, wording, cancel=cancel)
         chosen = _pairs(pairs, len(responses))
         with self._exclusive():
             if method == "pointwise":
                 return self._judge.rank_pointwise(image, task, responses, options)
+            if method == "adaptive":
+                return self._judge.rank_adaptive(image, task, responses, options)
             return self._judge.rank_pairwise(image, task, responses, options, chosen)
 
     def best_of_n(
@@ -404,7 +414,7 @@ class Critic:
         question: str,
         responses: Sequence[str],
         *,
-        method: Literal["pairwise", "pointwise"] = "pairwise",
+        method: Method = "pairwise",
         reference: str | None = None,
         rubric: Rubric | None = None,
         wording: int = 0,

@@ -22,6 +22,7 @@ from edgecritic.vision import (
     UInt8Array,
     content_hash,
     load_image,
+    loses_detail,
     pack_features,
     resized,
     tile,
@@ -41,11 +42,13 @@ class VisionProfile:
         geometry: how they are cut.
         image_newline: (n_embd,) float32, the separator of feature rows.
         tower: names the weights of vision tower and projector.
+        own: the critic's own geometry, where `geometry` was made to give less detail.
     """
 
     geometry: ImageGeometry
     image_newline: FloatArray
     tower: str
+    own: ImageGeometry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,12 @@ class NativeVision:
     Attributes:
         geometry: how they are resized.
         tower: names the weights of vision tower and projector.
+        own: see `VisionProfile`.
     """
 
     geometry: NativeGeometry
     tower: str
+    own: NativeGeometry | None = None
 
 
 Vision: TypeAlias = VisionProfile | NativeVision
@@ -182,6 +187,7 @@ class PictureEncoder:
             f"{key.content}/{key.geometry}/{key.vision_tower}/{way}",
             features,
             _grid(picture, profile),
+            reduced=not single and _loses_detail(picture, profile),
         )
 
     def _encoded(self, tiles: UInt8Array, cancel: CancelToken | None) -> FloatArray:
@@ -198,6 +204,11 @@ def _grid(picture: Image.Image, profile: Vision) -> tuple[int, int] | None:
     if isinstance(profile, NativeVision):
         return token_grid((picture.height, picture.width), profile.geometry)
     return None
+
+
+def _loses_detail(picture: Image.Image, profile: Vision) -> bool:
+    size = (picture.height, picture.width)
+    return profile.own is not None and loses_detail(size, profile.own, profile.geometry)
 
 
 def _n_tokens(picture: Image.Image, profile: Vision) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgecritic.bundle import Bundle
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, InputError
 from edgecritic.manifest import FORMATS, Calibration, Format, Manifest
 from edgecritic.pictures import NativeVision, Vision, VisionProfile
 from edgecritic.prompts import Dialect
 from edgecritic.task import Rubric
-from edgecritic.vision import NativeGeometry
+from edgecritic.vision import NativeGeometry, capped
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,23 @@ class CriticProfile:
                 else VisionProfile(manifest.image, bundle.image_newline(), tower)
             )
         return cls(bundle.name, bundle.dialect(), manifest.rubric, manifest.calibration, vision)
+
+    def capped(self, max_tiles: int | None, max_image_tokens: int | None) -> CriticProfile:
+        """The same with less detail in its pictures; see `edgecritic.vision.caps`.
+
+        Raises:
+            InputError: the critic cannot be capped so.
+        """
+        if max_tiles is None and max_image_tokens is None:
+            return self
+        if self.vision is None:
+            raise InputError(
+                f"{self.name} reads text only: there is nothing to cap", "leave the cap out"
+            )
+        own = self.vision.geometry
+        used = capped(own, max_tiles, max_image_tokens)  # of the same kind
+        vision = replace(self.vision, geometry=used, own=own)  # type: ignore[arg-type]
+        return replace(self, vision=vision)
 
 
 def tower_digest(manifest: Manifest, format_: Format) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["ok", "unparsed", "cancelled"]
 Winner: TypeAlias = Literal["first", "second", "tie"]
+Detail: TypeAlias = Literal["full", "reduced"]
+"""``reduced``: a cap on tiles or image tokens took detail from a picture."""
 Basis: TypeAlias = Literal["logits", "top_logprobs", "text"]
 """What probabilities rest on.
 
@@ -116,6 +118,7 @@ class Verdict(_Record):
         critic: name of the bundle that judged.
         template: dialect, wording and hash of the prompt.
         basis: what the probabilities rest on.
+        detail: in which the pictures were seen.
     """
 
     status: Status
@@ -130,6 +133,7 @@ class Verdict(_Record):
     critic: str = ""
     template: str = ""
     basis: Basis = "logits"
+    detail: Detail = "full"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
@@ -173,6 +177,7 @@ class Preference(_Record):
         critic: name of the bundle that judged.
         template: dialect, wording and hash of the prompt.
         basis: what the probabilities rest on.
+        detail: in which the pictures were seen.
     """
 
     status: Status
@@ -187,6 +192,7 @@ class Preference(_Record):
     critic: str = ""
     template: str = ""
     basis: Basis = "logits"
+    detail: Detail = "full"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
@@ -201,14 +207,23 @@ class Ranking(_Record):
         order: indices into the responses, best first; equal rewards keep their given order.
             Empty unless the status is ``ok``.
         rewards: one per response. Pairwise: wins minus losses over all ordered pairs, each
-            counted by its probabilities, in [-2(K-1), 2(K-1)]. Pointwise: the scores. None
-            where they are not known.
+            counted by its probabilities, in [-2(K-1), 2(K-1)]. Adaptive: the same, of which
+            pairs that were not judged make up what is expected of them. Pointwise: the scores.
+            None where they are not known.
         preferences: pairwise: (i, j, preference of i over j) for every pair that was compared;
-            all with i < j unless the caller chose pairs.
+            all with i < j unless the caller chose pairs. Adaptive: for those that were compared,
+            by one order or both.
         verdicts: pointwise: one verdict per response.
         usage: tokens of the whole ranking; its preferences and verdicts count none themselves,
             since they share what was decoded.
         timings: seconds, likewise.
+        judgements: verdicts that it rests on; one for each order of a pair.
+        confidence: adaptive: probability, by its own model, that judging all pairs would give
+            the same order, apart from rewards that differ by less than half a judgement. None
+            for the other methods.
+        cycles: preferences that contradict each other: in each tuple every response beats the
+            next one, and the last one beats the first. One, the shortest, for each group of
+            responses that beat each other in circles; empty where there is no contradiction.
     """
 
     status: Status
@@ -218,6 +233,9 @@ class Ranking(_Record):
     verdicts: tuple[Verdict, ...] = ()
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
+    judgements: int = 0
+    confidence: float | None = None
+    cycles: tuple[tuple[int, ...], ...] = ()
 
     @property
     def best(self) -> int | None:

@@ -66,11 +66,13 @@ class ImageSpan:
         features: (n_tokens, n_embd) float32, as `edgecritic.vision.pack_features` returns them.
         grid: (rows, columns) of the features, row by row, for a language model whose positions
             have both; None where features stand in a line as tokens do.
+        reduced: the picture was seen in less detail than the critic would see it in by itself.
     """
 
     key: str
     features: FloatArray = field(compare=False, repr=False)
     grid: tuple[int, int] | None = None
+    reduced: bool = field(default=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.features.shape[0])

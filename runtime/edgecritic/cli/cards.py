@@ -132,7 +132,21 @@ def ranking_card(ranking: Ranking, responses: Sequence[str], style: Style) -> st
         text = clipped(responses[index], style.width - 32) or "(empty)"
         name = style.paint(f"response {index + 1}", *(("bold", "cyan") if place == 1 else ()))
         lines.append(f"{MARGIN}{place:>3}.  {worth}  {name}  {style.paint(text, 'dim')}")
+    lines += _grounds(ranking, style)
     return "\n".join([*lines, costs(ranking.usage, ranking.timings, "", style)])
+
+
+def _grounds(ranking: Ranking, style: Style) -> list[str]:
+    """How sure an adaptive order is, and preferences that contradict each other."""
+    lines = []
+    if ranking.confidence is not None:
+        k = len(ranking.rewards)
+        told = f"{ranking.judgements} of {k * (k - 1)} ordered pairs judged"
+        lines.append(field("order", f"{told}, {_percent(ranking.confidence)} sure", style))
+    for circle in ranking.cycles:
+        told = " beats ".join(str(index + 1) for index in (*circle, circle[0]))
+        lines.append(field("cycle", f"response {told}", style, "yellow"))
+    return lines
 
 
 def _reward(reward: float, signed: bool) -> str:
@@ -161,9 +175,17 @@ def preference_card(preference: Preference, style: Style) -> str:
 
 
 def _card(head: list[str], judged: Verdict | Preference, style: Style) -> str:
+    head = [*head, *caution(judged, style)]
     if judged.rationale is not None:
         head = [*head, field("reason", judged.rationale, style)]
     return "\n".join([*head, costs(judged.usage, judged.timings, judged.critic, style)])
+
+
+def caution(judged: Verdict | Preference, style: Style) -> list[str]:
+    """What a reader should know of how it was judged."""
+    if judged.detail == "full":
+        return []
+    return [field("detail", "reduced: a cap took detail from the picture", style, "yellow")]
 
 
 def _no_verdict(judged: Verdict | Preference, mass: float, style: Style) -> str:

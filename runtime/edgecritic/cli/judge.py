@@ -55,9 +55,10 @@ def add_rank(parser: argparse.ArgumentParser) -> None:
     prompt = options.add_prompt_options(parser, rationale=False)
     prompt.add_argument(
         "--method",
-        choices=("pairwise", "pointwise"),
+        choices=("pairwise", "adaptive", "pointwise"),
         default="pairwise",
-        help="pairwise compares every pair, pointwise scores each; default: pairwise",
+        help="pairwise compares every pair, adaptive those that still can change the order, "
+        "pointwise scores each; default: pairwise",
         metavar="METHOD",
     )
     options.add_engine_options(parser)
@@ -98,11 +99,17 @@ def _named(args: argparse.Namespace) -> Critic:
             backend=args.backend,
             device=args.device,
             threads=args.threads,
+            max_tiles=args.max_tiles,
+            max_image_tokens=args.max_image_tokens,
         )
-    if (args.bundle, args.backend, args.device, args.threads) != (None, "auto", "auto", None):
+    local = (args.bundle, args.threads, args.max_tiles, args.max_image_tokens)
+    if any(option is not None for option in local) or (args.backend, args.device) != (
+        "auto",
+        "auto",
+    ):
         raise InputError(
             "--remote is given, and an option of a critic on this machine, too",
-            "leave out --bundle, --backend, --device and --threads, or --remote",
+            "leave out --bundle, --backend, --device, --threads and the caps, or --remote",
         )
     return Critic.remote(args.remote, args.model)
 
@@ -256,7 +263,7 @@ def show(
             if reason is not None:  # this critic reasons first
                 console.line(reason.finish())
                 reason = None
-            console.line("\n".join(head(step, console.style)))
+            console.line("\n".join(head(step, console.style) + cards.caution(step, console.style)))
         judged = step
     if reason is not None:
         console.line(reason.finish())

@@ -108,6 +108,18 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="auto, cpu or gpu; default: auto",
     )
     engine.add_argument(
+        "--max-tiles",
+        type=at_least(1),
+        metavar="N",
+        help="most tiles of a picture: fewer are faster and show less; default: the critic's own",
+    )
+    engine.add_argument(
+        "--max-image-tokens",
+        type=at_least(1),
+        metavar="N",
+        help="the same for a critic that sees pictures at their own resolution",
+    )
+    engine.add_argument(
         "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
     )
     engine.add_argument(

@@ -79,6 +79,12 @@ class Judging(Protocol):
         """Compare these pairs of `responses`, each in both orders; `task` names the rest."""
         ...
 
+    def rank_adaptive(
+        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+    ) -> Ranking:
+        """Compare as few ordered pairs of `responses` as tell their order."""
+        ...
+
     def rank_pointwise(
         self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
     ) -> Ranking:

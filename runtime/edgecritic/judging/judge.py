@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from time import perf_counter
 from typing import Generic, TypeVar, cast
 
 from edgecritic.backends.base import Backend, BackendInfo, Cancelled
 from edgecritic.debias import OUTCOMES
+from edgecritic.judging.adaptive import Pair
 from edgecritic.judging.base import SHOWN, Judged, Options, Orders
 from edgecritic.judging.generation import Generated, extend, generate
 from edgecritic.judging.layout import LaidPrompt, Layout
@@ -21,10 +23,12 @@ from edgecritic.judging.results import (
     pointwise_verdict,
     preference,
 )
+from edgecritic.judging.rounds import rank_in_rounds
+from edgecritic.judging.sharing import Beginning, decode_beginning
 from edgecritic.pictures import ImageInput, PictureEncoder
 from edgecritic.profile import CriticProfile
 from edgecritic.task import Task
-from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
+from edgecritic.verdict import Detail, Preference, Ranking, Timings, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Judge:
                 usage=_usage(laid, read),
                 timings=Timings(seen - started, perf_counter() - seen),
             )
-            judged = self._signed(judged, template)
+            judged = self._signed_by(judged, laid[0])
             yield judged
             if read.kept is not None and judged.status == "ok" and case.explained is not None:
                 prompt, outcome = laid[case.explained], case.outcome(judged)
@@ -161,10 +165,16 @@ class Judge:
                 self._backend.close_sequence(read.kept)
 
     def _read(
-        self, laid: Sequence[LaidPrompt], explained: int | None, options: Options
+        self,
+        laid: Sequence[LaidPrompt],
+        explained: int | None,
+        options: Options,
+        beginning: Beginning | None = None,
     ) -> Generator[str, None, _Read]:
         if not self._profile.dialect.reason_first:
-            found = read_verdicts(self._backend, laid, keep=explained, cancel=options.cancel)
+            found = read_verdicts(
+                self._backend, laid, keep=explained, beginning=beginning, cancel=options.cancel
+            )
             return _Read(found.joints, found.decoded, found.kept)
         joints: list[LogProbs] = []
         reason, decoded, generated = None, 0, 0
@@ -222,16 +232,59 @@ class Judge:
         ordered = [order for i, j in pairs for order in ((i, j), (j, i))]
         tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in ordered]
 
-        def conclude(joints: Sequence[LogProbs], template: str) -> Ranking:
+        def conclude(joints: Sequence[LogProbs], asked: LaidPrompt) -> Ranking:
             by_pair = dict(zip(ordered, joints, strict=True))
             found = []
             for i, j in pairs:
                 orders: dict[Shown, LogProbs] = {"first": by_pair[i, j], "second": by_pair[j, i]}
                 judged = preference(orders, self._profile.calibration)
-                found.append((i, j, self._signed(judged, template)))
+                found.append((i, j, self._signed_by(judged, asked)))
             return pairwise_ranking(len(responses), found)
 
         return self._rank(image, tasks, len(responses), conclude, options)
+
+    def rank_adaptive(
+        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+    ) -> Ranking:
+        """As few ordered pairs as tell the order, in rounds; `task` names the rest."""
+        started = seen = perf_counter()
+        beginning: Beginning | None = None
+        usage = Usage()
+
+        def read(pairs: Sequence[Pair]) -> Sequence[LogProbs]:
+            nonlocal usage
+            asked = [laid[pair] for pair in pairs]
+            found = drained(self._read(asked, None, options, beginning))
+            usage += _usage(asked, found)
+            if found.joints is None:
+                raise Cancelled
+            return found.joints
+
+        def prefer(orders: Mapping[Shown, LogProbs]) -> Preference:
+            return self._signed_by(preference(orders, self._profile.calibration), laid[0, 1])
+
+        try:
+            spans = self._pictures.spans(image, options.cancel)
+            seen = perf_counter()
+            tasks = {
+                pair: replace(task, responses=tuple(responses[index] for index in pair))
+                for pair in permutations(range(len(responses)), 2)
+            }
+            laid = {
+                pair: self._layout.lay(task, spans, options.wording) for pair, task in tasks.items()
+            }
+            if not self._profile.dialect.reason_first:
+                rows = [row for prompt in laid.values() for row in prompt.verdict_rows]
+                beginning = decode_beginning(self._backend, rows, options.cancel)
+                usage += Usage(decoded_tokens=0 if beginning is None else beginning.cells)
+            ranking = rank_in_rounds(responses, read, prefer)
+        except Cancelled:
+            ranking = Ranking("cancelled", (), (None,) * len(responses))
+        finally:
+            if beginning is not None:
+                self._backend.close_sequence(beginning.sequence)
+        timings = Timings(seen - started, perf_counter() - seen)
+        return replace(ranking, usage=usage, timings=timings)
 
     def rank_pointwise(
         self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
@@ -240,9 +293,9 @@ class Judge:
         tasks = [replace(task, responses=(response,)) for response in responses]
         levels, calibration = task.rubric.range, self._profile.calibration
 
-        def conclude(joints: Sequence[LogProbs], template: str) -> Ranking:
+        def conclude(joints: Sequence[LogProbs], asked: LaidPrompt) -> Ranking:
             found = [pointwise_verdict(joint, levels, calibration) for joint in joints]
-            return pointwise_ranking([self._signed(verdict, template) for verdict in found])
+            return pointwise_ranking([self._signed_by(verdict, asked) for verdict in found])
 
         return self._rank(image, tasks, len(responses), conclude, options)
 
@@ -251,7 +304,7 @@ class Judge:
         image: ImageInput,
         tasks: Sequence[Task],
         n_responses: int,
-        conclude: Callable[[Sequence[LogProbs], str], Ranking],
+        conclude: Callable[[Sequence[LogProbs], LaidPrompt], Ranking],
         options: Options,
     ) -> Ranking:
         cancelled = Ranking("cancelled", (), (None,) * n_responses)
@@ -265,15 +318,18 @@ class Judge:
             return replace(cancelled, timings=Timings(seen - started, perf_counter() - seen))
         ranking = cancelled
         if read.joints is not None:
-            ranking = conclude(read.joints, laid[0].prompt.template)
+            ranking = conclude(read.joints, laid[0])
         return replace(
             ranking,
             usage=_usage(laid, read),
             timings=Timings(seen - started, perf_counter() - seen),
         )
 
-    def _signed(self, judged: Judged, template: str) -> Judged:
-        return replace(judged, critic=self._profile.name, template=template)
+    def _signed(self, judged: Judged, template: str, detail: Detail = "full") -> Judged:
+        return replace(judged, critic=self._profile.name, template=template, detail=detail)
+
+    def _signed_by(self, judged: Judged, asked: LaidPrompt) -> Judged:
+        return self._signed(judged, asked.prompt.template, asked.detail)
 
 
 def _usage(laid: Sequence[LaidPrompt], read: _Read) -> Usage:

@@ -11,6 +11,7 @@ from edgecritic.judging.trie import Row, row_length
 from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Setting, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Task
+from edgecritic.verdict import Detail
 
 # Rubrics that one process judges by; each holds a few thousand numbers at most.
 _REMEMBERED_ANSWERS = 32
@@ -55,6 +56,12 @@ class LaidPrompt:
     @property
     def n_image_tokens(self) -> int:
         return sum(len(span) for span in self.spans if isinstance(span, ImageSpan))
+
+    @property
+    def detail(self) -> Detail:
+        """In which its pictures are seen."""
+        spans = (span for span in self.spans if isinstance(span, ImageSpan))
+        return "reduced" if any(span.reduced for span in spans) else "full"
 
     @property
     def verdict_rows(self) -> list[Row]:

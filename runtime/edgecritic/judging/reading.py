@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgecritic.backends.base import Backend, CancelToken, FloatArray, TextSpan
 from edgecritic.judging.generation import Generated, Sampling, generate
 from edgecritic.judging.layout import LaidPrompt, Layout
+from edgecritic.judging.sharing import Beginning
 from edgecritic.judging.trie import decode_rows
 
 
@@ -57,14 +58,16 @@ def read_verdicts(
     prompts: Sequence[LaidPrompt],
     *,
     keep: int | None = None,
+    beginning: Beginning | None = None,
     cancel: CancelToken | None = None,
 ) -> Readings:
     """Read all verdicts at once; what the prompts share is decoded once.
 
     Args:
-        backend: has no sequences open.
+        backend: has no sequences open but `beginning`.
         prompts: at least one.
         keep: the prompt whose sequence stays open for a rationale; room for it is made sure of.
+        beginning: what the prompts share, where that is decoded already.
         cancel: stops the decoding.
 
     Raises:
@@ -78,8 +81,9 @@ def read_verdicts(
     reserve = 0 if answers is None else answers.longest - len(answers.outcomes.forced) + 1
     decoded = decode_rows(
         backend,
-        [row for rows in per_prompt for row in rows],
+        [row if beginning is None else beginning.rest(row) for rows in per_prompt for row in rows],
         collector,
+        base=None if beginning is None else beginning.sequence,
         keep=None if keep is None else sum(map(len, per_prompt[:keep])),
         reserve=reserve,
         cancel=cancel,

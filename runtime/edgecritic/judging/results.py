@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecritic.debias import OUTCOMES, reconcile, relabelled, winner
+from edgecritic.judging.cycles import cycles
 from edgecritic.manifest import Calibration
 from edgecritic.scoring import expected_level, normalise
 from edgecritic.verdict import OrderVerdict, Preference, Ranking, Verdict
@@ -100,7 +101,9 @@ def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]])
     with soft judgements.
     """
     if any(preference.status != "ok" for _, _, preference in preferences):
-        return Ranking("unparsed", (), (None,) * n, tuple(preferences))
+        return Ranking(
+            "unparsed", (), (None,) * n, tuple(preferences), judgements=2 * len(preferences)
+        )
     terms: list[list[float]] = [[] for _ in range(n)]
     for i, j, preference in preferences:
         for order in preference.orders:
@@ -109,7 +112,14 @@ def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]])
             terms[j].append(-lead)
     # fsum does not depend on the order of its terms, so equal responses get equal rewards.
     rewards = tuple(math.fsum(leads) for leads in terms)
-    return Ranking("ok", _best_first(rewards), rewards, tuple(preferences))
+    return Ranking(
+        "ok",
+        best_first(rewards),
+        rewards,
+        tuple(preferences),
+        judgements=2 * len(preferences),
+        cycles=cycles(n, preferences),
+    )
 
 
 def pointwise_ranking(verdicts: Sequence[Verdict]) -> Ranking:
@@ -117,10 +127,12 @@ def pointwise_ranking(verdicts: Sequence[Verdict]) -> Ranking:
     rewards = tuple(verdict.score for verdict in verdicts)
     scores = [score for score in rewards if score is not None]
     if len(scores) < len(rewards):
-        return Ranking("unparsed", (), rewards, verdicts=tuple(verdicts))
-    return Ranking("ok", _best_first(scores), rewards, verdicts=tuple(verdicts))
+        return Ranking("unparsed", (), rewards, verdicts=tuple(verdicts), judgements=len(verdicts))
+    return Ranking(
+        "ok", best_first(scores), rewards, verdicts=tuple(verdicts), judgements=len(verdicts)
+    )
 
 
-def _best_first(rewards: Sequence[float]) -> tuple[int, ...]:
+def best_first(rewards: Sequence[float]) -> tuple[int, ...]:
     """Indices, best first; equal rewards keep their given order."""
     return tuple(sorted(range(len(rewards)), key=lambda i: -round(rewards[i], _REWARD_DIGITS)))

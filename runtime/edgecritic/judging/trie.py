@@ -144,7 +144,7 @@ def decode_rows(
     Whatever is raised, all sequences but `base` are closed again.
     """
     room = backend.info.n_ctx - (0 if base is None else backend.length(base))
-    _check_fit(rows, room, keep, reserve)
+    check_fit(rows, room, keep, reserve)
     n_sequences = backend.info.max_sequences - (0 if base is None else 1)
     walk = _Walk(backend, read, keep=keep, n_sequences=n_sequences, room=room, cancel=cancel)
     try:
@@ -157,7 +157,18 @@ def decode_rows(
     return Decoded(walk.cells, walk.kept)
 
 
-def _check_fit(rows: Sequence[Row], room: int, keep: int | None, reserve: int) -> None:
+def check_fit(rows: Sequence[Row], room: int, keep: int | None = None, reserve: int = 0) -> None:
+    """Check that each row fits by itself.
+
+    Args:
+        rows: at least one.
+        room: cells that are free.
+        keep: the row behind which `reserve` more cells are needed.
+        reserve: see `keep`.
+
+    Raises:
+        ContextOverflowError: one does not.
+    """
     needs = [row_length(row) + (reserve if index == keep else 0) for index, row in enumerate(rows)]
     needed = max(needs)
     if needed <= room:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Generic, TypeVar, cast
@@ -10,8 +10,10 @@ from typing import Generic, TypeVar, cast
 from edgecritic.backends.base import Cancelled, CancelToken, EngineInfo
 from edgecritic.debias import OUTCOMES
 from edgecritic.errors import InputError
+from edgecritic.judging.adaptive import Pair
 from edgecritic.judging.base import SHOWN, Judged, Options, Orders
 from edgecritic.judging.results import Shown, pairwise_ranking, pointwise_ranking
+from edgecritic.judging.rounds import rank_in_rounds
 from edgecritic.pictures import ImageInput
 from edgecritic.profile import CriticProfile
 from edgecritic.remote.address import Address
@@ -202,6 +204,35 @@ class RemoteJudge:
             return pairwise_ranking(len(responses), found)
 
         return self._rank(image, tasks, len(responses), conclude, options)
+
+    def rank_adaptive(
+        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
+    ) -> Ranking:
+        """As few ordered pairs as tell the order, in rounds; `task` names the rest."""
+        started = seen = perf_counter()
+        template, usage = self._profile.dialect.identity, Usage()
+
+        def read(pairs: Sequence[Pair]) -> Sequence[Reading]:
+            nonlocal template, usage
+            tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in pairs]
+            asked = self._asker.lay(tasks, urls, options.wording, options.cancel)
+            template = asked[0].template
+            readings, used = self._asker.read(asked, options.cancel)
+            usage += used
+            return readings
+
+        def prefer(orders: Mapping[Shown, Reading]) -> Preference:
+            judged = remote_preference(orders, self._profile.calibration)
+            return self._signed(judged, template)
+
+        try:
+            urls = self._urls(image, options.cancel)
+            seen = perf_counter()
+            ranking = rank_in_rounds(responses, read, prefer)
+        except Cancelled:
+            ranking = Ranking("cancelled", (), (None,) * len(responses))
+        timings = Timings(seen - started, perf_counter() - seen)
+        return replace(ranking, usage=usage, timings=timings)
 
     def rank_pointwise(
         self, image: ImageInput, task: Task, responses: Sequence[str], options: Options

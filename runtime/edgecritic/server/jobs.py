@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from edgecritic.errors import BackendUnavailableError, CriticError
 from edgecritic.server.failures import failure_of
@@ -17,7 +17,7 @@ from edgecritic.task import Rubric
 
 if TYPE_CHECKING:
     from edgecritic.backends.base import CancelToken
-    from edgecritic.critic import Critic
+    from edgecritic.critic import Critic, Method
     from edgecritic.judging import Orders
     from edgecritic.verdict import Preference, Verdict
 
@@ -160,7 +160,7 @@ class Rank:
 
     question: Question
     responses: tuple[str, ...]
-    method: Literal["pairwise", "pointwise"] = "pairwise"
+    method: Method = "pairwise"
     kind: str = "rank"
 
     @property

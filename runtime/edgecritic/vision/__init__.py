@@ -1,6 +1,7 @@
 """From a picture to the features a language model reads; needs numpy and Pillow only."""
 
 from edgecritic.vision.cache import FeatureCache, FeatureKey
+from edgecritic.vision.caps import capped, loses_detail
 from edgecritic.vision.decode import ImageLimits, ImageSource, content_hash, load_image
 from edgecritic.vision.geometries import Geometry, read_geometry
 from edgecritic.vision.geometry import ImageGeometry, Size
@@ -34,9 +35,11 @@ __all__ = [
     "TiledImage",
     "UInt8Array",
     "canvas_tokens",
+    "capped",
     "content_hash",
     "fitted_size",
     "load_image",
+    "loses_detail",
     "pack_features",
     "patch_values",
     "pixel_values",

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from PIL import Image
 from edgecritic.backends.base import Append, CancelToken, FloatArray, ImageSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, ScriptedBackend
-from edgecritic.critic import Critic
+from edgecritic.critic import Critic, Method
 from edgecritic.errors import (
     ArtifactError,
     BackendUnavailableError,
@@ -461,7 +460,7 @@ def test_rewards_are_wins_minus_losses_over_all_ordered_pairs() -> None:
 @settings(max_examples=30)
 def test_equal_responses_are_ranked_equal(responses: list[str]) -> None:
     critic, backend = hashed_critic()
-    methods: tuple[Literal["pairwise", "pointwise"], ...] = ("pairwise", "pointwise")
+    methods: tuple[Method, ...] = ("pairwise", "adaptive", "pointwise")
     for method in methods:
         ranking = critic.rank(None, QUESTION, responses, method=method)
         assert sorted(ranking.order) == list(range(len(responses)))
@@ -470,7 +469,7 @@ def test_equal_responses_are_ranked_equal(responses: list[str]) -> None:
             assert rewards.setdefault(response, reward) == reward
         ordered = [ranking.rewards[i] for i in ranking.order]
         assert ordered == sorted(ordered, reverse=True)  # type: ignore[type-var]
-        if method == "pairwise":
+        if method != "pointwise":
             assert sum(ranking.rewards) == pytest.approx(0, abs=1e-9)  # type: ignore[arg-type]
     assert backend.open_sequences == 0
 
@@ -485,7 +484,7 @@ def test_pointwise_ranking_is_by_score() -> None:
     assert ranking.preferences == ()
 
 
-@pytest.mark.parametrize("method", ["pairwise", "pointwise"])
+@pytest.mark.parametrize("method", ["pairwise", "adaptive", "pointwise"])
 def test_an_unreadable_judgement_makes_the_ranking_unparsed(method: str) -> None:
     def script(history: History) -> Mapping[int, float]:
         return {ord("?"): 5.0} if b"bad" in words(history) else verdict_script(history)
@@ -745,10 +744,13 @@ def test_cancelled_pairs_and_rankings() -> None:
     critic, backend = cancelling_critic(0)
     preference = critic.compare(None, QUESTION, "x", "y", cancel=backend.cancel)
     assert (preference.status, preference.winner) == ("cancelled", None)
-    ranking = critic.rank(None, QUESTION, ["x", "y", "z"], cancel=backend.cancel)
-    assert (ranking.status, ranking.order) == ("cancelled", ())
-    assert ranking.rewards == (None, None, None)
-    assert backend.open_sequences == 0
+    methods: tuple[Method, ...] = ("pairwise", "adaptive", "pointwise")
+    for method in methods:
+        backend.cancel = CancelToken()
+        ranking = critic.rank(None, QUESTION, ["x", "y", "z"], method=method, cancel=backend.cancel)
+        assert (ranking.status, ranking.order) == ("cancelled", ())
+        assert ranking.rewards == (None, None, None)
+        assert backend.open_sequences == 0
 
 
 def test_cancelled_before_the_picture_is_encoded() -> None:

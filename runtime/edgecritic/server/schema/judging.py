@@ -105,7 +105,7 @@ _COMPARE: Schema = {
 _RANK: Schema = {
     **_SHARED,
     "responses": listed(text("A response."), 2, MOST_RESPONSES),
-    "method": {"enum": ["pairwise", "pointwise"]},
+    "method": {"enum": ["pairwise", "adaptive", "pointwise"]},
 }
 
 SCORE: Final = obj({**_SCORE, **_STREAM}, ("question", "response"))
@@ -146,6 +146,7 @@ _SIGNED: Schema = {
     "critic": {"type": "string"},
     "template": {"type": "string"},
     "basis": {"enum": ["logits", "top_logprobs", "text"]},
+    "detail": {"enum": ["full", "reduced"]},
 }
 _VERDICT: Schema = {
     "status": _STATUS,
@@ -183,6 +184,13 @@ _RANKING: Schema = {
     },
     "verdicts": {"type": "array", "items": VERDICT},
     **_COSTS,
+    "judgements": {"type": "integer", "minimum": 0, "description": "Verdicts it rests on."},
+    "confidence": nullable({**_SHARE, "description": "Adaptive: all pairs give this order."}),
+    "cycles": {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "integer"}},
+        "description": "In each, every response beats the next one, and the last one the first.",
+    },
 }
 RANKING: Final = obj(_RANKING, tuple(_RANKING))
 ERROR: Final = obj(

@@ -285,6 +285,7 @@ def test_a_text_without_verdict_is_unparsed_never_a_guess(remote: Remote) -> Non
     assert (preference.status, preference.winner, preference.orders) == ("unparsed", None, ())
     ranking = critic.rank(None, QUESTION, ["a", "b"])
     assert (ranking.status, ranking.order) == ("unparsed", ())
+    assert critic.rank(None, QUESTION, ["a", "b"], method="adaptive").status == "unparsed"
     with pytest.raises(VerdictParseError):
         critic.best_of_n(None, QUESTION, ["a", "b"])
 
@@ -299,13 +300,14 @@ def test_a_bare_verdict_has_its_probabilities(remote: Remote) -> None:
     assert verdict.probabilities[1] == pytest.approx(0.05 / 0.95)  # "10" has a token of its own
 
 
-@pytest.mark.parametrize("method", ["pairwise", "pointwise"])
+@pytest.mark.parametrize("method", ["pairwise", "adaptive", "pointwise"])
 def test_responses_are_ranked(remote: Remote, method: str) -> None:
     critic, server = remote(ScriptedModel(liking_right, delay=0.02), prefill="always", parallel=3)
     responses = ["wrong", "right", "bad"]
     ranking = critic.rank(None, QUESTION, responses, method=method)  # type: ignore[arg-type]
     assert (ranking.status, ranking.best) == ("ok", 1)
-    assert len(server.asked) == (6 if method == "pairwise" else 3)
+    assert len(server.asked) == ranking.judgements
+    assert ranking.judgements == {"pairwise": 6, "pointwise": 3}.get(method, ranking.judgements)
     assert server.most_at_once == 3
     assert ranking.usage.prompt_tokens > 0
     assert critic.best_of_n(None, QUESTION, responses, method=method) == 1  # type: ignore[arg-type]

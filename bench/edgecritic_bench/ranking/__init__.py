@@ -1,0 +1,1 @@
+"""How many judgements a ranking needs: adaptive rankings beside rankings by all ordered pairs."""
