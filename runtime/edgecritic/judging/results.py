@@ -100,10 +100,9 @@ def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]])
     Source: LLaVA-Critic, arXiv:2410.02712, the reward of its preference learning,
     with soft judgements.
     """
+    judgements = 2 * len(preferences)
     if any(preference.status != "ok" for _, _, preference in preferences):
-        return Ranking(
-            "unparsed", (), (None,) * n, tuple(preferences), judgements=2 * len(preferences)
-        )
+        return Ranking("unparsed", (), (None,) * n, tuple(preferences), judgements=judgements)
     terms: list[list[float]] = [[] for _ in range(n)]
     for i, j, preference in preferences:
         for order in preference.orders:
@@ -117,7 +116,7 @@ def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]])
         best_first(rewards),
         rewards,
         tuple(preferences),
-        judgements=2 * len(preferences),
+        judgements=judgements,
         cycles=cycles(n, preferences),
     )
 
