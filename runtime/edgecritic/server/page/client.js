@@ -222,6 +222,7 @@ export class Client {
     const body = { ...request, stream: true };
     const answer = await this.#send(`/v1/judge/${kind}`, { signal, body });
     try {
+      if (!answer.body) return;
       for await (const { event, data } of events(answer.body)) {
         if (event === 'error') throw told(data, answer.status);
         yield { event, data };
@@ -231,10 +232,16 @@ export class Client {
     }
   }
 
+  /**
+   * @param {'score' | 'compare'} kind
+   * @param {object} request
+   * @param {{ signal?: AbortSignal } & Listeners} options
+   */
   async #judge(kind, request, { signal, onProgress, onVerdict, onText }) {
     if (!onProgress && !onVerdict && !onText) {
       return this.#json(`/v1/judge/${kind}`, { signal, body: request });
     }
+    /** @type {Record<string, ((data: any) => void) | undefined>} */
     const listeners = { progress: onProgress, verdict: onVerdict, text: (d) => onText?.(d.text) };
     for await (const { event, data } of this.stream(kind, request, { signal })) {
       if (event === 'result') return data;
@@ -245,6 +252,10 @@ export class Client {
     });
   }
 
+  /**
+   * @param {string} path
+   * @param {{ signal?: AbortSignal, body?: object }} options
+   */
   async #json(path, options) {
     const answer = await this.#send(path, options);
     try {
@@ -254,7 +265,12 @@ export class Client {
     }
   }
 
+  /**
+   * @param {string} path
+   * @param {{ signal?: AbortSignal, body?: object }} options
+   */
   async #send(path, { signal, body }) {
+    /** @type {Record<string, string>} */
     const headers = {};
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
     if (body) headers['Content-Type'] = 'application/json';
@@ -277,7 +293,7 @@ export class Client {
 
 /**
  * Bytes of a picture as the API takes them.
- * @param {Blob | Uint8Array | ArrayBuffer} picture
+ * @param {Blob | Uint8Array<ArrayBuffer> | ArrayBuffer} picture
  * @returns {Promise<string>}
  */
 export async function dataUrl(picture) {
@@ -293,7 +309,7 @@ export async function dataUrl(picture) {
 
 /**
  * Server-sent events of a body, as they come.
- * @param {ReadableStream<Uint8Array>} body
+ * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
  * @returns {AsyncGenerator<{ event: string, data: any }>}
  */
 async function* events(body) {
@@ -304,7 +320,7 @@ async function* events(body) {
       const { done, value } = await reader.read();
       if (done) return;
       const blocks = (waiting + value).split(/\r?\n\r?\n/);
-      waiting = blocks.pop();
+      waiting = blocks.pop() ?? '';
       for (const block of blocks) {
         const parsed = parseEvent(block);
         if (parsed) yield parsed;
@@ -315,21 +331,31 @@ async function* events(body) {
   }
 }
 
+/** @param {string} block */
 function parseEvent(block) {
   let event = 'message';
+  /** @type {string[]} */
   const data = [];
   for (const line of block.split(/\r?\n/)) {
-    const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line);
+    const colon = line.indexOf(':');
+    if (colon < 0) continue;
+    const field = line.slice(0, colon);
+    const value = line.slice(colon + 1).replace(/^ /, '');
     if (field === 'event') event = value;
     if (field === 'data') data.push(value);
   }
   return data.length ? { event, data: JSON.parse(data.join('\n')) } : null;
 }
 
-/** An error that the server told of. */
+/**
+ * An error that the server told of.
+ * @param {any} content
+ * @param {number} status
+ * @param {string | null} [retryAfter]
+ */
 function told(content, status, retryAfter = null) {
   const { message, hint, code } = content?.error ?? {};
-  const seconds = Number.parseFloat(retryAfter);
+  const seconds = Number.parseFloat(retryAfter ?? '');
   return new ServerError(message || `the server answered ${status}`, {
     status,
     hint,
@@ -338,7 +364,11 @@ function told(content, status, retryAfter = null) {
   });
 }
 
-/** An abort stays an abort; everything else that keeps an answer away is a ServerError. */
+/**
+ * An abort stays an abort; everything else that keeps an answer away is a ServerError.
+ * @param {unknown} error
+ * @param {AbortSignal} [signal]
+ */
 function explained(error, signal) {
   if (error instanceof ServerError) return error;
   if (signal?.aborted) return signal.reason;

@@ -217,6 +217,16 @@ def assert_same(made: Any, expected: Any) -> None:
         assert made == expected
 
 
+def test_the_example_judges_without_python(bundle: Path, pictures: list[Path]) -> None:
+    example = JS.parent / "examples" / "node" / "onnx.js"
+    command = ["node", str(example), str(bundle), str(pictures[0]), "What is it?", "A.", "B."]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    preference, scores = done.stdout.split("\n}\n")
+    assert json.loads(preference + "}")["status"] == "unparsed"  # as above
+    assert scores == "unparsed: - for A.\nunparsed: - for B.\n"
+
+
 def test_transformers_js_takes_a_decoder_in_half(
     reference: Reference, pictures: list[Path], tmp_path: Path
 ) -> None:
