@@ -11,7 +11,7 @@ from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar, get_args
 
-from edgecritic.backends import ENGINES, choose_backend, load_backend
+from edgecritic.backends import ENGINES, choose_backend, in_engines_form, load_backend
 from edgecritic.backends.base import Backend, CancelToken, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
@@ -91,7 +91,8 @@ class Critic:
 
         Args:
             bundle: a bundle or its folder; the embedded critic when left out.
-            backend: ``"auto"`` or the name of an engine.
+            backend: ``"auto"`` or the name of an engine. For ``"onnx"`` a GGUF bundle is converted,
+                once on a machine; the result is kept in the cache folder.
             device: ``"auto"``, ``"cpu"`` or ``"gpu"``.
             n_ctx: tokens of context, at most the bundle's; that when left out.
             threads: of computation; the physical cores when left out.
@@ -123,6 +124,7 @@ class Critic:
         n_ctx = longest if n_ctx is None else n_ctx
         options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device, weights=weights)
         chosen = choose_backend(bundle, backend)
+        bundle = in_engines_form(bundle, chosen)
         if bundle.manifest.verified is False:
             logger.warning(
                 "%s failed the checks of its export: `edgecritic inspect` tells which",

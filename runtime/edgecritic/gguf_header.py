@@ -100,12 +100,14 @@ class ArrayClaim:
         items: the values of a short array; None for a long one.
         distinct: how many different values an array of strings has, each up to its first NUL,
             which is where C takes it to end; `length` for other types.
+        start: where its first item begins in the file, in bytes.
     """
 
     item_type: str
     length: int
     items: tuple[Scalar, ...] | None
     distinct: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,14 +306,16 @@ class _Reader:
         name = TYPE_NAMES.get(item_type, "unknown")
         if item_type not in (_STRING, *_SCALAR_FORMATS):
             raise self._damaged(f"an array of {name} items")
+        start = self._at
         if length <= KEPT_ARRAY_ITEMS:
             items = tuple(self._scalar(item_type) for _ in range(length))
             texts = {item.partition("\0")[0] for item in items if isinstance(item, str)}
-            return ArrayClaim(name, length, items, len(texts) if item_type == _STRING else length)
+            distinct = len(texts) if item_type == _STRING else length
+            return ArrayClaim(name, length, items, distinct, start)
         if item_type == _STRING:
-            return ArrayClaim(name, length, None, self._skip_strings(length))
+            return ArrayClaim(name, length, None, self._skip_strings(length), start)
         self._skip(length * struct.calcsize(_SCALAR_FORMATS[item_type]))
-        return ArrayClaim(name, length, None, length)
+        return ArrayClaim(name, length, None, length, start)
 
     def _skip_strings(self, length: int) -> int:
         """Pass over strings; the number of different ones among them, as C reads them."""

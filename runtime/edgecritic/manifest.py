@@ -74,7 +74,7 @@ FORMATS: Mapping[Format, FormatFiles] = {
     "hf": FormatFiles(several="checkpoint"),
 }
 """A bundle holds a critic in one format or in several."""
-_OPTIONAL = frozenset({"rounding"})
+_OPTIONAL = frozenset({"rounding", "derived_from"})
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
 _LEAST_TEMPERATURE = 0.01  # what is colder divides log-probabilities out of range
@@ -162,6 +162,19 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a bundle was made from, on the machine that it lies on.
+
+    Attributes:
+        recipe: names how; another way of making it has another name.
+        files: sha256 of each file that went into it, in the original manifest's order.
+    """
+
+    recipe: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of ``critic.json``.
 
@@ -184,6 +197,7 @@ class Manifest:
         bad_for: what it does not.
         created: ISO 8601 date or time.
         rounding: how the weights came to their precision, where there was a choice, JSON.
+        derived_from: of a form that was made on this machine; None for what was published.
     """
 
     name: str
@@ -203,6 +217,7 @@ class Manifest:
     bad_for: tuple[str, ...]
     created: str
     rounding: object = None
+    derived_from: Derivation | None = None
 
     def having(self, role: Role) -> tuple[BundleFile, ...]:
         """All files of a role, in the manifest's order."""
@@ -248,7 +263,11 @@ class Manifest:
             "created": self.created,
         }
         # Left out where there is nothing to say, which is what older versions can read.
-        return plain if self.rounding is None else plain | {"rounding": self.rounding}
+        if self.rounding is not None:
+            plain["rounding"] = self.rounding
+        if self.derived_from is not None:
+            plain["derived_from"] = asdict(self.derived_from)
+        return plain
 
     @classmethod
     def from_dict(cls, where: str, data: object) -> Manifest:
@@ -289,6 +308,7 @@ class Manifest:
             bad_for=top.texts("bad_for"),
             created=_created(top),
             rounding=top.raw("rounding"),
+            derived_from=_derivation(top),
         )
         _check_files(where, manifest)
         return manifest
@@ -418,6 +438,13 @@ def _verification(top: JsonObject) -> object:
     if found is None or (isinstance(found, Mapping) and isinstance(found.get("passed"), bool)):
         return found
     raise ArtifactError(f"{top.where}: verification does not say whether it passed", HINT)
+
+
+def _derivation(top: JsonObject) -> Derivation | None:
+    if top.raw("derived_from") is None:
+        return None
+    derivation = top.below("derived_from", "recipe", "files")
+    return Derivation(derivation.text("recipe", _NAME), derivation.texts("files"))
 
 
 def _check_files(where: str, manifest: Manifest) -> None:

@@ -21,6 +21,8 @@ class TowerShape:
         hidden: of a feed-forward layer.
         inner: output width of the first projector layer.
         outer: output width of the second: the language model's.
+        n_heads: of the attention.
+        epsilon: added to the variance in each norm.
     """
 
     n_blocks: int
@@ -30,6 +32,8 @@ class TowerShape:
     hidden: int
     inner: int
     outer: int
+    n_heads: int
+    epsilon: float
 
 
 def tensor_shapes(shape: TowerShape) -> dict[str, tuple[int, ...]]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -102,6 +103,28 @@ def test_another_picture_turns_the_verdict_round(
     scores = [critic.score(p, question, answers[0], rationale=False).score for p in pictures]
     assert None not in scores
     assert (scores[0] or 0) > (scores[1] or 0) + 3
+
+
+def test_its_onnx_form_judges_alike(critic: Critic) -> None:
+    """Both round activations to eight bits, in their own ways: measured up to 0.1 nat."""
+    assert critic.info.name == "llamacpp"
+    digit, *_, scene = demo_cases()
+    with Critic.load(backend="onnx", device="cpu", threads=2) as other:
+        assert other.info.name == "onnx"
+        pairs = [
+            c.compare(digit.image, digit.question, *digit.responses, rationale=False)
+            for c in (critic, other)
+        ]
+        scores = [
+            c.score(scene.image, scene.question, scene.responses[0], rationale=False)
+            for c in (critic, other)
+        ]
+    assert pairs[0].winner == pairs[1].winner
+    assert scores[0].level == scores[1].level
+    for one, two in (pairs, scores):
+        likely = [outcome for outcome, p in one.probabilities.items() if p > 1e-3]
+        found = [np.log(verdict.probabilities[key]) for verdict in (one, two) for key in likely]
+        np.testing.assert_allclose(found[: len(likely)], found[len(likely) :], atol=0.3)
 
 
 def test_an_empty_answer_and_a_refusal_are_worth_little(critic: Critic) -> None:

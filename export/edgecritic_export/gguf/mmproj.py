@@ -289,6 +289,8 @@ def _check_shapes(written: Mapping[str, TensorSource], config: VisionTowerConfig
         hidden=config.n_ff,
         inner=_rows(written, "mm.0.bias"),
         outer=_rows(written, "mm.2.bias"),
+        n_heads=config.n_head,
+        epsilon=config.layer_norm_eps,
     )
     for name, expected in tensor_shapes(shape).items():
         actual = written[name].shape if name in written else None

@@ -9,48 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from edgecritic.backends.llamacpp.artifacts import NORMALIZER
 from edgecritic.errors import ArtifactError, shown
+from edgecritic.vocabulary_layout import (
+    CONTROL,
+    NORMAL,
+    PRE_TOKENIZERS,
+    UNUSED,
+    USER_DEFINED,
+    PreTokenizer,
+)
 from edgecritic_export.gguf.file import Value
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # LLAMA_TOKEN_TYPE_*
 _HINT: Final = "this exporter takes byte-level BPE tokenizers of Qwen2, SmolLM2, Llama 3 and GPT-2"
 _Json: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PreTokenizer:
-    """One of llama.cpp's ways to cut a text into words.
-
-    Attributes:
-        name: ``tokenizer.ggml.pre``.
-        steps: the definition in ``tokenizer.json`` that does the same, see `_steps`.
-        ignore_merges: words that are tokens are not built from merges.
-    """
-
-    name: str
-    steps: tuple[tuple[object, ...], ...]
-    ignore_merges: bool = False
-
-
-_WORDS: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}|"
-    r" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_BYTES: Final = ("ByteLevel", False)
-_GPT2_WORDS: Final = ("ByteLevel", True)
-PRE_TOKENIZERS: Final = (
-    PreTokenizer("qwen2", (("Split", _WORDS.format(digits=r"\p{N}")), _BYTES)),
-    PreTokenizer(
-        "llama-bpe", (("Split", _WORDS.format(digits=r"\p{N}{1,3}")), _BYTES), ignore_merges=True
-    ),
-    PreTokenizer("smollm", (("Digits", True), _GPT2_WORDS)),
-    PreTokenizer("gpt-2", (_GPT2_WORDS,)),
-)
 # Settings of the BPE itself that change tokens and that llama.cpp does not have.
 _PLAIN_BPE: Final = (
     "dropout",

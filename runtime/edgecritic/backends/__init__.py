@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgecritic.manifest import Format
 
 logger = logging.getLogger(__name__)
+Progress: TypeAlias = Callable[[str], None]
 
 
 def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
@@ -56,6 +57,33 @@ def _hf(bundle: Bundle, options: EngineOptions) -> Backend:
     )
 
 
+def _has_onnx_form(bundle: Bundle) -> bool:
+    from edgecritic.derived.onnx_form import has_onnx_form
+
+    return has_onnx_form(bundle)
+
+
+def _onnx_form(bundle: Bundle, tell: Progress | None) -> Bundle:
+    from edgecritic.backends.onnx.runtime import load_runtime
+    from edgecritic.derived.onnx_form import onnx_form
+
+    load_runtime()  # nothing is made for an engine that is not there
+    return onnx_form(bundle, progress=tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Derivable:
+    """How an engine comes to files of its format that a bundle does not hold.
+
+    Attributes:
+        can: whether they can be made of a bundle's.
+        make: the bundle in that form; the second argument is told what goes on.
+    """
+
+    can: Callable[[Bundle], bool]
+    make: Callable[[Bundle, Progress | None], Bundle]
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """An engine that can be asked for by name.
@@ -65,17 +93,29 @@ class Engine:
         module: the package that must be importable.
         load: starts it.
         chooses_weights: whether it can load weights in another precision than they are stored in.
+        derivable: where its files can be made on this machine.
     """
 
     format: Format
     module: str
     load: Callable[[Bundle, EngineOptions], Backend]
     chooses_weights: bool = False
+    derivable: Derivable | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its package is there."""
+        return find_spec(self.module) is not None
+
+    def can_run(self, bundle: Bundle) -> bool:
+        """Whether the bundle holds its files, or they can be made of those that it holds."""
+        held = self.format in bundle.manifest.formats
+        return held or (self.derivable is not None and self.derivable.can(bundle))
 
 
 ENGINES: Final[dict[str, Engine]] = {
     "llamacpp": Engine("gguf", "llama_cpp", _llamacpp),
-    "onnx": Engine("onnx", "onnxruntime", _onnx),
+    "onnx": Engine("onnx", "onnxruntime", _onnx, derivable=Derivable(_has_onnx_form, _onnx_form)),
     "hf": Engine("hf", "transformers", _hf, chooses_weights=True),
 }
 """By name, the preferred ones first."""
@@ -92,7 +132,8 @@ def choose_backend(bundle: Bundle, name: str) -> str:
     Args:
         bundle: what to load.
         name: one of `backend_names`; ``"auto"`` takes the first engine that is installed and has
-            its files in the bundle.
+            its files in the bundle, or else the first that is installed and for which they can be
+            made.
 
     Raises:
         InputError: there is no such engine, or the bundle does not hold its files.
@@ -103,20 +144,22 @@ def choose_backend(bundle: Bundle, name: str) -> str:
             raise InputError(
                 f"there is no backend {name!r}", f"known backends: {', '.join(backend_names())}"
             )
-        if ENGINES[name].format not in held:
+        if not ENGINES[name].can_run(bundle):
             raise InputError(
                 f"backend {name} runs {ENGINES[name].format} files, and {bundle.name} holds "
                 f"{', '.join(held)}",
                 "leave the choice to backend='auto', or export the critic in that format",
             )
         return name
-    fitting = [name for name, engine in ENGINES.items() if engine.format in held]
+    holding = [name for name, engine in ENGINES.items() if engine.format in held]
+    fitting = [*holding, *(name for name in ENGINES if name not in holding)]
+    fitting = [name for name in fitting if ENGINES[name].can_run(bundle)]
     if not fitting:
         raise InputError(
             f"no backend runs {', '.join(held)} files, which is what {bundle.name} holds",
             "upgrade with: pip install -U edgecritic",
         )
-    installed = [name for name in fitting if find_spec(ENGINES[name].module) is not None]
+    installed = [name for name in fitting if ENGINES[name].is_installed]
     chosen = (installed or fitting)[0]
     logger.info(
         "backend %s: %s holds %s files, installed of %s: %s",
@@ -127,6 +170,24 @@ def choose_backend(bundle: Bundle, name: str) -> str:
         ", ".join(installed) or "none",
     )
     return chosen
+
+
+def in_engines_form(bundle: Bundle, name: str, tell: Progress | None = None) -> Bundle:
+    """The bundle with files that an engine runs: itself, or what was made of it on this machine.
+
+    Args:
+        bundle: what to load.
+        name: as `choose_backend` gave it.
+        tell: is told what goes on while files are made, one line each time.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or cannot be converted or stored.
+        MissingExtraError: files would have to be made, and the engine is not installed.
+    """
+    engine = ENGINES[name]
+    if engine.format in bundle.manifest.formats or engine.derivable is None:
+        return bundle
+    return engine.derivable.make(bundle, tell)
 
 
 def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
@@ -149,4 +210,4 @@ def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
             f"backend {chosen} takes weights as they are stored, not as {options.weights}",
             "name a bundle of that precision, or use backend='hf'",
         )
-    return ENGINES[chosen].load(bundle, options)
+    return ENGINES[chosen].load(in_engines_form(bundle, chosen), options)

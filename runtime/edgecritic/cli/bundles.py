@@ -119,11 +119,14 @@ def models(args: argparse.Namespace, console: Console) -> int:
 
 
 def _pull(name: str, console: Console) -> int:
+    from edgecritic.backends import choose_backend, in_engines_form
     from edgecritic.models import pull
 
     bundle = None if name == EMBEDDED else read_bundle(name)
     with console.busy(f"looking for the files of {clean(name)}") as tell:
         paths = pull(bundle, progress=tell)
+        bundle = bundle or read_bundle(name)
+        in_engines_form(bundle, choose_backend(bundle, "auto"), tell)
     for path in paths:
         console.line(clean(str(path)))
     if not paths:

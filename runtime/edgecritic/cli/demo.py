@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from edgecritic.backends.base import CancelToken
     from edgecritic.critic import Critic
 
+_ABOUT_LLAMACPP = """\
+This critic ran on ONNX Runtime. llama.cpp runs GGUF critics of any size and quant type, on GPUs,
+too, and judges many answers in one batch. To add it (it is compiled: a C++ compiler is needed):
+  pip install 'edgecritic[llama]'"""
+
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Options of ``demo``."""
@@ -40,6 +45,8 @@ def demo(args: argparse.Namespace, console: Console) -> int:
             f"and was preferred in {preferred} of {len(cases)}."
         )
         console.line(cards.field("right", told, console.style))
+        if critic.info.name == "onnx":
+            console.talk(_ABOUT_LLAMACPP)
     return 0
 
 

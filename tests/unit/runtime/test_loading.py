@@ -172,6 +172,7 @@ def test_the_choice_falls_on_an_installed_engine_and_says_why(
 ) -> None:
     load = ENGINES["llamacpp"].load
     monkeypatch.setitem(ENGINES, "llamacpp", Engine("gguf", "no_such_module", load))
+    monkeypatch.setitem(ENGINES, "onnx", Engine("onnx", "no_such_module", load))
     assert choose_backend(bundle, "auto") == "llamacpp"  # which then says what to install
     monkeypatch.setitem(ENGINES, "abacus", Engine("gguf", "json", load))
     with caplog.at_level("INFO", "edgecritic"):

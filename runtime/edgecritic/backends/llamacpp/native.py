@@ -114,7 +114,7 @@ def _import() -> tuple[ModuleType, ModuleType, str]:
         compiler = " (it is compiled: a C++ compiler is needed)" if sys.platform == "linux" else ""
         raise MissingExtraError(
             "the llama.cpp engine is not installed",
-            f"pip install 'edgecritic[llama]'{compiler}",
+            f"pip install 'edgecritic[llama]'{compiler}, or 'edgecritic[onnx]', which is prebuilt",
         ) from error
     except (OSError, RuntimeError) as error:  # a library that does not load on this system
         raise BackendUnavailableError(

@@ -30,6 +30,7 @@ _WRONG_PROJECTOR: Final = "export the vision tower again with edgecritic_export"
 _MAX_LAYERS: Final = 256
 _MAX_WIDTH: Final = 1 << 16
 _EPSILON: Final = (0.0, 0.1)
+_NORM_EPSILON: Final = "clip.vision.attention.layer_norm_epsilon"
 _KEYS: Final = {
     "clip.has_vision_encoder": "bool",
     "clip.has_audio_encoder": "bool",
@@ -41,7 +42,7 @@ _KEYS: Final = {
     "clip.vision.block_count": "uint32",
     "clip.vision.projection_dim": "uint32",
     "clip.vision.attention.head_count": "uint32",
-    "clip.vision.attention.layer_norm_epsilon": "float32",
+    _NORM_EPSILON: "float32",
     "clip.vision.image_mean": "array",
     "clip.vision.image_std": "array",
 }
@@ -118,7 +119,7 @@ def _check_keys(header: GgufHeader, keys: Mapping[str, str]) -> None:
     missing = keys.keys() - header.types.keys() - {"clip.has_audio_encoder"}
     if missing:
         raise ArtifactError(f"{header.path}: {sorted(missing)[0]} is missing", _WRONG_PROJECTOR)
-    header.number("clip.vision.attention.layer_norm_epsilon", *_EPSILON)
+    header.number(_NORM_EPSILON, *_EPSILON)
     _check_facts(
         header,
         {
@@ -168,19 +169,27 @@ def _widths(header: GgufHeader, *, patch_limit: int) -> _Widths:
 
 
 def _tile_facts(header: GgufHeader) -> ProjectorFacts:
+    shape = tower_shape(header)
     tile_size = header.count("clip.vision.image_size", limit=4096)
-    patch_size = header.count("clip.vision.patch_size", limit=tile_size)
-    widths = _widths(header, patch_limit=tile_size)
     last = header.array("clip.vision.feature_layer", "int32").items
     _check_facts(
         header,
         {
             "clip.use_gelu": header.metadata["clip.use_gelu"] is True,
             # Without it llama.cpp leaves the last layer out (the convention of LLaVA 1.5).
-            "clip.vision.feature_layer": last == (widths.n_blocks,),
+            "clip.vision.feature_layer": last == (shape.n_blocks,),
         },
     )
-    shape = TowerShape(
+    _check_tensors(header, tensor_shapes(shape), optional={IMAGE_NEWLINE})
+    return ProjectorFacts(header.path, shape.patch_size, tile_size, shape.outer)
+
+
+def tower_shape(header: GgufHeader) -> TowerShape:
+    """The numbers of a SigLIP tower with an ``mlp`` projector."""
+    tile_size = header.count("clip.vision.image_size", limit=4096)
+    patch_size = header.count("clip.vision.patch_size", limit=tile_size)
+    widths = _widths(header, patch_limit=tile_size)
+    return TowerShape(
         n_blocks=widths.n_blocks,
         patch_size=patch_size,
         patches=(tile_size // patch_size) ** 2,
@@ -188,9 +197,9 @@ def _tile_facts(header: GgufHeader) -> ProjectorFacts:
         hidden=widths.hidden,
         inner=header.tensor("mm.0.weight").shape[-1],
         outer=header.tensor("mm.2.weight").shape[-1],
+        n_heads=widths.n_heads,
+        epsilon=header.number(_NORM_EPSILON, *_EPSILON),
     )
-    _check_tensors(header, tensor_shapes(shape), optional={IMAGE_NEWLINE})
-    return ProjectorFacts(header.path, patch_size, tile_size, shape.outer)
 
 
 def _native_facts(header: GgufHeader) -> ProjectorFacts:

@@ -17,16 +17,12 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from edgecritic.backends.llamacpp.artifacts import NORMALIZER
 from edgecritic.backends.llamacpp.native import load_native
+from edgecritic.derived.tokenizer import end_settings, tokenizer_json
 from edgecritic.errors import ArtifactError
+from edgecritic.gguf_header import read_header
+from edgecritic.vocabulary_layout import CONTROL, NORMAL, PRE_TOKENIZERS, UNUSED, USER_DEFINED
 from edgecritic_export.gguf.file import Value, write_gguf
-from edgecritic_export.gguf.tokenizer import (
-    CONTROL,
-    NORMAL,
-    PRE_TOKENIZERS,
-    UNUSED,
-    USER_DEFINED,
-    tokenizer_metadata,
-)
+from edgecritic_export.gguf.tokenizer import tokenizer_metadata
 
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 USER_TOKEN = "<tool_call>"
@@ -150,6 +146,22 @@ def test_tokens_are_the_same(
     for text in texts():
         expected = tokenizer.encode(text, add_special_tokens=False).ids
         assert llama_tokens(metadata, text, control) == expected, text
+
+
+@pytest.mark.parametrize("control", [False, True], ids=["text", "control"])
+def test_a_definition_comes_back_from_the_file(name: str, control: bool, tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path, name)
+    path = tmp_path / "vocabulary.gguf"
+    write_gguf(path, "llama", tokenizer_metadata(tmp_path, n_rows(tokenizer), {}), {})
+    again = Tokenizer.from_str(tokenizer_json(read_header(path)))
+    for either in (tokenizer, again):
+        either.encode_special_tokens = not control
+    for text in texts():
+        expected = tokenizer.encode(text, add_special_tokens=False).ids
+        assert again.encode(text, add_special_tokens=False).ids == expected, text
+    assert json.loads(end_settings(read_header(path))) == {
+        "eos_token_id": tokenizer.token_to_id("<|im_end|>")
+    }
 
 
 def test_rows_types_and_ids(tmp_path: Path) -> None:

@@ -11,7 +11,12 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from edgecritic.backends.llamacpp.projector_file import tower_shape
+from edgecritic.derived.gguf_weights import GgufWeights
+from edgecritic.gguf_header import read_header
+from edgecritic.graphs.tower import write_tower
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
 from edgecritic_export.onnx.ort import open_session
 from edgecritic_export.onnx.precision import VisionPrecision
 from edgecritic_export.onnx.vision import write_vision
@@ -62,6 +67,19 @@ def test_features_are_those_of_transformers(
         (found,) = session.run(None, {"pixel_values": TILES[:n_tiles]})
         error = np.sqrt(np.mean((found - expected[:n_tiles]) ** 2)) / expected.std()
         assert error < limit
+
+
+def test_a_tower_written_by_hand_is_the_traced_one(reference: Reference, tmp_path: Path) -> None:
+    write_checkpoint_mmproj(reference.checkpoint, tmp_path / "mmproj.gguf", float_type="F32")
+    header = read_header(tmp_path / "mmproj.gguf")
+    target = tmp_path / "tower.onnx"
+    assert write_tower(GgufWeights(header), tower_shape(header), target, "fp32") == (target,)
+    session = open_session(target, n_threads=1)
+    assert session.get_outputs()[0].shape == ["tiles", 16, 64]
+    for n_tiles in (1, 3):
+        (found,) = session.run(None, {"pixel_values": TILES[:n_tiles]})
+        expected = features(reference.model, -1)[:n_tiles]
+        assert np.sqrt(np.mean((found - expected) ** 2)) < 1e-5 * expected.std()
 
 
 def test_nothing_tells_of_the_machine_it_was_made_on(
