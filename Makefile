@@ -17,7 +17,7 @@ PARTS := runtime/edgecritic train/edgecritic_train export/edgecritic_export benc
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/llama-lean.cmake
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check cover lock clean
+.PHONY: help demo llama test lint check cover lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,8 @@ help: ## show this list
 demo: $(VENV)/.runtime-installed ## install, fetch the embedded critic's language model, judge pictures
 	@$(BIN)/edgecritic models pull embedded
 	@$(BIN)/edgecritic demo
+
+llama: $(VENV)/.llama-installed ## add llama.cpp, compiled once: GGUF critics of any size, GPUs
 
 test: $(VENV)/.dev-installed $(NODE_STAMP) ## the default test suite
 	@$(BIN)/edgecritic models pull embedded
@@ -57,10 +59,15 @@ $(VENV)/.runtime-installed: pyproject.toml $(LOCK) | $(BIN)/python
 	$(PIP) -c $(LOCK) -e '.[onnx]'
 	@touch $@
 
+$(VENV)/.llama-installed: pyproject.toml $(LOCK) | $(BIN)/python
+	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
+	$(PIP) -c $(LOCK) -e '.[llama]' || ./scripts/check-build-tools.sh explain
+	@touch $@
+
 $(VENV)/.dev-installed: pyproject.toml $(LOCK) | $(BIN)/python
 	@PYTHON=$(BIN)/python ./scripts/check-build-tools.sh
 	$(PIP) -c $(LOCK) -e '.[$(EXTRAS_DEV)]' || ./scripts/check-build-tools.sh explain
-	@touch $@ $(VENV)/.runtime-installed
+	@touch $@ $(VENV)/.runtime-installed $(VENV)/.llama-installed
 
 # 43 packages of 474 MB. Without a network the tests that need them are skipped and say so, but not
 # in CI. js/.npmrc leaves out install scripts: one of them would fetch CUDA libraries.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ABOUT_LLAMACPP = """\
 This critic ran on ONNX Runtime. llama.cpp runs GGUF critics of any size and quant type, on GPUs,
 too, and judges many answers in one batch. To add it (it is compiled: a C++ compiler is needed):
-  pip install 'edgecritic[llama]'"""
+  pip install 'edgecritic[llama]', or in a checkout: make llama"""
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -70,8 +69,6 @@ class GgufLanguageModel:
         ArtifactError: a file is of another kind, or does not fit the others.
     """
 
-    rope_scaling: Mapping[str, object] = MappingProxyType({})
-
     def __init__(self, path: Path, adapters: Sequence[Path] = ()) -> None:
         facts = check_language_model(path)
         if facts.grid_positions:
@@ -109,6 +106,11 @@ class GgufLanguageModel:
             n_ctx=header.count(f"{architecture}.context_length"),
             tied=not weights.has("output.weight"),
         )
+
+    @property
+    def rope_scaling(self) -> Mapping[str, object]:
+        """Nothing: what scales positions is refused."""
+        return {}
 
     def has(self, name: str) -> bool:
         """Whether there is such a tensor."""
@@ -170,12 +172,14 @@ class _Adapter:
         return self._weights.shape(f"{name}.lora_b")[0], self._weights.shape(f"{name}.lora_a")[1]
 
     def added_to(self, values: FloatArray, name: str, rows: Indices) -> FloatArray:
-        """Some rows of a matrix with what this adapter adds to them."""
+        """Some rows of a matrix, now with what this adapter adds to them."""
         if name not in self.adapted:
             return values
         down = self._weights.read(f"{name}.lora_a")
         up = self._weights.rows(f"{name}.lora_b", rows)
-        return values + np.float32(self._alpha / len(down)) * (up @ down)
+        up *= np.float32(self._alpha / len(down))
+        values += up @ down
+        return values
 
 
 def _check_rotary(header: GgufHeader) -> None:

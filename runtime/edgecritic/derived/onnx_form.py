@@ -103,7 +103,8 @@ def _whole(bundle: Bundle, folder: Path, derivation: Derivation) -> Bundle | Non
         found = Bundle.read(folder)
         if found.manifest.derived_from != derivation:
             return None
-        found.files(*{file.role for file in found.manifest.files})
+        for file in found.manifest.files:
+            found.verified(file)
     except ArtifactError:
         return None
     said = replace(bundle.manifest, files=found.manifest.files, derived_from=derivation)
@@ -164,7 +165,7 @@ class _Making:
         precision = DecoderPrecision.uniform("int8", weights.text.n_layers)
         decoder, *data = write_decoder(weights, target, precision, external=True)
         self._listed.append(("decoder", decoder, "Q8"))
-        self._listed += [("external_data", file, "") for file in data]
+        self._listed.extend(("external_data", file, "") for file in data)
         target = self._graph(f"{EMBED_TOKENS}_fp16")
         self._listed += self._parts("embed_tokens", write_embed_tokens(weights, target, "fp16"))
         header = read_header(path)

@@ -143,4 +143,4 @@ def _pairs(halves: UInt8Array) -> UInt8Array:
 def _halves(pairs: UInt8Array) -> UInt8Array:
     """What `_pairs` packed."""
     halves = np.stack((pairs & 15, pairs >> 4), axis=-1)
-    return halves.reshape(*pairs.shape[:-1], -1)
+    return np.asarray(halves.reshape(*pairs.shape[:-1], -1), dtype=np.uint8)
