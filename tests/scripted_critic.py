@@ -14,6 +14,7 @@ from edgecritic.prompts import load_dialect
 from edgecritic.vision import ImageGeometry
 
 REASON = "the picture shows it, déjà vu"
+CHAT = b"I judge answers."
 END = 256
 CERTAIN = {True: (9.0, 1.0), False: (1.0, 9.0)}
 
@@ -33,7 +34,9 @@ def scripted_critic(reason: str = REASON) -> Critic:
             return _preferring(b"right" in first, b"right" in second)
         if assistant.endswith(b"Score: "):
             return _scoring(b"right" in prompt.split(b"\nResponse: ")[-1])
-        return {ord("\n"): 1.0}
+        if CHAT.startswith(assistant):  # it was asked as a chat model
+            return {CHAT[len(assistant)] if len(assistant) < len(CHAT) else END: 30.0}
+        return {ord('"'): 2.0, ord("}"): 1.0}
 
     backend = ScriptedBackend(script)
     geometry = ImageGeometry(tile_size=28, patch_size=14, pinpoints=((28, 28), (28, 56)))

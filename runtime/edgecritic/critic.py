@@ -17,11 +17,14 @@ from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
 from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
 from edgecritic.judging import Judge, Judging, Options, Orders
+from edgecritic.judging.chat import Chat, ChatUsage
 from edgecritic.judging.generation import Sampling
+from edgecritic.judging.writing import ChatOptions, ChatPiece
 from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput, PictureEncoder, as_images
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts import DEFAULT_DIALECT, load_dialect
+from edgecritic.prompts.conversation import Turn
 from edgecritic.task import Rubric, Task
 from edgecritic.verdict import Preference, Ranking, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Judged = TypeVar("Judged", Verdict, Preference)
 Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
+Item = TypeVar("Item")
 
 
 class Critic:
@@ -60,9 +64,13 @@ class Critic:
     ) -> None:
         cache = cache if cache is not None else FeatureCache()
         pictures = PictureEncoder(backend, profile.vision, cache, limits or ImageLimits())
-        self._begin(Judge(backend, profile, pictures), profile, cache)
+        chat = Chat(backend, profile.dialect, pictures)
+        self._begin(Judge(backend, profile, pictures), profile, cache, chat)
 
-    def _begin(self, judge: Judging, profile: CriticProfile, cache: FeatureCache) -> None:
+    def _begin(
+        self, judge: Judging, profile: CriticProfile, cache: FeatureCache, chat: Chat | None = None
+    ) -> None:
+        self._chat = chat
         self.profile = profile
         self.cache = cache
         self._judge = judge
@@ -444,6 +452,28 @@ class Critic:
             )
         return ranking.best
 
+    def chat_stream(
+        self, image: ImageInput, turns: Sequence[Turn], options: ChatOptions
+    ) -> Generator[ChatPiece | ChatUsage, None, None]:
+        """Answer a conversation as a chat model would; see `Chat.answer`.
+
+        What it says is no judgement: only `score`, `compare` and `rank` read the critic's logits.
+
+        Args:
+            image: the pictures that the turns show.
+            turns: the conversation.
+            options: how to answer.
+
+        Raises:
+            InputError: the conversation cannot be answered, or the critic is a remote one.
+            BackendUnavailableError: as for `score`.
+        """
+        if self._chat is None:
+            raise InputError(
+                f"{self.profile.name} runs elsewhere", "ask its endpoint itself for free text"
+            )
+        return self._turn(self._chat.answer(image, turns, options))
+
     def close(self) -> None:
         """Free the model. A stream that this thread left open ends; other threads' are awaited."""
         if self._holder is current_thread() and self._stream is not None:
@@ -505,9 +535,7 @@ class Critic:
                 f"the critic {self.profile.name} is closed", "load it again"
             )
 
-    def _turn(
-        self, stream: Generator[Judged | str, None, None]
-    ) -> Generator[Judged | str, None, None]:
+    def _turn(self, stream: Generator[Item, None, None]) -> Generator[Item, None, None]:
         with self._exclusive(), closing(stream):
             self._stream = stream
             try:

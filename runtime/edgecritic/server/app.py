@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgecritic.server.catalogue import ServedModel
+from edgecritic.server.chat import ChatApi
 from edgecritic.server.counting import Counting
 from edgecritic.server.failures import Failure
 from edgecritic.server.fetching import Fetcher
@@ -74,7 +75,9 @@ def create_app(models: Sequence[ServedModel], options: ServerOptions) -> Starlet
 
 def _routes(service: Service) -> list[Route]:
     limits = service.options.limits
-    native = NativeApi(service, Pictures(limits, Fetcher(service.options.image_hosts, limits)))
+    pictures = Pictures(limits, Fetcher(service.options.image_hosts, limits))
+    native = NativeApi(service, pictures)
+    chat = ChatApi(service, pictures)
     status, page = StatusApi(service), Page()
     document = JSONResponse(openapi(service.default.id))
 
@@ -89,6 +92,7 @@ def _routes(service: Service) -> list[Route]:
         Route("/openapi.json", described),
         Route("/v1/models", status.models),
         Route("/v1/models/{id:path}", status.model),
+        Route("/v1/chat/completions", chat.chat, methods=["POST"]),
         Route("/v1/judge/score", native.score, methods=["POST"]),
         Route("/v1/judge/compare", native.compare, methods=["POST"]),
         Route("/v1/judge/rank", native.rank, methods=["POST"]),

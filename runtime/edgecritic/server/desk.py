@@ -168,6 +168,8 @@ class Desk:
                 if message.job != self._number:
                     continue
                 _pass_on(message, computation)
+                if message.event == "result":
+                    self._metrics.used(self.model.id, message.data.get("usage", {}))
                 if message.event in ("result", "error"):
                     return
         finally:

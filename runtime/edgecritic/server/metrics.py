@@ -48,6 +48,12 @@ class Metrics:
         buckets[next((k for k, le in enumerate(_BUCKETS) if seconds <= le), len(_BUCKETS))] += 1
         self._sums[labels] += seconds
 
+    def used(self, model: str, usage: Mapping[str, int]) -> None:
+        """Note the tokens of a job."""
+        self.count("tokens_total", usage.get("prompt_tokens", 0), model=model, direction="read")
+        written = usage.get("written_tokens", 0) + usage.get("rationale_tokens", 0)
+        self.count("tokens_total", written, model=model, direction="written")
+
     @property
     def mean_seconds(self) -> float:
         """Of a job; 1 before there was any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgecritic.server.schema import judging
+from edgecritic.server.schema import chatting, judging
 from edgecritic.server.schema.judging import obj
 from edgecritic.version import installed_version
 
@@ -19,6 +19,8 @@ _SCHEMAS: dict[str, Schema] = {
     "Preference": judging.PREFERENCE,
     "Ranking": judging.RANKING,
     "BatchResult": judging.RESULTS,
+    "ChatRequest": chatting.CHAT,
+    "ChatAnswer": chatting.CHAT_ANSWER,
     "Error": judging.ERROR,
 }
 _TEXT = {"type": "string"}
@@ -90,6 +92,7 @@ def openapi(model: str) -> Schema:
             "/v1/judge/compare": _post("Compare two", "CompareRequest", "Preference", True),
             "/v1/judge/rank": _post("Rank several", "RankRequest", "Ranking"),
             "/v1/judge/batch": _post("Several judgements", "BatchRequest", "BatchResult"),
+            "/v1/chat/completions": _post("Chat", "ChatRequest", "ChatAnswer", True),
             "/v1/models": _get("The models on offer", _MODELS),
             "/v1/models/{id}": _get("One model", _MODEL, named=True),
             "/health": _get("How the server does", _HEALTH),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import edgecritic
+from request_pictures import DATA_URL, PICTURE
 from scripted_critic import scripted_critic
 from serving import Running, served, serving
 
-PICTURE = Path(edgecritic.__file__).parent / "demo_images" / "seven.png"
-DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE.read_bytes()).decode()
 SCORE = {"question": "Which digit is this?", "response": "right", "image": DATA_URL}
 COMPARE = {"question": "Which digit is this?", "first": "wrong", "second": "right"}
 RANK = {"question": "Which digit is this?", "responses": ["wrong", "right", "no"]}
@@ -47,7 +43,7 @@ def test_a_preference_is_what_the_critic_says(server: Running) -> None:
     assert answer.json["winner"] == "second"
 
 
-@pytest.mark.parametrize("method", ["pairwise", "pointwise"])
+@pytest.mark.parametrize("method", ["pairwise", "adaptive", "pointwise"])
 def test_a_ranking_is_what_the_critic_says(server: Running, method: Any) -> None:
     answer = server.post("/v1/judge/rank", {**RANK, "method": method})
     with scripted_critic() as critic:
