@@ -22,6 +22,7 @@ from edgecritic_bench.parity import compare
 from edgecritic_bench.parity_page import parity_section
 from edgecritic_bench.protocols import cli as protocols
 from edgecritic_bench.provenance import Provenance
+from edgecritic_bench.quantization import cli as quantization
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
 from edgecritic_bench.robustness import cli as robustness
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         "speed": _speed,
         **protocols.COMMANDS,
         **robustness.COMMANDS,
+        **quantization.COMMANDS,
     }
     commands[args.command](args, argv)
     return 0

@@ -245,15 +245,32 @@ class _Picture:
     def _levels(self, verdict: Verdict) -> LogProbs | None:
         temperature = self.calibration.pointwise_temperature
         values = [verdict.probabilities.get(level) for level in range(1, N_LEVELS + 1)]
-        return _untempered(values, temperature)
+        return untempered(values, temperature)
 
     def _orders(self, preference: Preference) -> tuple[_Order, _Order]:
-        orders = {"first": _Order(None, 0.0), "second": _Order(None, 0.0)}
-        for order in preference.orders:
-            values = [order.probabilities[winner] for winner in WINNERS]
-            log_probs = _untempered(values, self.calibration.pairwise_temperature)
-            orders[order.shown_first] = _Order(log_probs, order.mass)
-        return orders["first"], orders["second"]
+        given, swapped = orders_of(preference, self.calibration.pairwise_temperature)
+        return _Order(*given), _Order(*swapped)
+
+
+def orders_of(
+    preference: Preference, temperature: float
+) -> tuple[tuple[LogProbs | None, float], tuple[LogProbs | None, float]]:
+    """Log-probs at temperature 1 and mass of both orders, in the labels of the given one.
+
+    Args:
+        preference: of the runtime.
+        temperature: of the bundle that it was made with.
+
+    Returns:
+        Of the given and of the swapped order; None and 0 where one could not be read.
+    """
+    orders: dict[str, tuple[LogProbs | None, float]] = dict.fromkeys(
+        ("first", "second"), (None, 0.0)
+    )
+    for order in preference.orders:
+        values = [order.probabilities[winner] for winner in WINNERS]
+        orders[order.shown_first] = untempered(values, temperature), order.mass
+    return orders["first"], orders["second"]
 
 
 def _opened(path: Path) -> Image.Image:
@@ -266,8 +283,8 @@ def _opened(path: Path) -> Image.Image:
         ) from error
 
 
-def _untempered(probabilities: Sequence[float | None], temperature: float) -> LogProbs | None:
-    """Log-probs at temperature 1 from probabilities at a bundle's temperature."""
+def untempered(probabilities: Sequence[float | None], temperature: float) -> LogProbs | None:
+    """Log-probs at temperature 1 from probabilities at a bundle's; None if one is missing."""
     known = [value for value in probabilities if value is not None]
     if len(known) < len(probabilities):
         return None

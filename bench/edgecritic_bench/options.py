@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgecritic_bench.protocols import options as protocols
+from edgecritic_bench.quantization import cli as quantization
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import SpeedOptions
@@ -32,6 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
         ("score", "score verdicts by a benchmark's protocol, judges side by side", protocols.score),
         ("manipulate", "write manipulated responses to known pairs", robustness.manipulate),
         ("robustness", "tell how often manipulation won", robustness.robustness),
+        ("quantization", "judge with every quantization, and report", quantization.quantization),
+        (
+            "recommend",
+            "name the smallest equivalent quantization",
+            quantization.recommendation,
+        ),
     ):
         command = commands.add_parser(
             name,

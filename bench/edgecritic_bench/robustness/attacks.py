@@ -37,13 +37,15 @@ class Attack:
         base: the pair, of which gold prefers one response.
         family: how the other was manipulated.
         number: of the attack in its family.
-        text: the manipulated response.
+        text: the manipulated response; the response as it is where the picture was changed.
+        images: shown in place of the pair's own; None for those.
     """
 
     base: PairRow
     family: str
     number: int
     text: str
+    images: tuple[Image, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -55,6 +57,11 @@ class Attack:
         """The pair's responses, the worse one manipulated."""
         first, second = self.base.responses
         return (self.text, second) if self.base.gold == "second" else (first, self.text)
+
+    @property
+    def shown(self) -> tuple[Image, ...]:
+        """What the judge sees."""
+        return self.base.images if self.images is None else self.images
 
 
 def attacks(
@@ -95,23 +102,22 @@ def _of_family(
     seen: set[tuple[str, str]] = set()
     for number in range(wanted):
         pair = pairs[order[number % len(order)]]
-        worse = pair.responses[0 if pair.gold == "second" else 1]
-        text = _new_text(family, worse, pair.key, number, (rng, seen))
+        text = _new_text(family, worse(pair), pair.key, number, (rng, seen))
         seen.add((pair.key, text))
         yield Attack(pair, family.name, number, text)
 
 
 def _new_text(
     family: Family,
-    worse: str,
+    answer: str,
     key: str,
     number: int,
     drawn: tuple[random.Random, set[tuple[str, str]]],
 ) -> str:
     rng, seen = drawn
     for again in range(_TRIES):
-        text = family.apply(worse, number + again, rng)
-        if (key, text) not in seen and text != worse:
+        text = family.apply(answer, number + again, rng)
+        if (key, text) not in seen and text != answer:
             return text
     raise InputError(
         f"{family.name} has no more texts for {key}", "name more pairs, or ask for fewer attacks"
@@ -134,25 +140,28 @@ def _rows(
     bases: Mapping[str, PairRow], made: Sequence[Attack], folder: Path
 ) -> Iterator[dict[str, Any]]:
     for base in bases.values():
-        worse = base.responses[0 if base.gold == "second" else 1]
-        yield from _both(base, CLEAN, base.responses, worse, folder)
+        yield from _both(Attack(base, CLEAN, 0, worse(base)), CLEAN, folder)
     for attack in made:
-        yield from _both(attack.base, attack.name, attack.responses, attack.text, folder)
+        yield from _both(attack, attack.name, folder)
 
 
-def _both(
-    base: PairRow, name: str, responses: tuple[str, str], scored: str, folder: Path
-) -> Iterator[dict[str, Any]]:
+def worse(base: PairRow) -> str:
+    """The response that gold does not prefer."""
+    return base.responses[0 if base.gold == "second" else 1]
+
+
+def _both(attack: Attack, name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    base = attack.base
     common = {
         "question": base.question,
-        "images": [_image(image, folder) for image in base.images],
+        "images": [_image(image, folder) for image in attack.shown],
         "group": base.item or base.key,
         "category": name.rsplit("-", 1)[0],
     }
-    pair = {"setting": "pairwise", "responses": list(responses), "verdict": base.gold}
+    pair = {"setting": "pairwise", "responses": list(attack.responses), "verdict": base.gold}
     yield {"id": f"{base.key}|{name}|{PAIR}", **common, **pair}
     # The worse response deserves no more than the lowest level; only differences are looked at.
-    score = {"setting": "pointwise", "responses": [scored], "verdict": base.rubric.low}
+    score = {"setting": "pointwise", "responses": [attack.text], "verdict": base.rubric.low}
     rubric = {"low": base.rubric.low, "high": base.rubric.high}
     yield {"id": f"{base.key}|{name}|{SCORE}", **common, **score, "rubric": rubric}
 

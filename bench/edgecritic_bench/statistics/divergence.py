@@ -30,7 +30,7 @@ def kl(reference: Floats, other: Floats) -> Floats:
 def verdict_kl(
     reference: Floats, other: Floats, masses: tuple[Floats, Floats], clusters: Ints
 ) -> Estimate:
-    """Mean divergence at the verdict, with everything that is no verdict as one more outcome.
+    """Mean divergence at the verdict; see `verdict_divergences`.
 
     Args:
         reference: (n, k) log-probabilities of the outcomes, normalised among them.
@@ -38,8 +38,19 @@ def verdict_kl(
         masses: (n,) probability of all outcomes together, of the reference and of the other.
         clusters: (n,) item numbers.
     """
+    return mean(verdict_divergences(reference, other, masses), clusters)
+
+
+def verdict_divergences(reference: Floats, other: Floats, masses: tuple[Floats, Floats]) -> Floats:
+    """(n,) divergences at the verdict, with everything that is no verdict as one more outcome.
+
+    Args:
+        reference: (n, k) log-probabilities of the outcomes, normalised among them.
+        other: likewise.
+        masses: (n,) probability of all outcomes together, of the reference and of the other.
+    """
     whole = [_with_rest(part, mass) for part, mass in zip((reference, other), masses, strict=True)]
-    return mean(kl(*whole), clusters)
+    return kl(*whole)
 
 
 def _with_rest(log_probs: Floats, mass: Floats) -> Floats:

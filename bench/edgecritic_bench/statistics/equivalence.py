@@ -29,6 +29,8 @@ from edgecritic_bench.tables import Floats, Ints
 Standing: TypeAlias = Literal["equivalent", "worse", "better", "refused"]
 _FEW = 10
 """Fewer flips than so many are tested exactly."""
+FEWEST_ITEMS = 20
+"""Items below which a standard error over items is too uncertain for a claim of parity."""
 _Written: TypeAlias = Callable[[float], str]
 
 
@@ -227,7 +229,7 @@ class _Sample:
 
 
 def _claim(sample: _Sample, flips: Flips | None, written: _Written) -> ParityClaim:
-    standing = _standing(sample.tested)
+    standing = _standing(sample)
     return ParityClaim(
         standing=standing,
         words=_words(standing, sample, written),
@@ -241,9 +243,10 @@ def _claim(sample: _Sample, flips: Flips | None, written: _Written) -> ParityCla
     )
 
 
-def _standing(tested: Tost) -> Standing:
+def _standing(sample: _Sample) -> Standing:
+    tested = sample.tested
     if -tested.margin < tested.low and tested.high < tested.margin:
-        return "equivalent"
+        return "equivalent" if sample.found.n_items >= FEWEST_ITEMS else "refused"
     if tested.high <= -tested.margin:
         return "worse"
     return "better" if tested.low >= tested.margin else "refused"
@@ -267,12 +270,12 @@ def _words(standing: Standing, sample: _Sample, written: _Written) -> str:
         if math.isfinite(sample.detectable)
         else "it is too small to notice any difference"
     )
-    # Few rows are not the reason where the difference itself fills the margin.
-    cure = (
-        f"a claim of parity takes about {sample.needed:,} rows"
-        if sample.needed > found.n
-        else "the difference itself is too near the margin to tell"
-    )
+    if found.n_items < FEWEST_ITEMS:
+        cure = f"a claim takes {FEWEST_ITEMS} items at least"
+    elif sample.needed > found.n:
+        cure = f"a claim of parity takes about {sample.needed:,} rows"
+    else:  # Few rows are not the reason where the difference itself fills the margin.
+        cure = "the difference itself is too near the margin to tell"
     return (
         f"Refused: this sample cannot support parity within {margin}: {measured}; {seen}; {cure}."
     )

@@ -1,0 +1,180 @@
+"""Flips against size, agreement against time, and where the drift comes from."""
+
+from __future__ import annotations
+
+from html import escape
+
+from edgecritic_bench.quantization.page import figures
+from edgecritic_bench.quantization.page.figures import Axes, Point
+from edgecritic_bench.quantization.page.html import figure, table, tag, words
+from edgecritic_bench.quantization.tables import metric
+from edgecritic_bench.quantization.words import (
+    NONE,
+    Report,
+    arms_of,
+    claim_of,
+    compared,
+    drift,
+    estimate,
+    name_of,
+    number,
+    percent,
+)
+
+
+def cost(report: Report) -> str:
+    """Flips against size, agreement against time."""
+    arms = arms_of(report, "runtime", "quantized")
+    if not report["rows"]["pairs"] or not arms:
+        return ""
+    flips = [
+        Point(
+            name_of(arm),
+            arm["arm"]["backend"],
+            arm["cost"]["n_bytes"] / 1e6,
+            *(number(compared(arm, "pairs")["changed"][key]) for key in ("value", "low", "high")),
+        )
+        for arm in arms
+    ]
+    agreement = [
+        Point(
+            name_of(arm),
+            arm["arm"]["backend"],
+            number(arm["cost"]["cpu"]),
+            *(
+                number((metric(arm, "pairs", "accuracy with ties") or {}).get(key))
+                for key in ("value", "low", "high")
+            ),
+        )
+        for arm in report["arms"]
+    ]
+    backends = list(dict.fromkeys(str(arm["arm"]["backend"]) for arm in report["arms"]))
+    rows = [
+        [
+            escape(name_of(arm)),
+            str(pairs["flips"]["lost"]),
+            str(pairs["flips"]["won"]),
+            f"{pairs['flips']['p_value']:.2g}",
+            estimate(pairs["changed"]),
+            estimate(pairs["kappa"], "number"),
+        ]
+        for arm in report["arms"][1:]
+        if (pairs := compared(arm, "pairs"))
+    ]
+    heads = [
+        "Arm",
+        "Right to wrong",
+        "Wrong to right",
+        "McNemar, exact p",
+        "Other winner, %",
+        "Kappa with the reference",
+    ]
+    return "\n".join(
+        [
+            "<h2>Flips, size and time</h2>",
+            words(
+                "Equal accuracy can hide that many verdicts turned, some to the better and some to "
+                "the worse. So flips are counted row by row against the reference."
+            ),
+            figure(figures.legend(backends)),
+            figure(
+                figures.scatter(
+                    flips,
+                    Axes(
+                        "Flips against size",
+                        "size of all files, MB",
+                        "pairs with another winner than the reference's",
+                        lambda x: f"{x:,.0f}",
+                        lambda y: f"{100 * y:g}%",
+                    ),
+                ),
+                "Flips against size. Bars are 95% intervals over items.",
+            ),
+            figure(
+                figures.scatter(
+                    agreement,
+                    Axes(
+                        "Agreement against time",
+                        "processor seconds a judgement, all threads together",
+                        "pairs judged as gold has it, ties included",
+                        lambda x: f"{x:g}",
+                        lambda y: f"{100 * y:.0f}%",
+                        from_zero=False,
+                    ),
+                ),
+                "Agreement with gold against processor time, as it was while arms shared the "
+                "machine: read the order, not the seconds.",
+            ),
+            table(heads, rows),
+            "<h3>What may be claimed</h3>",
+            _claims(report),
+        ]
+    )
+
+
+def _claims(report: Report) -> str:
+    lines = [
+        tag("li", f"<b>{escape(name_of(arm))}</b>, {setting}: {escape(claim['words'])}")
+        for arm in report["arms"][1:]
+        for setting in ("pairs", "scores")
+        if (claim := claim_of(arm, setting))
+    ]
+    return tag("ul", "".join(lines), "claims")
+
+
+def drifts(report: Report) -> str:
+    """Runtime, quantization and noise apart."""
+    by_name = {name_of(arm): arm for arm in report["arms"]}
+    arms = arms_of(report, "runtime", "quantized")
+    if not report["rows"]["pairs"] or not arms:
+        return ""
+    rows = [(name_of(arm), drift(arm, by_name)) for arm in arms]
+    moved = [
+        [
+            escape(name_of(arm)),
+            estimate(compared(arm, "scores").get("moved"), "number"),
+            estimate(compared(arm, "scores").get("shift"), "number"),
+            estimate(compared(arm, "scores").get("same_level")),
+        ]
+        for arm in report["arms"][1:]
+    ]
+    return "\n".join(
+        [
+            "<h2>Where the drift comes from</h2>",
+            words(
+                "Noise: two runs of the reference. Runtime: the reference against the same weights "
+                "in full precision in another runtime. Quantization: full precision against the "
+                "quantized file in one runtime. The parts need not add up, since flips may cancel."
+            ),
+            figure(
+                figures.bars(rows, figures.DRIFT_COLOURS, percent),
+                "Share of pairs with another winner.",
+            ),
+            "<h3>Scores</h3>" if report["rows"]["scores"] else "",
+            table(["Arm", "Mean distance, levels", "Mean shift, levels", "Same level, %"], moved)
+            if report["rows"]["scores"]
+            else "",
+            _towers(report),
+        ]
+    )
+
+
+def _towers(report: Report) -> str:
+    """Language model and vision tower varied apart, where bundles do so."""
+    kinds = {
+        (arm["arm"]["language_model"], arm["arm"]["tower"])
+        for arm in arms_of(report, "runtime", "quantized")
+    }
+    if len({tower for _, tower in kinds}) < 2:
+        return ""
+    rows = [
+        [
+            escape(name_of(arm)),
+            arm["arm"]["language_model"] or NONE,
+            arm["arm"]["tower"] or NONE,
+            estimate(compared(arm, "pairs").get("changed")),
+        ]
+        for arm in arms_of(report, "runtime", "quantized")
+    ]
+    heads = ["Arm", "Language model", "Vision tower", "Other winner, %"]
+    return "<h3>Language model and vision tower</h3>" + table(heads, rows)

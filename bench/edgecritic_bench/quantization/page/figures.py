@@ -1,0 +1,345 @@
+"""The report's figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgecritic_bench.quantization.page.svg import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RULE,
+    VERMILION,
+    Figure,
+    Scale,
+    Shape,
+    shade,
+)
+from edgecritic_bench.quantization.words import number
+
+Written = Callable[[float], str]
+_LOOKS: Mapping[str, tuple[Shape, str, str]] = {
+    "hf": ("diamond", INK, "transformers"),
+    "llamacpp": ("circle", BLUE, "GGUF, llama.cpp"),
+    "onnx": ("square", VERMILION, "ONNX Runtime"),
+}
+_OTHER: tuple[Shape, str, str] = ("triangle", PURPLE, "other")
+_LABEL_HEIGHT = 13.0
+_BOTTOM = 328.0
+"""Height of a scatter's lower axis, from above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A dot with its interval.
+
+    Attributes:
+        name: written beside it.
+        backend: decides its looks.
+        x: place across.
+        y: place up.
+        low: lower end of the interval; NaN for none.
+        high: upper end.
+    """
+
+    name: str
+    backend: str
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What a scatter's axes say.
+
+    Attributes:
+        title: for screen readers.
+        x: words below.
+        y: words above.
+        write_x: numbers across.
+        write_y: numbers up.
+        from_zero: the upward axis begins at 0.
+        powers: the axis across has powers of ten, in place of equal steps.
+    """
+
+    title: str
+    x: str
+    y: str
+    write_x: Written
+    write_y: Written
+    from_zero: bool = True
+    powers: bool = False
+
+
+def looks(backend: str) -> tuple[Shape, str, str]:
+    """Shape, colour and name of a runtime."""
+    return _LOOKS.get(backend, _OTHER)
+
+
+def scatter(points: Sequence[Point], axes: Axes) -> Figure:
+    """Dots with intervals and names."""
+    if axes.powers:
+        points = [replace(p, x=math.log10(p.x) if p.x > 0 else math.nan) for p in points]
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    figure = Figure(760, 380, axes.title)
+    if not points:
+        return _nothing(figure)
+    ends = [v for p in points for v in (p.y, p.low, p.high) if math.isfinite(v)]
+    bottom = 0.0 if axes.from_zero else min(ends) - 0.06 * ((max(ends) - min(ends)) or 1)
+    top = max(ends) + 0.08 * ((max(ends) - bottom) or 0.01)
+    across, up = _across(points, axes.powers), Scale(bottom, top, 330, 34)
+    for tick in up.ticks():
+        figure.line((56, up(tick)), (744, up(tick)), stroke=RULE if tick else INK)
+        figure.text(48, up(tick) + 4, axes.write_y(tick), "end", fill=MUTED)
+    for tick in across.ticks(7):
+        if axes.powers and tick != round(tick):
+            continue
+        written = axes.write_x(10**tick if axes.powers else tick)
+        figure.line((across(tick), 330), (across(tick), 335), stroke=MUTED)
+        figure.text(across(tick), 350, written, "middle", fill=MUTED)
+    figure.text(400, 373, axes.x, "middle", fill=INK)
+    figure.text(8, 16, axes.y, fill=INK)
+    # Words keep clear of all dots, and of words that stand already.
+    taken = [(across(p.x) - 9, across(p.x) + 9, up(p.y) + 4) for p in points]
+    for point in sorted(points, key=lambda point: (point.y, point.x)):
+        shape, colour, _ = looks(point.backend)
+        x, y = across(point.x), up(point.y)
+        if math.isfinite(point.low):
+            figure.line(
+                (x, up(point.low)),
+                (x, up(point.high)),
+                stroke=colour,
+                stroke_width=1.5,
+                opacity=0.5,
+            )
+        figure.marker(x, y, shape, colour, 6)
+        place = _free(x + 11, y + 4, 6.4 * len(point.name), taken)
+        figure.text(x + 11, place, point.name, fill=INK, class_="label")
+    return figure
+
+
+def _across(points: Sequence[Point], powers: bool) -> Scale:
+    """The lower axis, with room for words at its end."""
+    right = max(point.x for point in points)
+    if not powers:
+        return Scale(0, right * 1.2 or 1, 56, 744)
+    left = math.floor(min(point.x for point in points))
+    return Scale(left, max(math.ceil(right), right + 0.2 * (right - left)), 56, 744)
+
+
+def _free(x: float, y: float, width: float, taken: list[tuple[float, float, float]]) -> float:
+    """The nearest height at which words overlap no others; it is taken."""
+    for step in range(40):
+        place = y + _LABEL_HEIGHT * ((step + 1) // 2) * (-1 if step % 2 else 1)
+        clash = any(
+            abs(place - other) < _LABEL_HEIGHT and x < end and start < x + width
+            for start, end, other in taken
+        )
+        if not clash and 2 * _LABEL_HEIGHT < place < _BOTTOM:
+            break
+    taken.append((x, x + width, place))
+    return place
+
+
+def legend(backends: Sequence[str]) -> Figure:
+    """Which looks are whose."""
+    figure = Figure(170 * max(1, len(backends)), 22, "Runtimes")
+    for place, backend in enumerate(backends):
+        shape, colour, words = looks(backend)
+        figure.marker(10 + 170 * place, 11, shape, colour, 5.5)
+        figure.text(22 + 170 * place, 15, words, fill=INK)
+    return figure
+
+
+def interval_bar(low: float, value: float, high: float, margin: float, reach: float) -> Figure:
+    """A difference with its interval beside the band of the margin.
+
+    Args:
+        low: lower end.
+        value: the difference.
+        high: upper end.
+        margin: half of the band's width.
+        reach: half of the bar's width, in the same unit.
+    """
+    figure = Figure(190, 22, f"{value:+.3g}, {low:+.3g} to {high:+.3g}, margin {margin:g}")
+    scale = Scale(-reach, reach, 4, 186)
+    figure.rect(scale(-margin), 1, scale(margin) - scale(-margin), 20, fill="#dff1ea", rx=2)
+    figure.line((scale(0), 1), (scale(0), 21), stroke=MUTED, stroke_dasharray="2 2")
+    inside = -margin < low and high < margin
+    outside = high <= -margin or low >= margin
+    colour = GREEN if inside else VERMILION if outside else INK
+    figure.line((scale(low), 11), (scale(high), 11), stroke=colour, stroke_width=2.4)
+    for end in (low, high):
+        if abs(end) <= reach:
+            figure.line((scale(end), 7), (scale(end), 15), stroke=colour, stroke_width=2)
+        else:  # it goes on beyond the bar
+            x, step = scale(end), 5 if end > 0 else -5
+            figure.polyline(((x - step, 6), (x, 11), (x - step, 16)), stroke=colour)
+    figure.marker(scale(value), 11, "circle", colour, 4.2)
+    return figure
+
+
+def bars(
+    rows: Sequence[tuple[str, Mapping[str, float]]], colours: Mapping[str, str], write: Written
+) -> Figure:
+    """Bars of several kinds for each row.
+
+    Args:
+        rows: name, and value by kind; NaN draws none.
+        colours: by kind, in the order of drawing.
+        write: numbers.
+    """
+    height = 15 * len(colours) + 14
+    figure = Figure(760, 40 + height * len(rows), "Where the drift comes from")
+    values = [value for _, found in rows for value in found.values() if math.isfinite(value)]
+    scale = Scale(0, max([*values, 1e-9]) * 1.12, 170, 740)
+    for place, (kind, colour) in enumerate(colours.items()):
+        figure.rect(170 + 150 * place, 4, 12, 12, fill=colour, rx=2)
+        figure.text(188 + 150 * place, 14, kind, fill=INK)
+    for row, (name, found) in enumerate(rows):
+        top = 34 + row * height
+        figure.text(160, top + height / 2 - 3, name, "end", fill=INK, class_="label")
+        figure.line((170, top - 4), (170, top + height - 12), stroke=MUTED)
+        for place, (kind, colour) in enumerate(colours.items()):
+            value = found.get(kind, math.nan)
+            y = top + 15 * place
+            if not math.isfinite(value):
+                figure.text(176, y + 9, "-", fill=MUTED, font_size=10)
+                continue
+            figure.rect(170, y, scale(value) - 170, 11, fill=colour, rx=1.5)
+            figure.text(scale(value) + 6, y + 9.5, write(value), fill=MUTED, font_size=10.5)
+    return figure
+
+
+def matrix(counts: Sequence[Sequence[int]], title: str, across: str) -> Figure:
+    """Counts of levels: the reference's down, the arm's across."""
+    n, cell = len(counts), 19
+    figure = Figure(44 + n * cell, 60 + n * cell, f"Levels: {title}")
+    most = max(max(row) for row in counts) or 1
+    figure.text(34, 14, title, fill=INK, class_="label", font_weight=600)
+    for i, row in enumerate(counts):
+        y = 24 + (n - 1 - i) * cell
+        figure.text(28, y + 13, str(i + 1), "end", fill=MUTED, font_size=10)
+        figure.text(
+            34 + (i + 0.5) * cell,
+            24 + n * cell + 13,
+            str(i + 1),
+            "middle",
+            fill=MUTED,
+            font_size=10,
+        )
+        for j, count in enumerate(row):
+            colour, ink = shade(math.log1p(count) / math.log1p(most))
+            outline = RULE if i != j else MUTED
+            figure.rect(
+                34 + j * cell,
+                y,
+                cell - 1,
+                cell - 1,
+                fill=colour if count else "#fff",
+                stroke=outline,
+                stroke_width=0.6,
+            )
+            if count:
+                figure.text(
+                    34 + (j + 0.47) * cell, y + 12.8, str(count), "middle", fill=ink, font_size=8.5
+                )
+    figure.text(34 + n * cell / 2, 24 + n * cell + 30, across, "middle", fill=MUTED, font_size=10.5)
+    return figure
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Callable[[str, str], float],
+    write: Written,
+    most: float | None = None,
+) -> Figure:
+    """Values of rows by columns, each written in its cell.
+
+    Args:
+        rows: names.
+        columns: names.
+        values: of a row and a column; NaN leaves the cell empty.
+        write: numbers.
+        most: the value of the darkest cell; the greatest when None.
+    """
+    width = max(54, min(92, 560 / max(1, len(columns))))
+    heads = [_lines(column, int(width / 6.2)) for column in columns]
+    top = 12 + 13 * max(map(len, heads), default=1)
+    figure = Figure(190 + width * len(columns), top + 4 + 23 * len(rows), "Heat map")
+    found = [values(row, column) for row in rows for column in columns]
+    darkest = most or max([v for v in found if math.isfinite(v)], default=0) or 1
+    for j, lines in enumerate(heads):
+        for k, word in enumerate(lines):
+            figure.text(180 + (j + 0.5) * width, 16 + 13 * k, word, "middle", fill=INK)
+    for i, row in enumerate(rows):
+        y = top + 23 * i
+        figure.text(172, y + 15, row.replace("_", " "), "end", fill=INK)
+        for j, column in enumerate(columns):
+            value = values(row, column)
+            if not math.isfinite(value):
+                figure.rect(180 + j * width, y, width - 2, 21, fill=FAINT)
+                continue
+            colour, ink = shade(value / darkest)
+            figure.rect(
+                180 + j * width, y, width - 2, 21, fill=colour, stroke=RULE, stroke_width=0.5
+            )
+            figure.text(180 + (j + 0.49) * width, y + 15, write(value), "middle", fill=ink)
+    return figure
+
+
+def _lines(words: str, most: int) -> list[str]:
+    """Words in lines of about so many letters, three at most."""
+    lines = [""]
+    for word in words.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= most:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines[:3]
+
+
+def reliability(found: Mapping[str, Any], title: str, colour: str) -> Figure:
+    """Confidence across, the share that is right upwards; dots grow with their rows."""
+    figure = Figure(226, 226, f"Calibration: {title}")
+    across, up = Scale(0, 1, 34, 200), Scale(0, 1, 190, 24)
+    figure.text(34, 13, title, fill=INK, class_="label", font_weight=600)
+    for tick in (0, 0.5, 1):
+        figure.line((34, up(tick)), (200, up(tick)), stroke=RULE)
+        figure.text(28, up(tick) + 4, f"{tick:.0%}", "end", fill=MUTED, font_size=10)
+        figure.text(across(tick), 206, f"{tick:.0%}", "middle", fill=MUTED, font_size=10)
+    figure.line((across(0), up(0)), (across(1), up(1)), stroke=MUTED, stroke_dasharray="4 3")
+    places = [
+        (across(confidence), up(accuracy), count)
+        for confidence, accuracy, count in zip(
+            found["confidence"], found["accuracy"], found["count"], strict=True
+        )
+        if count
+    ]
+    figure.polyline([(x, y) for x, y, _ in places], stroke=colour, stroke_width=1.4, opacity=0.6)
+    most = max((count for *_, count in places), default=1)
+    for x, y, count in places:
+        figure.marker(x, y, "circle", colour, 2.2 + 4 * math.sqrt(count / most))
+    figure.text(117, 221, "probability given", "middle", fill=MUTED, font_size=10)
+    error = number(found["error"]["value"])
+    figure.text(198, 180, f"error {error:.3f}", "end", fill=INK, font_size=10.5)
+    return figure
+
+
+def _nothing(figure: Figure) -> Figure:
+    figure.text(figure.width / 2, figure.height / 2, "nothing to draw", "middle", fill=MUTED)
+    return figure
+
+
+DRIFT_COLOURS = {"noise": "#9aa5b4", "runtime": ORANGE, "quantization": BLUE, "in all": INK}
+"""Kinds of drift, in the order of their bars."""

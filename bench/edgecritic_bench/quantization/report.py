@@ -1,0 +1,124 @@
+"""A report: one tree of numbers, told as JSON, CSV, Markdown and one HTML file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecritic import InputError
+from edgecritic_bench.numbers import write_json
+from edgecritic_bench.provenance import Provenance
+from edgecritic_bench.quantization.page.document import document
+from edgecritic_bench.quantization.recommendation import recommend
+from edgecritic_bench.quantization.results import ArmResult, arm_results, judged_arms
+from edgecritic_bench.quantization.run import Run
+from edgecritic_bench.quantization.samples import add_reasons, disagreements, sample_dicts
+from edgecritic_bench.quantization.tables import csv_table, markdown_page
+from edgecritic_bench.statistics.correlation import spearman
+
+KIND, SCHEMA = "edgecritic quantization report", 1
+STEM = "report"
+_LEAST_ARMS = 4
+"""Quantized arms below which nothing is said of what predicts their flips."""
+
+
+def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool) -> dict[str, Any]:
+    """Everything that a report tells, JSON-ready but for what is not finite.
+
+    Args:
+        run: whose arms have judged.
+        margin: of claims of parity, as a share.
+        provenance: of the run.
+        reasons: ask the arms for reasons of the sample rows that have none yet.
+
+    Raises:
+        InputError: no row was judged by all arms.
+        CriticError: an arm gave no reasons.
+    """
+    arms = judged_arms(run)
+    if not len(arms[0].pairs) + len(arms[0].scores):
+        raise InputError(
+            "no row of the sample was judged by all arms", "judge on: leave --report-now out"
+        )
+    results = arm_results(arms, run.rows.attacked, margin)
+    found = disagreements(run, arms)
+    told = sample_dicts(found, add_reasons(run, found) if reasons else {})
+    plain = [result.to_dict() for result in results]
+    answer = recommend(plain, margin)
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "margin": margin,
+        "made": provenance.to_dict(),
+        "sample": {**run.sample.to_dict(), "data": [Path(word).name for word in run.sample.data]},
+        "rows": {
+            "pairs": len(arms[0].pairs),
+            "scores": len(arms[0].scores),
+            "judged": len(arms[0].judged),
+            "planned": len(run.rows.all),
+        },
+        "recommendation": {"arm": answer.arm, "words": answer.words},
+        "prediction": _prediction(results),
+        "arms": plain,
+        "samples": told,
+    }
+
+
+def _prediction(results: Sequence[ArmResult]) -> dict[str, Any]:
+    """How well divergences order the quantized arms by their flips: Spearman over arms."""
+    quantized = [r for r in results if r.arm.role == "quantized" and r.reference is not None]
+    flips, verdict, token = [], [], []
+    for result in quantized:
+        pairs = result.reference.pairs if result.reference else None
+        if pairs is not None:
+            flips.append(pairs.changed.value)
+            verdict.append(pairs.kl.value)
+            token.append(math.nan if result.arm.token_kl is None else result.arm.token_kl)
+    return {
+        "arms": len(flips),
+        "verdict_kl": _rank(verdict, flips),
+        "token_kl": _rank(token, flips),
+    }
+
+
+def _rank(x: Sequence[float], y: Sequence[float]) -> float:
+    if len(x) < _LEAST_ARMS or not np.isfinite([x, y]).all():
+        return math.nan
+    return spearman(np.array(x), np.array(y), np.arange(len(x))).value
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The JSON form of a report.
+
+    Raises:
+        InputError: it is none.
+    """
+    hint = "name the report.json that edgecritic bench quantization has written"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint) from error
+    if not isinstance(report, dict) or report.get("kind") != KIND:
+        raise InputError(f"{path} is no report on quantizations", hint)
+    if report.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path} has schema {report.get('schema')!r}; this edgecritic reads {SCHEMA}",
+            "write it again",
+        )
+    return report
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write all four forms; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{STEM}.{end}" for end in ("json", "csv", "md", "html")]
+    write_json(paths[0], report)
+    texts = csv_table(report), markdown_page(report), document(report)
+    for path, text in zip(paths[1:], texts, strict=True):
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return paths

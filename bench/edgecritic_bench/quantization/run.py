@@ -1,0 +1,136 @@
+"""A run: every arm judges every row, in processes of their own, as far as time allows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgecritic import CriticError
+from edgecritic_bench.quantization.arms import Arm, write_arms
+from edgecritic_bench.quantization.journal import Judged, read_journal, row_digest
+from edgecritic_bench.quantization.processes import drive
+from edgecritic_bench.quantization.progress import Progress
+from edgecritic_bench.quantization.rows import Rows, Sample
+from edgecritic_bench.quantization.worker import ArmFiles, Job
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run the arms.
+
+    Attributes:
+        jobs: arms at a time.
+        seconds: of wall clock after which no further group is begun; None for no end.
+        threads: of each arm; the cores shared out among the jobs when None.
+        device: ``auto``, ``cpu`` or ``gpu``.
+        feature_bytes: room on disk for features of pictures; what does not fit is computed anew.
+    """
+
+    jobs: int = 1
+    seconds: float | None = None
+    threads: int | None = None
+    device: str = "auto"
+    feature_bytes: int = 8 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is judged, by whom, and where the judgements are kept.
+
+    Attributes:
+        folder: of the run; what lies in it is gone on with.
+        arms: all of them.
+        sample: what to judge.
+        rows: what `sample` gives.
+        options: how.
+    """
+
+    folder: Path
+    arms: tuple[Arm, ...]
+    sample: Sample
+    rows: Rows
+    options: RunOptions
+
+    def judge(self, tell: Callable[[Progress], object]) -> None:
+        """Have every arm judge every row that it has not judged yet.
+
+        Args:
+            tell: is given how far all are, whenever something was judged.
+
+        Raises:
+            CriticError: an arm failed, after the others have ended; or time was up before the end.
+        """
+        write_arms(self.folder / "arms.json", self.arms)
+        progress = Progress.begin(self.left(), len(self.rows.all))
+        waiting = [arm for arm in self.arms if progress.left(arm.name)]
+        options = self.options
+        until = None if options.seconds is None else time.time() + options.seconds
+        failed = drive(
+            [replace(self._job(arm), until=until) for arm in waiting],
+            options.jobs,
+            lambda arm, judged: tell(progress.add(arm, judged)),
+        )
+        if failed:
+            name, why = next(iter(failed.items()))
+            raise CriticError(
+                f"{len(failed)} of {len(self.arms)} arms failed; {name}: {why}",
+                "mend it and run the same command again; what was judged is kept",
+            )
+        if left := sum(self.left().values()):
+            raise CriticError(
+                f"time is up with {left:,} of {len(self.arms) * progress.total:,} judgements left",
+                "run the same command again: it goes on where it stopped",
+            )
+        shutil.rmtree(self.folder / "features", ignore_errors=True)
+
+    def explain(self, wanted: Mapping[str, Sequence[str]]) -> None:
+        """Have arms give their reasons.
+
+        Args:
+            wanted: by name of an arm the keys of rows.
+
+        Raises:
+            CriticError: an arm failed.
+        """
+        chosen = [arm for arm in self.arms if wanted.get(arm.name)]
+        jobs = [replace(self._job(arm), reasons=tuple(wanted[arm.name])) for arm in chosen]
+        failed = drive(jobs, self.options.jobs, lambda arm, judged: None)
+        if failed:
+            name, why = next(iter(failed.items()))
+            raise CriticError(f"{name} gave no reasons: {why}", "run the same command again")
+
+    def journals(self) -> dict[str, dict[str, Judged]]:
+        """What each arm has judged, by name and digest."""
+        return {arm.name: read_journal(ArmFiles.of(self.folder, arm).journal) for arm in self.arms}
+
+    def left(self) -> dict[str, int]:
+        """Rows that each arm has not judged yet; rows of the same content are judged once."""
+        digests = {row_digest(row) for row in self.rows.all}
+        return {name: len(digests - done.keys()) for name, done in self.journals().items()}
+
+    def _job(self, arm: Arm) -> Job:
+        options = self.options
+        towers = Counter(other.tower_sha256 for other in self.arms if other.role != "rerun")
+        shared = towers[arm.tower_sha256] > 1
+        threads = options.threads or max(1, _cores() // options.jobs)
+        if arm.role == "rerun":
+            # How many threads sum up is part of what may differ between two runs.
+            threads = threads - 1 or 2
+        return Job(
+            folder=str(self.folder.absolute()),
+            arm=arm.name,
+            sample=self.sample,
+            threads=threads,
+            device=options.device,
+            feature_bytes=options.feature_bytes if shared else 0,
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

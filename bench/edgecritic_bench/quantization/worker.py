@@ -1,0 +1,224 @@
+"""One arm in a process of its own: ``python -m edgecritic_bench.quantization.worker``.
+
+It reads a job from stdin, judges what the arm's journal does not hold yet, and tells on stdout, in
+JSON Lines, how far it is. A process of its own can be killed, and its peak of memory is the arm's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecritic import Bundle, Critic, CriticError, InputError
+from edgecritic_bench.judge import drop_torn_line
+from edgecritic_bench.protocols.rows import PairRow, ScoreRow
+from edgecritic_bench.provenance import Provenance
+from edgecritic_bench.quantization.arms import Arm, read_arms
+from edgecritic_bench.quantization.features import SharedFeatures
+from edgecritic_bench.quantization.journal import append, read_journal, row_digest
+from edgecritic_bench.quantization.rows import Sample, read_rows
+from edgecritic_bench.quantization.work import Group, grouped, judge_group
+
+_PACKAGES = {
+    "llamacpp": ("llama-cpp-python",),
+    "onnx": ("onnxruntime", "tokenizers"),
+    "hf": ("torch", "transformers"),
+}
+_RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system counts a process's peak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told.
+
+    Attributes:
+        folder: of the run.
+        arm: its name.
+        sample: what to judge.
+        until: epoch second at which to stop behind the next group; None for never.
+        threads: of computation; None for the physical cores.
+        device: ``auto``, ``cpu`` or ``gpu``.
+        feature_bytes: room for shared features on disk; 0 shares none.
+        reasons: keys of rows to give reasons for, in place of all judging.
+    """
+
+    folder: str
+    arm: str
+    sample: Sample
+    until: float | None = None
+    threads: int | None = None
+    device: str = "auto"
+    feature_bytes: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """For the worker's stdin."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        sample, reasons = Sample.from_dict(data["sample"]), tuple(data["reasons"])
+        return cls(**{**data, "sample": sample, "reasons": reasons})
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFiles:
+    """Where an arm's results lie.
+
+    Attributes:
+        journal: its judgements.
+        meta: what made them, and what it took.
+        reasons: reasons that were asked for.
+    """
+
+    journal: Path
+    meta: Path
+    reasons: Path
+
+    @classmethod
+    def of(cls, folder: Path, arm: Arm) -> ArmFiles:
+        """The files of an arm in a run's folder."""
+        start = folder / "arms"
+        return cls(*(start / f"{arm.slug}{end}" for end in (".jsonl", ".json", ".reasons.jsonl")))
+
+
+def work(job: Job) -> None:
+    """Judge one arm as far as time allows.
+
+    Raises:
+        InputError: the journal holds judgements of another critic.
+        CriticError: the critic cannot be loaded, or fails.
+    """
+    folder = Path(job.folder)
+    arm = next(arm for arm in read_arms(folder / "arms.json") if arm.name == job.arm)
+    rows = read_rows(job.sample, folder).all
+    files = ArmFiles.of(folder, arm)
+    files.journal.parent.mkdir(parents=True, exist_ok=True)
+    _claim(arm, files)
+    drop_torn_line(files.journal)
+    done = read_journal(files.journal)
+    left = [row for row in rows if row_digest(row) not in done]
+    if not left and not job.reasons:
+        return
+    begun = time.perf_counter()
+    bundle = Bundle.read(arm.folder)
+    with Critic.load(
+        bundle,
+        backend=arm.backend,
+        device=job.device,  # type: ignore[arg-type]
+        threads=job.threads,
+        cache=_features(job, arm, bundle),
+    ) as critic:
+        loading = time.perf_counter() - begun
+        if job.reasons:
+            _reason(critic, [row for row in rows if row.key in job.reasons], files)
+            return
+        _judge(critic, grouped(left), job, files)
+        _note(critic, arm, files, loading)
+
+
+def _features(job: Job, arm: Arm, bundle: Bundle) -> SharedFeatures | None:
+    """A re-run computes its features itself: they are part of what may differ."""
+    if not job.feature_bytes or arm.role == "rerun":
+        return None
+    newline = "".join(file.sha256 for file in bundle.manifest.having("image_newline"))
+    tag = f"{arm.backend} {job.device} {newline}"
+    return SharedFeatures(Path(job.folder) / "features", job.feature_bytes, tag)
+
+
+def _claim(arm: Arm, files: ArmFiles) -> None:
+    """Refuse to add to the judgements of another bundle."""
+    mine = {"files": arm.files, "backend": arm.backend, "role": arm.role}
+    if not files.meta.exists():
+        files.meta.write_text(json.dumps({"made_by": mine}) + "\n", encoding="utf-8")
+        return
+    before = json.loads(files.meta.read_text(encoding="utf-8"))["made_by"]
+    if before != mine and files.journal.exists():
+        raise InputError(
+            f"{files.journal} holds judgements of another bundle than {arm.folder}",
+            "name another folder for this run, or delete this file and its .json",
+        )
+
+
+def _judge(critic: Critic, groups: Sequence[Group], job: Job, files: ArmFiles) -> None:
+    for group in groups:
+        if job.until is not None and time.time() >= job.until:
+            return
+        append(files.journal, judge_group(critic, group))
+        _tell({"judged": len(group)})
+
+
+def _note(critic: Critic, arm: Arm, files: ArmFiles, loading: float) -> None:
+    """What made the judgements, beside them; the greatest peak of all processes that did."""
+    meta = json.loads(files.meta.read_text(encoding="utf-8"))
+    calibration = critic.profile.calibration
+    run = Provenance.here(["quantization"], ("edgecritic", "numpy", *_PACKAGES[arm.backend]))
+    meta |= {
+        "engine": critic.info.engine,
+        "device": critic.info.device,
+        "pairwise_temperature": calibration.pairwise_temperature,
+        "tie_margin": calibration.tie_margin,
+        "pointwise_temperature": calibration.pointwise_temperature,
+        "load_seconds": loading,
+        "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
+        "run": run.to_dict(),
+    }
+    files.meta.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def _peak_bytes() -> int:
+    """Greatest resident memory of this process; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RUSAGE_UNIT
+
+
+def _reason(critic: Critic, rows: Sequence[PairRow | ScoreRow], files: ArmFiles) -> None:
+    with files.reasons.open("a", encoding="utf-8") as out:
+        for row in rows:
+            entry = {"digest": row_digest(row), **_explained(critic, row)}
+            out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            _tell({"judged": 1})
+
+
+def _explained(critic: Critic, row: PairRow | ScoreRow) -> dict[str, Any]:
+    images = list(row.images) or None
+    if isinstance(row, PairRow):
+        found = critic.compare(images, row.question, *row.responses, rubric=row.rubric)
+        return {"said": found.winner, "reason": found.rationale}
+    verdict = critic.score(
+        images, row.question, row.response, reference=row.reference, rubric=row.rubric
+    )
+    return {"said": verdict.score, "reason": verdict.rationale}
+
+
+def _tell(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Read a job from stdin and do it; returns the exit code."""
+    job = Job.from_json(sys.stdin.read())
+    try:
+        work(job)
+    except CriticError as error:
+        _tell({"error": error.message, "hint": error.hint})
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
