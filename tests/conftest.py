@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # As the command line does, before any OpenMP library is loaded: see docs/experiments.md.
 os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
@@ -29,3 +35,17 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 def packs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Paths of a training and a test pack of synthetic assets."""
     return write_packs(tmp_path_factory.mktemp("packs"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it; see CONTRIBUTING.md."""
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with api.sync_playwright() as playwright:
+        # As root, Chromium starts without its sandbox only; it sees nothing but our own pages.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,4 +1,4 @@
-"""A run of bench quantization whose arms are simulated: the reference's judgements and some noise."""
+"""A finished run of bench quantization with simulated arms: what a reference says, and noise."""
 
 from __future__ import annotations
 

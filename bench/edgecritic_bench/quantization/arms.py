@@ -16,7 +16,7 @@ from edgecritic.bundle import MANIFEST, describe_file, write_bundle
 
 ArmRole: TypeAlias = Literal["reference", "rerun", "runtime", "quantized"]
 REFERENCE, RERUN = "reference", "re-run"
-_FULL = ("F32", "BF16", "F16")
+_FULL = ("F32", "F16", "BF16")
 """Precisions that count as full, the finest first."""
 _ENGINES = {"gguf": "llamacpp", "onnx": "onnx", "hf": "hf"}
 _LANGUAGE = {"gguf": "language_model", "onnx": "decoder", "hf": "checkpoint"}
@@ -164,10 +164,10 @@ def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _fineness(arm: Arm) -> tuple[int, int]:
+def _fineness(arm: Arm) -> tuple[int, int, int]:
     """Sorts the finest first: the reference engine, then precision."""
     ranks = [_FULL.index(q) if q in _FULL else len(_FULL) for q in (arm.language_model, arm.tower)]
-    return (-1 if arm.backend == "hf" else max(ranks), -arm.n_bytes)
+    return (-1 if arm.backend == "hf" else max(ranks), sum(ranks), -arm.n_bytes)
 
 
 def _with_bases(arms: Sequence[Arm], reference: Arm) -> list[Arm]:
@@ -177,7 +177,7 @@ def _with_bases(arms: Sequence[Arm], reference: Arm) -> list[Arm]:
         bases.setdefault(arm.backend, arm.name)
     return [
         replace(arm, base="" if bases.get(arm.backend) == arm.name else bases.get(arm.backend, ""))
-        for arm in sorted(arms, key=lambda arm: (arm.backend, -arm.n_bytes))
+        for arm in sorted(arms, key=lambda a: (a.backend, a.role == "quantized", -a.n_bytes))
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SEVEN = Path(__file__).parents[3] / "runtime" / "edgecritic" / "demo_images" / "seven.png"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium, as the system has it; Playwright's own download is not needed."""
-    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
-    with api.sync_playwright() as playwright:
-        # As root, Chromium starts without its sandbox only; it sees nothing but our own page.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+"""Whole runs in real processes: tiny critics of random weights, stopped, gone on with, reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgecritic import Bundle, CriticError
+from edgecritic_bench import cli
+from edgecritic_bench.quantization.arms import read_arms
+from edgecritic_bench.quantization.journal import read_journal
+from edgecritic_bench.quantization.progress import Progress, duration
+from edgecritic_bench.quantization.report import read_report
+from edgecritic_bench.quantization.worker import ArmFiles
+from simulated_ladder import write_rows
+from tiny_checkpoints import write_llava_onevision
+from tiny_engines import write_gguf_bundle
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    folder = tmp_path_factory.mktemp("bundles")
+    write_llava_onevision(folder / "checkpoint")
+    return {
+        name: write_gguf_bundle(folder / "checkpoint", folder / name, name)  # type: ignore[arg-type]
+        for name in ("F32", "F16")
+    }
+
+
+def test_a_run_goes_on_where_it_was_stopped(bundles, tmp_path, capsys):
+    data = write_rows(tmp_path / "data", 3)
+    out = tmp_path / "run"
+    words = [
+        "quantization",
+        "--bundles",
+        *(f"{name}={bundle.folder}" for name, bundle in bundles.items()),
+        *("--data", str(data), "--pairs", "6", "--scores", "4", "--attacks", "0"),
+        *("--out", str(out), "--jobs", "3", "--threads", "1", "--device", "cpu"),
+    ]
+    with pytest.raises(CriticError, match="time is up with 30 of 30 judgements left") as caught:
+        cli.main([*words, "--minutes", "0"])
+    assert "same command again" in caught.value.hint
+    with pytest.raises(CriticError, match="no row"):
+        cli.main([*words, "--report-now"])
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    assert "100%: 30 of 30 judgements, 3 of 3 arms done" in told.err
+    report = read_report(out / "report.json")
+    assert report["rows"] == {"pairs": 6, "scores": 4, "judged": 10, "planned": 10}
+    assert told.out.strip() == report["recommendation"]["words"]
+    assert {path.name for path in out.glob("report.*")} == {
+        "report.json",
+        "report.csv",
+        "report.md",
+        "report.html",
+    }
+    reference, rerun, other = report["arms"]
+    assert reference["cost"]["peak_bytes"] > 10e6
+    assert reference["cost"]["cpu"] > 0
+    # Weights drawn by chance state no verdict: that is told, and nothing is made of it.
+    for one in (reference, rerun, other):
+        assert one["pairs"]["unread"] == 6
+        assert one["pairs"]["metrics"]["accuracy with ties"]["value"] == 0
+        assert one["scores"] is None
+    assert report["recommendation"]["arm"] == ""
+
+    # A kill leaves half a line: only that row and what was lost behind it are judged again.
+    arm = read_arms(out / "arms.json")[2]
+    files = ArmFiles.of(out, arm)
+    lines = files.journal.read_text().splitlines(keepends=True)
+    files.journal.write_text("".join(lines[:7]) + lines[7][:30])
+    before = read_journal(files.journal)
+    assert cli.main(words) == 0
+    after = read_journal(files.journal)
+    assert len(after) == 10
+    assert files.journal.read_text().count("\n") == 10
+    assert {key: after[key] for key in before} == before
+
+    # Judgements of another bundle are not added to these.
+    files.meta.write_text(json.dumps({"made_by": {"files": "others"}}))
+    files.journal.write_text("".join(lines[:2]))
+    with pytest.raises(CriticError, match="another bundle"):
+        cli.main(words)
+
+
+def test_an_arm_that_fails_is_named_and_stops_no_other(bundles, tmp_path):
+    data = write_rows(tmp_path / "data", 2)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in Path(bundles["F16"].folder).iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / bundles["F16"].manifest.having("language_model")[0].path).write_bytes(b"no model")
+    out = tmp_path / "run"
+    words = [
+        *("quantization", "--bundles", f"good={bundles['F32'].folder}", f"bad={broken}"),
+        *("--data", str(data), "--pairs", "2", "--scores", "0", "--attacks", "0"),
+        *("--out", str(out), "--jobs", "2", "--threads", "1", "--device", "cpu"),
+    ]
+    with pytest.raises(CriticError, match="1 of 3 arms failed; bad:") as caught:
+        cli.main(words)
+    assert "is kept" in caught.value.hint
+    arms = {arm.name: ArmFiles.of(out, arm).journal for arm in read_arms(out / "arms.json")}
+    assert [len(read_journal(path)) for path in arms.values()] == [2, 2, 0]
+
+
+def test_progress_tells_when_it_will_be_done():
+    progress = Progress.begin({"a": 10, "b": 6}, 10)
+    assert "left" not in str(progress)
+    progress.add("b", 6).started -= 60
+    assert str(progress).startswith("50%: 10 of 20 judgements, 1 of 2 arms done, 2 min ")
+    assert [duration(s) for s in (45, 720, 11100)] == ["45 s", "12 min", "3 h 05 min"]
