@@ -90,7 +90,7 @@ def write_rounds_config(path: Path, policy: Path, questions: Path, output: Path)
         "optimizer": {
             "batch": 1,
             "accumulation": 2,
-            "learning_rate": 5e-3,
+            "learning_rate": 3e-3,
             "gradient_checkpointing": False,
         },
         "checkpoints": {"every": 1},

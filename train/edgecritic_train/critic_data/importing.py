@@ -70,12 +70,13 @@ def _table(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Ite
 
 def _engine(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Iterator[CriticRow]:
     # The engine brings fonts, scenes and numpy, which the other sources do not need.
-    from edgecritic_train.critic_data.sources.engine import item_rows
+    from edgecritic_train.critic_data.sources.engine import answer_rows, item_rows
     from edgecritic_train.data.assets import Assets
     from edgecritic_train.data.engine import generate
 
     items = generate(Assets.load(*args.assets), args.split, args.seed, args.items, args.kinds)
-    rows = (row for item in items for row in item_rows(item))
+    rows_of = answer_rows if args.answers else item_rows
+    rows = (row for item in items for row in rows_of(item))
     return intake.take(_kept(rows, store))
 
 
@@ -131,5 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--assets", type=Path, nargs="+", required=True, help="asset packs (.zip)")
     engine.add_argument("--split", default="train", help="train, or T0 to T4")
     engine.add_argument("--items", type=int, default=1000, help="twin items to generate")
+    engine.add_argument(
+        "--answers",
+        action="store_true",
+        help="no judgements: the right answer for each picture, for a policy to learn or be asked",
+    )
     engine.add_argument("--kinds", nargs="+", help="only these question types")
     return parser

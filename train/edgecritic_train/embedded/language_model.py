@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONTROL_TOKEN = 3
 """`tokenizer.ggml.token_type` of a control token (llama.cpp, `llama_token_type`)."""
 
-_BLOCK_NAMES = {
+BLOCK_NAMES = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -36,6 +36,7 @@ _BLOCK_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+"""Modules of a block in a GGUF file, and their names in transformers."""
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 
@@ -106,7 +107,7 @@ def hf_name(name: str) -> str:
     """The transformers name of a GGUF tensor, ``blk.3.attn_q.weight`` for instance."""
     parts = name.removesuffix(".weight").split(".")
     if parts[0] == "blk":
-        return f"model.layers.{parts[1]}.{_BLOCK_NAMES[parts[2]]}.weight"
+        return f"model.layers.{parts[1]}.{BLOCK_NAMES[parts[2]]}.weight"
     return f"{_TOP_NAMES[parts[0]]}.weight"
 
 

@@ -81,21 +81,29 @@ def _lengths(axes: Axes, rounds: Sequence[Facts]) -> None:
 
 
 def _win_rate(axes: Axes, rounds: Sequence[Facts]) -> None:
-    judged = [f for f in rounds if f.get("outside") and f["outside"]["win_rate"] is not None]
     axes.axhline(0.5, color="#8a929c", linewidth=1)
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel("after round")
     axes.set_ylabel("win rate over the first policy")
-    axes.set_title("Outside judge" if judged else "No outside judge", loc="left")
-    if not judged:
-        return
-    numbers = [0, *(f["round"] for f in judged)]
-    rates = [0.5, *(f["outside"]["win_rate"] for f in judged)]  # the first policy ties with itself
-    intervals = [None, *(f["outside"]["interval"] for f in judged)]
+    axes.set_title("Held-out questions", loc="left")
+    for key, label in (("outside", "outside judge"), ("inside", "judge that is learned from")):
+        judged = [f for f in rounds if f.get(key) and f[key]["win_rate"] is not None]
+        if judged:
+            _rates(
+                axes, [(f["round"], f[key]) for f in judged], f"{label}: {judged[-1][key]['judge']}"
+            )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _rates(axes: Axes, judged: Sequence[tuple[int, Facts]], label: str) -> None:
+    numbers = [0, *(number for number, _ in judged)]
+    rates = [0.5, *(facts["win_rate"] for _, facts in judged)]  # the first policy ties with itself
+    intervals = [None, *(facts["interval"] for _, facts in judged)]
     bounds = [found or [rate, rate] for found, rate in zip(intervals, rates, strict=True)]
     below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)]
     above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
-    axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4)
+    axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4, label=label)
     axes.set_xticks(numbers)
 
 

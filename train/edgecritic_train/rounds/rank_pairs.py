@@ -58,9 +58,10 @@ def rank_tables(asked: Ranking, open_judge: OpenJudge = open_judge) -> list[Crit
         ranked = rank_all(seat, questions, samples, asked.out / "rankings.jsonl", _say)
     choices = select(ranked, asked.selection, asked.out / "choices.jsonl")
     names = sorted({entry.judge for entry in ranked if entry.matches})
-    rows = pair_rows(choices, {q.id: q for q in questions}, ", ".join(names))
+    by_id = {question.id: question for question in questions}
+    rows = pair_rows(choices, by_id, ", ".join(names))
     write_rows(asked.out / "rows.jsonl", rows)
-    facts = choice_facts(choices)
+    facts = choice_facts(choices, by_id)
     write_json(asked.out / "pairs.json", facts)
     for name, count in facts["dropped"].items():
         if count:

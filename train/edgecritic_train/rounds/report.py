@@ -19,8 +19,13 @@ from edgecritic_train.rounds.selecting import FILTERS
 from edgecritic_train.tuning.logs import read_metrics
 
 
-def sample_facts(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
-    """Lengths of the answers, and how many of them differ."""
+def sample_facts(
+    samples: Mapping[str, Sequence[Sample]], questions: Mapping[str, Question]
+) -> dict[str, Any]:
+    """Lengths of the answers, how many of them differ, and how many are right.
+
+    ``right`` is the share among answers to questions with a reference; None where none has one.
+    """
     flat = [sample for some in samples.values() for sample in some]
     different = [len({sample.text for sample in some}) for some in samples.values()]
     return {
@@ -29,6 +34,7 @@ def sample_facts(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
         "ended": _mean([sample.ended for sample in flat]),
         "different_answers": _mean(different),
         "tokens": spread([sample.tokens for sample in flat]),
+        "right": _right([(sample.text, questions[sample.question]) for sample in flat]),
     }
 
 
@@ -71,8 +77,8 @@ def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any
     }
 
 
-def choice_facts(choices: Sequence[Choice]) -> dict[str, Any]:
-    """What the filters left, and what each took."""
+def choice_facts(choices: Sequence[Choice], questions: Mapping[str, Question]) -> dict[str, Any]:
+    """What the filters left, and what each took; right answers as in `sample_facts`."""
     kept = [choice for choice in choices if not choice.dropped]
     dropped = Counter(choice.dropped for choice in choices if choice.dropped)
     return {
@@ -82,6 +88,8 @@ def choice_facts(choices: Sequence[Choice]) -> dict[str, Any]:
         "chosen_tokens": spread([choice.tokens[0] for choice in kept]),
         "rejected_tokens": spread([choice.tokens[1] for choice in kept]),
         "chosen_longer": _mean([choice.tokens[0] > choice.tokens[1] for choice in kept]),
+        "chosen_right": _right([(c.chosen, questions[c.question]) for c in kept]),
+        "rejected_right": _right([(c.rejected, questions[c.question]) for c in kept]),
     }
 
 
@@ -118,12 +126,13 @@ def comparison_facts(
         "interval": _interval(points),
         "tokens": spread([answers[q.id][0].tokens for q in questions]),
     }
-    known = [
-        is_right(answers[q.id][0].text, q.reference) for q in questions if q.reference is not None
-    ]
-    if known:
-        facts["right"] = _mean(known)
-    return facts
+    right = _right([(answers[q.id][0].text, q) for q in questions])
+    return facts if right is None else {**facts, "right": right}
+
+
+def _right(answered: Sequence[tuple[str, Question]]) -> float | None:
+    """Share of right answers among those to questions with a reference."""
+    return _mean([is_right(text, q.reference) for text, q in answered if q.reference is not None])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

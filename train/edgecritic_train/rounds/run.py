@@ -1,7 +1,8 @@
 """The rounds: answers, rankings, pairs, training, comparison, report; and again.
 
 The folder holds ``run.json`` and ``config.yaml``, ``report.json`` and ``report.png``,
-``answers.jsonl`` and ``outside.jsonl`` (held-out questions), and for each round ``round-N`` with
+``answers.jsonl``, ``inside.jsonl`` and ``outside.jsonl`` (held-out questions, as the judge that is
+learned from and the other one compare them), and for each round ``round-N`` with
 ``samples.jsonl``, ``rankings.jsonl``, ``choices.jsonl``, ``rows.jsonl``, ``report.json`` and
 ``dpo``, the folder of its training. Every ``.jsonl`` but the rows is only appended to. A round
 counts as done when its report is there, which is written last. Pictures that stand in tables are
@@ -22,7 +23,7 @@ from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.locking import exclusive
 from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.critic_data.writing import write_bytes, write_json
-from edgecritic_train.rounds.config import RoundsConfig, dpo_config, policy_config
+from edgecritic_train.rounds.config import JudgeSettings, RoundsConfig, dpo_config, policy_config
 from edgecritic_train.rounds.entries import Sample
 from edgecritic_train.rounds.figure import draw_rounds
 from edgecritic_train.rounds.judges import OpenJudge, judge_source, open_judge
@@ -156,7 +157,7 @@ def _round(rounds: Rounds, number: int) -> None:
     by_id = {question.id: question for question in rounds.learned}
     judges = sorted({entry.judge for entry in ranked if entry.matches})
     write_rows(rows, pair_rows(choices, by_id, ", ".join(judges)))
-    selection = choice_facts(choices)
+    selection = choice_facts(choices, by_id)
     if not any(by_id[c.question].split == "train" for c in choices if not c.dropped):
         listed = ", ".join(f"{name} {n}" for name, n in selection["dropped"].items() if n)
         raise InputError(
@@ -168,11 +169,12 @@ def _round(rounds: Rounds, number: int) -> None:
     release_memory()
     facts = {
         "round": number,
-        "sampling": sample_facts(samples),
+        "sampling": sample_facts(samples, by_id),
         "judging": judge_facts(ranked, config),
         "selection": selection,
         "training": training_facts(folder / "dpo"),
-        "outside": _outside(rounds, number),
+        "inside": _compared(rounds, number, config.judge, "inside.jsonl"),
+        "outside": _compared(rounds, number, config.outside, "outside.jsonl"),
     }
     _report(rounds, number, facts)
 
@@ -188,14 +190,15 @@ def _samples(rounds: Rounds, policy: int, path: Path) -> dict[str, list[Sample]]
     return sample_all(asking, rounds.learned, path, rounds.tell)
 
 
-def _outside(rounds: Rounds, number: int) -> dict[str, Any] | None:
-    """What a judge that was not learned from says of the round's policy, beside the first one."""
-    config = rounds.config
-    if config.outside is None:
+def _compared(
+    rounds: Rounds, number: int, judge: JudgeSettings | None, journal: str
+) -> dict[str, Any] | None:
+    """What a judge says of the round's policy, beside the first one; None without one to ask."""
+    if judge is None or not rounds.held_out:
         return None
     first, later = _answers(rounds, 0), _answers(rounds, number)
-    with chair(config.outside, rounds.open_judge) as seat:
-        path = config.output / "outside.jsonl"
+    with chair(judge, rounds.open_judge) as seat:
+        path = rounds.config.output / journal
         found = compare_all(seat, rounds.held_out, later, first, path)
     facts = comparison_facts(found, later, rounds.held_out)
     before = comparison_facts((), first, rounds.held_out)

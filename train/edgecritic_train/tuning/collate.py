@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from edgecritic_train.tuning.config import LossSettings
 from edgecritic_train.tuning.examples import (
     IGNORED,
     Example,
-    ExampleMaker,
     IntArray,
     check_example,
     weights_of,
@@ -35,6 +34,14 @@ class Shown:
     pictures: tuple[tuple[Picture, ...], ...]
 
 
+class Laying(Protocol):
+    """Lays rows out as examples."""
+
+    def make(self, row: CriticRow) -> Example:
+        """A row with its pictures."""
+        ...
+
+
 class CriticCollator:
     """Makes batches of rows that a dataset names by their number.
 
@@ -49,7 +56,7 @@ class CriticCollator:
     def __init__(
         self,
         rows: Sequence[CriticRow],
-        maker: ExampleMaker,
+        maker: Laying,
         loss: LossSettings,
         pad: int,
         image_tokens: Mapping[int, str],

@@ -15,6 +15,7 @@ from edgecritic_train.tuning.settings import assigned, layered, read_settings, r
 
 Quantization: TypeAlias = Literal["none", "nf4"]
 Tower: TypeAlias = Literal["off", "lora", "full"]
+Learned: TypeAlias = Literal["verdicts", "answers"]
 TooLong: TypeAlias = Literal["refuse", "drop"]
 Optimizer: TypeAlias = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
 Schedule: TypeAlias = Literal["cosine", "linear", "constant_with_warmup"]
@@ -102,6 +103,8 @@ class DataSettings:
         train: rows files; their rows of the split ``train`` are used.
         validation: rows files whose rows of the split ``validation`` are held out; those of
             `train` when left out.
+        learn: ``verdicts`` makes a critic; ``answers`` a policy, which learns to give the
+            responses at the top of their scale. `edgecritic train dpo` ignores it.
         dialect: of the prompts.
         max_tokens: longest sequence, image tokens included.
         too_long: refuse a file with longer rows, or drop those rows.
@@ -110,6 +113,7 @@ class DataSettings:
 
     train: tuple[Path, ...]
     validation: tuple[Path, ...] = ()
+    learn: Learned = "verdicts"
     dialect: str = DEFAULT_DIALECT
     max_tokens: int = 8192
     too_long: TooLong = "refuse"

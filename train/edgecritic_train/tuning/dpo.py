@@ -29,13 +29,13 @@ def train_dpo(config: TuningConfig, tell: Tell) -> Path:
     return train(config, Stage("dpo", prepare_pairs, make_trainer), tell)
 
 
-def make_trainer(config: TuningConfig, base: Base, rows: Prepared, fresh: bool) -> Any:
+def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: bool) -> Any:
     """The trainer of a run; see `edgecritic_train.tuning.sft.make_trainer`."""
     from transformers import PrinterCallback
     from trl import DPOConfig
 
     from edgecritic_train.tuning.dpo_trainer import PreferenceTrainer
-    from edgecritic_train.tuning.pairs import PairCollator, PairMaker
+    from edgecritic_train.tuning.pairs import PairCollator
 
     model, tokenizer = adapted_base(config, base)
     shared = config.dpo.form == "shared_prefix"
@@ -48,7 +48,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared, fresh: bool) 
         ),
         data_collator=PairCollator(
             (*rows.train, *rows.held_out),
-            PairMaker(rows.maker, base),
+            rows.maker,
             tokenizer.pad_token_id,
             shared=shared,
         ),

@@ -27,8 +27,9 @@ from edgecritic_train.tuning.config import LossSettings
 from edgecritic_train.tuning.families import Picture, Size
 
 IntArray: TypeAlias = NDArray[np.int64]
-Part: TypeAlias = Literal["verdict", "form", "reason"]
-PARTS: Final[tuple[Part, ...]] = ("verdict", "form", "reason")
+Part: TypeAlias = Literal["verdict", "form", "reason", "answer"]
+PARTS: Final[tuple[Part, ...]] = ("verdict", "form", "reason", "answer")
+"""Of what is learned; an answer is a policy's, the others are a critic's."""
 IGNORED: Final = -100
 """What torch's losses pass over."""
 _TURNED: Final = frozenset((5, 6, 7, 8))  # EXIF orientations that swap the sides
@@ -143,12 +144,12 @@ class ExampleMaker:
         return np.array(tokens, dtype=np.int64), np.array(parts, dtype=np.int64)
 
 
-_VERDICT, _FORM, _REASON = range(len(PARTS))
+_VERDICT, _FORM, _REASON, _ANSWER = range(len(PARTS))
 
 
 def weights_of(parts: IntArray, loss: LossSettings) -> NDArray[np.float32]:
     """Weight of every token, 0 where nothing is learned."""
-    table = np.array([loss.verdict, loss.form, loss.reason, 0.0], dtype=np.float32)
+    table = np.array([loss.verdict, loss.form, loss.reason, 1.0, 0.0], dtype=np.float32)
     return table[np.where(parts == IGNORED, len(PARTS), parts)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from edgecritic.errors import CriticError, InputError
-from edgecritic.prompts import Control, ImageSlot, Piece, Prompt, Text
+from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Text, load_dialect
 from edgecritic.vision import load_image
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.base import Base
@@ -26,7 +26,7 @@ from edgecritic_train.tuning.examples import (
     picture_size,
 )
 from edgecritic_train.tuning.families import Picture, Size
-from edgecritic_train.tuning.prepare import Prepared, Tell, prepare_rows
+from edgecritic_train.tuning.prepare import Lesson, Prepared, Tell, prepare
 
 SYSTEM: Final = "You are a helpful assistant."
 """What LLaVA-OneVision and Qwen2.5-VL were trained with."""
@@ -80,7 +80,7 @@ def policy_prompt(question: str, n_images: int, *, framed: bool) -> Prompt:
 
 
 class PairMaker:
-    """Lays pairs out.
+    """Lays pairs out; see `edgecritic_train.tuning.prepare.Maker`.
 
     Args:
         maker: its tokenizer is used.
@@ -90,6 +90,11 @@ class PairMaker:
     def __init__(self, maker: ExampleMaker, base: Base) -> None:
         self._maker = maker
         self._eye = base.eye
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the rows' prompts, which pairs are not asked in."""
+        return self._maker.dialect
 
     def make(self, row: CriticRow) -> PairExample:
         """A pair with its pictures.
@@ -108,7 +113,10 @@ class PairMaker:
 
     def length(self, row: CriticRow) -> int:
         """Tokens of a pair whose answers share their prefix."""
-        return sum(map(len, self._laid(row, [picture_size(ref) for ref in row.images])))
+        try:
+            return sum(map(len, self._laid(row, [picture_size(ref) for ref in row.images])))
+        except CriticError as error:
+            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
     def _laid(
         self, row: CriticRow, sizes: Sequence[Size]
@@ -184,11 +192,11 @@ def shared_prefix(example: PairExample) -> dict[str, Any]:
     }
 
 
-def prepare_pairs(config: TuningConfig, base: Base, tell: Tell) -> Prepared:
+def prepare_pairs(config: TuningConfig, base: Base, tell: Tell) -> Prepared[PairMaker]:
     """The pairs of a run: pairwise rows with a winner, measured with their pictures.
 
     Raises:
-        CriticError: as `prepare_rows`, or no pair is left, or the settings do not fit.
+        CriticError: as `edgecritic_train.tuning.prepare.prepare`, or the settings do not fit.
     """
     dpo, optimizer = config.dpo, config.optimizer
     if dpo.form == "shared_prefix" and optimizer.batch != 1:
@@ -201,14 +209,8 @@ def prepare_pairs(config: TuningConfig, base: Base, tell: Tell) -> Prepared:
             "base.attention is flash_attention_2, which takes no mask of a shared prefix",
             "set base.attention to sdpa, or dpo.form to two_rows",
         )
-    found = prepare_rows(config, base, tell)
-    maker = PairMaker(found.maker, base)
-    train = tuple(row for row in found.train if _decided(row))
-    held_out = tuple(row for row in found.held_out if _decided(row))
-    if not train:
-        raise InputError("no pairwise row with a winner is left to learn from", "name other rows")
-    tell(f"{len(train)} pairs with a winner, {len(held_out)} held out")
-    return Prepared(train, held_out, tuple(maker.length(row) for row in train), found.maker)
+    maker = PairMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
+    return prepare(config, Lesson(maker, _decided, "pair with a winner"), tell)
 
 
 def _decided(row: CriticRow) -> bool:

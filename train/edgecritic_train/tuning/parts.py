@@ -17,6 +17,7 @@ class Shape:
 
     Attributes:
         best: metric of an evaluation that decides which adapter is the best.
+        greater: whether more of it is better.
         losses: that are drawn.
         shown: metrics on the terminal, with their names there.
     """
@@ -24,6 +25,7 @@ class Shape:
     best: str
     losses: tuple[str, ...]
     shown: Mapping[str, str]
+    greater: bool = True
 
 
 def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
@@ -38,7 +40,7 @@ def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
 
 
 def common_parts(
-    config: TuningConfig, rows: Prepared, shape: Shape, model: Any, tokenizer: Any
+    config: TuningConfig, rows: Prepared[Any], shape: Shape, model: Any, tokenizer: Any
 ) -> dict[str, Any]:
     """Keyword arguments that all trainers take; a dataset holds the numbers of its rows."""
     from datasets import Dataset
@@ -71,7 +73,7 @@ def common_parts(
 
 
 def common_arguments(
-    config: TuningConfig, rows: Prepared, shape: Shape, *, fresh: bool
+    config: TuningConfig, rows: Prepared[Any], shape: Shape, *, fresh: bool
 ) -> dict[str, Any]:
     """Keyword arguments of the settings that TRL's trainers take."""
     from edgecritic_train.tuning.arguments import trainer_arguments
@@ -79,5 +81,5 @@ def common_arguments(
     judged = bool(rows.held_out)
     found = trainer_arguments(config, judged=judged, fresh=fresh)
     if judged:
-        found |= {"metric_for_best_model": shape.best, "greater_is_better": True}
+        found |= {"metric_for_best_model": shape.best, "greater_is_better": shape.greater}
     return found

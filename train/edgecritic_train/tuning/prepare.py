@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from edgecritic.errors import ContextOverflowError, InputError
-from edgecritic.prompts import load_dialect
+from edgecritic.prompts import Dialect, load_dialect
 from edgecritic_train.critic_data.rows import CriticRow, Split, read_rows
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.config import DataSettings, EvaluationSettings, TuningConfig
@@ -20,8 +20,24 @@ logger = logging.getLogger(__name__)
 Tell: TypeAlias = Callable[[str], None]
 
 
+class Maker(Protocol):
+    """Lays rows out as what a stage learns from them."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the rows' prompts."""
+        ...
+
+    def length(self, row: CriticRow) -> int:
+        """Tokens of a row; of its pictures, only the headers are read."""
+        ...
+
+
+MakerT = TypeVar("MakerT", bound=Maker)
+
+
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Generic[MakerT]):
     """What a run learns from and is judged by.
 
     Attributes:
@@ -34,31 +50,55 @@ class Prepared:
     train: tuple[CriticRow, ...]
     held_out: tuple[CriticRow, ...]
     lengths: tuple[int, ...]
-    maker: ExampleMaker
+    maker: MakerT
 
 
-def prepare_rows(config: TuningConfig, base: Base, tell: Tell) -> Prepared:
-    """Read, render and measure all rows; of pictures, the headers.
+@dataclass(frozen=True, slots=True)
+class Lesson(Generic[MakerT]):
+    """Which rows a stage learns from, and as what.
+
+    Attributes:
+        maker: lays them out.
+        takes: whether a row has a part in it.
+        named: what such a row is called, for messages.
+    """
+
+    maker: MakerT
+    takes: Callable[[CriticRow], bool]
+    named: str
+
+
+def prepare_rows(config: TuningConfig, base: Base, tell: Tell) -> Prepared[ExampleMaker]:
+    """The judgements of a run; see `prepare`."""
+    maker = ExampleMaker(base, load_dialect(config.data.dialect))
+    found = prepare(config, Lesson(maker, lambda _: True, "row"), tell)
+    if found.held_out and maker.dialect.reason_first:
+        tell("the dialect reasons first: held-out rows are not judged while it trains")
+        return replace(found, held_out=())
+    return found
+
+
+def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepared[MakerT]:
+    """Read, lay out and measure all rows; of pictures, the headers.
 
     Raises:
         CriticError: a file or a row cannot be used; the message names it.
     """
-    data = config.data
-    maker = ExampleMaker(base, load_dialect(data.dialect))
-    train, lengths = _fitting(_rows(data.train, "train"), data, maker, tell)
+    data, named = config.data, lesson.named
+    train, lengths = _fitting(_rows(data.train, "train"), data, lesson, tell)
     if not train:
         raise InputError(
-            f"{', '.join(map(str, data.train))}: no row of the split train is left",
+            f"{', '.join(map(str, data.train))}: no {named} of the split train is left",
             "name other rows files, or raise data.max_tokens",
         )
-    held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, maker, tell)
-    if held_out and maker.dialect.reason_first:
-        tell("the dialect reasons first: held-out rows are not judged while it trains")
-        held_out = ()
+    held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, lesson, tell)
     spread = evenly(held_out, config.evaluation)
     check_overlap(train, spread)
-    tell(f"{len(train)} rows to learn from, {len(spread)} held out, longest {max(lengths)} tokens")
-    return Prepared(train, spread, lengths, maker)
+    tell(
+        f"{len(train)} {named}s to learn from, {len(spread)} held out, "
+        f"longest {max(lengths)} tokens"
+    )
+    return Prepared(train, spread, lengths, lesson.maker)
 
 
 def evenly(rows: Sequence[CriticRow], settings: EvaluationSettings) -> tuple[CriticRow, ...]:
@@ -98,18 +138,19 @@ def _rows(paths: Sequence[Path], split: Split) -> list[CriticRow]:
 
 
 def _fitting(
-    rows: Sequence[CriticRow], data: DataSettings, maker: ExampleMaker, tell: Tell
+    read: Sequence[CriticRow], data: DataSettings, lesson: Lesson[Any], tell: Tell
 ) -> tuple[tuple[CriticRow, ...], tuple[int, ...]]:
-    lengths = [maker.length(row) for row in rows]
+    rows = [row for row in read if lesson.takes(row)]
+    lengths = [lesson.maker.length(row) for row in rows]
     kept = [(row, n) for row, n in zip(rows, lengths, strict=True) if n <= data.max_tokens]
     dropped = len(rows) - len(kept)
     if dropped:
         longest = max(range(len(rows)), key=lengths.__getitem__)
         if data.too_long == "refuse":
             raise ContextOverflowError(
-                f"{dropped} rows are longer than {data.max_tokens} tokens; row "
+                f"{dropped} {lesson.named}s are longer than {data.max_tokens} tokens; row "
                 f"{rows[longest].id} has {lengths[longest]}",
                 "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
             )
-        tell(f"{dropped} rows of more than {data.max_tokens} tokens are left out")
+        tell(f"{dropped} {lesson.named}s of more than {data.max_tokens} tokens are left out")
     return tuple(row for row, _ in kept), tuple(n for _, n in kept)

@@ -43,8 +43,8 @@ class Stage:
     """
 
     name: str
-    prepare: Callable[[TuningConfig, Base, Tell], Prepared]
-    trainer: Callable[[TuningConfig, Base, Prepared, bool], Any]
+    prepare: Callable[[TuningConfig, Base, Tell], Prepared[Any]]
+    trainer: Callable[[TuningConfig, Base, Prepared[Any], bool], Any]
 
 
 def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
@@ -94,7 +94,7 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     return out
 
 
-def _facts(stage: Stage, base: Base, rows: Prepared) -> dict[str, Any]:
+def _facts(stage: Stage, base: Base, rows: Prepared[Any]) -> dict[str, Any]:
     return {
         "stage": stage.name,
         "dialect": rows.maker.dialect.identity,

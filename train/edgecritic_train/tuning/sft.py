@@ -1,4 +1,4 @@
-"""``edgecritic train sft``: a base learns to judge from critic rows."""
+"""``edgecritic train sft``: from critic rows a base learns to judge, or a policy to answer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,31 @@ from edgecritic_train.tuning.parts import Shape, adapted_base, common_arguments,
 from edgecritic_train.tuning.prepare import Prepared, Tell, prepare_rows
 from edgecritic_train.tuning.run import Stage, train
 
-_SHAPE: Final = Shape(
+_JUDGING: Final = Shape(
     best="agreement",
     losses=("loss", "verdict_loss", "reason_loss"),
     shown={"loss": "loss", "verdict_accuracy": "verdict", "eval_agreement": "agreement"},
 )
+_ANSWERING: Final = Shape(
+    best="loss",
+    losses=("loss",),
+    shown={"loss": "loss", "answer_accuracy": "tokens right", "eval_loss": "held out"},
+    greater=False,
+)
 
 
 def train_sft(config: TuningConfig, tell: Tell) -> Path:
-    """Train a critic; see `edgecritic_train.tuning.run.train`."""
-    return train(config, Stage("sft", prepare_rows, make_trainer), tell)
+    """Train a critic, or a policy; see `edgecritic_train.tuning.run.train`."""
+    from edgecritic_train.tuning.answers import prepare_answers
+
+    stages = {
+        "verdicts": Stage("sft", prepare_rows, make_trainer),
+        "answers": Stage("answers", prepare_answers, make_trainer),
+    }
+    return train(config, stages[config.data.learn], tell)
 
 
-def make_trainer(config: TuningConfig, base: Base, rows: Prepared, fresh: bool) -> Any:
+def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: bool) -> Any:
     """The trainer of a run.
 
     Args:
@@ -41,13 +53,15 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared, fresh: bool) 
     from trl import SFTConfig
 
     from edgecritic_train.tuning.collate import CriticCollator
-    from edgecritic_train.tuning.trainer import CriticTrainer
+    from edgecritic_train.tuning.trainer import CriticTrainer, ToJudge
 
+    judging = config.data.learn == "verdicts"
+    shape = _JUDGING if judging else _ANSWERING
     model, tokenizer = adapted_base(config, base)
     trainer = CriticTrainer(
-        **common_parts(config, rows, _SHAPE, model, tokenizer),
+        **common_parts(config, rows, shape, model, tokenizer),
         args=SFTConfig(
-            **common_arguments(config, rows, _SHAPE, fresh=fresh),
+            **common_arguments(config, rows, shape, fresh=fresh),
             packing=False,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
@@ -59,8 +73,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared, fresh: bool) 
             {base.folder.image_token: "an image token"},
         ),
         base=base,
-        maker=rows.maker,
-        held_out=rows.held_out,
+        to_judge=ToJudge(rows.held_out, rows.maker) if judging else None,
         dtype=compute_dtype(config),
     )
     trainer.remove_callback(PrinterCallback)  # stdout is data
@@ -91,7 +104,7 @@ def build_parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = build_parser("sft", "Trains a critic's adapter from critic rows.")
+    parser = build_parser("sft", "Trains a critic's adapter from critic rows, or a policy's.")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     config = read_config(options.config, options.assignments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,13 +21,25 @@ from edgecritic_train.tuning.reading import Judgement, VerdictReader
 _LEAST = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class ToJudge:
+    """What a critic judges at an evaluation.
+
+    Attributes:
+        rows: held out.
+        maker: lays them out.
+    """
+
+    rows: Sequence[CriticRow]
+    maker: ExampleMaker
+
+
 class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     """Trains on batches of `CriticCollator`.
 
     Args:
         base: that the model was loaded from.
-        maker: lays held-out rows out.
-        held_out: rows that are judged at an evaluation.
+        to_judge: by the critic; None for a policy, whose evaluations are losses alone.
         dtype: of the vision tower.
     """
 
@@ -37,12 +50,11 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self,
         *args: Any,
         base: Base,
-        maker: ExampleMaker,
-        held_out: Sequence[CriticRow],
+        to_judge: ToJudge | None,
         dtype: torch.dtype,
         **kwargs: Any,
     ) -> None:
-        self._base, self._maker, self._held_out, self._dtype = base, maker, held_out, dtype
+        self._base, self._to_judge, self._dtype = base, to_judge, dtype
         self._sums: dict[str, torch.Tensor] = {}
         self._tokens, self._since = 0, time.perf_counter()
         super().__init__(*args, **kwargs)
@@ -121,14 +133,15 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """The losses, and then the verdicts."""
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        for key, value in agreement(self._judged()).items():
-            output.metrics[f"{metric_key_prefix}_{key}"] = value
+        if self._to_judge is not None:
+            for key, value in agreement(self._judged(self._to_judge)).items():
+                output.metrics[f"{metric_key_prefix}_{key}"] = value
         return output
 
-    def _judged(self) -> list[Judgement]:
+    def _judged(self, asked: ToJudge) -> list[Judgement]:
         """Verdicts on all held-out rows, shared among the processes where each has the model."""
         model = self.accelerator.unwrap_model(self.model).get_base_model()
-        reader = VerdictReader(model, self._base, self._maker, self._dtype)
+        reader = VerdictReader(model, self._base, asked.maker, self._dtype)
         sharded = self.accelerator.distributed_type in (
             DistributedType.FSDP,
             DistributedType.DEEPSPEED,
@@ -137,7 +150,7 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         n, k = (1, 0) if sharded else (self.args.world_size, self.args.process_index)
         self.model.eval()
         with self.accelerator.autocast():
-            found = [reader.judge(row) for row in self._held_out[k::n]]
+            found = [reader.judge(row) for row in asked.rows[k::n]]
         if n == 1:
             return found
         from accelerate.utils import gather_object

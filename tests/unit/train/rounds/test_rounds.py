@@ -60,6 +60,11 @@ def test_the_policy_learns_what_the_critic_likes(finished: Path) -> None:
     assert second["outside"]["win_rate"] > 0.5
     assert second["outside"]["right"] > second["outside"]["first"]["right"]
     assert second["outside"]["judge"] == "truth"
+    assert second["inside"]["judge"] == "scripted-1"
+    assert second["inside"]["win_rate"] > 0.5
+    assert second["sampling"]["right"] == pytest.approx(shares[1])
+    assert first["selection"]["chosen_right"] == 1.0
+    assert first["selection"]["rejected_right"] == 0.0
     low, high = second["outside"]["interval"]
     assert 0 < low < second["outside"]["win_rate"] <= high + 1e-9
     assert first["sampling"]["answers"] == 30

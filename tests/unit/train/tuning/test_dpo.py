@@ -19,7 +19,7 @@ from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.dpo import make_trainer, train_dpo
 from edgecritic_train.tuning.logs import read_metrics
-from edgecritic_train.tuning.pairs import PairMaker, prepare_pairs
+from edgecritic_train.tuning.pairs import prepare_pairs
 from edgecritic_train.tuning.prepare import Prepared
 from tiny_tuning import FAMILIES, Configure
 
@@ -146,7 +146,7 @@ def test_pairs_are_asked_and_answered_as_a_chat(configure: Configure, rows: Path
     base = open_base(config)
     found = prepare_pairs(config, base, quiet)
     assert all(row.setting == "pairwise" for row in (*found.train, *found.held_out))
-    maker = PairMaker(found.maker, base)
+    maker = found.maker
     row = next(row for row in read_rows(rows) if row.verdict == "second")
     example = maker.make(row)
     spelled = [

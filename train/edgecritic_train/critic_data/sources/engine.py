@@ -47,6 +47,29 @@ def item_rows(item: TwinItem) -> Iterator[CriticRow]:
             yield _row(twin, _scored(twin, side, number))
 
 
+def answer_rows(item: TwinItem) -> Iterator[CriticRow]:
+    """The right answer to an item's question on each of its pictures, as a row of the top level.
+
+    A policy learns to give them (`data.learn: answers`), and is asked their questions afterwards.
+    """
+    for side in (0, 1):
+        name = f"{item.split}-{item.seed:016x}"
+        answer = item.references[side]
+        yield CriticRow(
+            id=f"{name}/{'ab'[side]}",
+            setting="pointwise",
+            question=item.question,
+            responses=(answer,),
+            verdict=Rubric().high,
+            images=(ImageBytes(_webp(item.images[side])),),
+            reference=answer,
+            source=f"engine-{item.kind}",
+            judge="truth",
+            group=name,
+            split="train" if item.split == "train" else "test",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """One judgement of an item."""

@@ -1,0 +1,96 @@
+"""Answers to learn: what critic rows call best, as a chat model's reply to its question.
+
+A policy that cannot answer at all has nothing to prefer. So before preference rounds it may learn
+to answer, from the rows at the top of their scale: picture and question, and the response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgecritic.errors import CriticError
+from edgecritic.prompts import Dialect, load_dialect
+from edgecritic.vision import load_image
+from edgecritic_train.critic_data.rows import CriticRow
+from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.examples import (
+    IGNORED,
+    PARTS,
+    Example,
+    ExampleMaker,
+    IntArray,
+    picture_size,
+)
+from edgecritic_train.tuning.families import Size
+from edgecritic_train.tuning.pairs import policy_prompt
+from edgecritic_train.tuning.prepare import Lesson, Prepared, Tell, prepare
+
+_ANSWER = PARTS.index("answer")
+
+
+class AnswerMaker:
+    """Lays answers out; see `edgecritic_train.tuning.prepare.Maker`.
+
+    Args:
+        maker: its tokenizer is used.
+        base: looks at the pictures.
+    """
+
+    def __init__(self, maker: ExampleMaker, base: Base) -> None:
+        self._maker, self._eye = maker, base.eye
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the rows' prompts, which answers are not asked in."""
+        return self._maker.dialect
+
+    def make(self, row: CriticRow) -> Example:
+        """An answer with its pictures.
+
+        Raises:
+            CriticError: a picture cannot be used; the message names the row.
+        """
+        single = len(row.images) > 1
+        try:
+            images = [load_image(source) for source in row.image_sources]
+            pictures = tuple(self._eye.look(image, single=single) for image in images)
+        except CriticError as error:
+            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+        tokens, parts = self._laid(row, [(image.height, image.width) for image in images])
+        return Example(row.id, tokens, parts, pictures)
+
+    def length(self, row: CriticRow) -> int:
+        """Tokens of a row; of its pictures, only the headers are read.
+
+        Raises:
+            CriticError: as in `make`.
+        """
+        try:
+            return len(self._laid(row, [picture_size(ref) for ref in row.images])[0])
+        except CriticError as error:
+            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+
+    def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
+        prompt = policy_prompt(row.question, len(sizes), framed=self._eye.framed)
+        asked = self._maker.prompt(prompt, sizes)
+        end = self._maker.text(prompt.end.text, control=True)[:1]
+        answer = [*self._maker.text(row.responses[0]), *end]
+        parts = [IGNORED] * len(asked) + [_ANSWER] * len(answer)
+        return np.array([*asked, *answer], dtype=np.int64), np.array(parts, dtype=np.int64)
+
+
+def prepare_answers(config: TuningConfig, base: Base, tell: Tell) -> Prepared[AnswerMaker]:
+    """The answers of a run: responses of pointwise rows at the top of their scale.
+
+    Raises:
+        CriticError: as `edgecritic_train.tuning.prepare.prepare`.
+    """
+    maker = AnswerMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
+    return prepare(config, Lesson(maker, _best, "right answer"), tell)
+
+
+def _best(row: CriticRow) -> bool:
+    return row.setting == "pointwise" and row.verdict == row.rubric.high
