@@ -89,7 +89,7 @@ def prepare_answers(config: TuningConfig, base: Base, tell: Tell) -> Prepared[An
         CriticError: as `edgecritic_train.tuning.prepare.prepare`.
     """
     maker = AnswerMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
-    return prepare(config, Lesson(maker, _best, "right answer"), tell)
+    return prepare(config, Lesson(maker, _best, "right answers"), tell)
 
 
 def _best(row: CriticRow) -> bool:

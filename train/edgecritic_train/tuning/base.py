@@ -90,6 +90,7 @@ def load_base(base: Base, config: TuningConfig) -> Any:
         ArtifactError: the files do not hold the whole model.
         BackendUnavailableError: this machine cannot load it as asked.
     """
+    import torch
     import transformers
     from safetensors import SafetensorError
 
@@ -111,6 +112,8 @@ def load_base(base: Base, config: TuningConfig) -> Any:
             output_loading_info=True,
             **settings,
         )
+    except torch.OutOfMemoryError:  # which says nothing against the folder
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(
             f"transformers does not load {path}: {str(error).partition(chr(10))[0]}",

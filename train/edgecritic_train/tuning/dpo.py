@@ -24,9 +24,14 @@ _SHAPE: Final = Shape(
 
 def train_dpo(config: TuningConfig, tell: Tell) -> Path:
     """Train a policy; see `edgecritic_train.tuning.run.train`."""
+    return train(config, stage_of(config), tell)
+
+
+def stage_of(_: TuningConfig) -> Stage:
+    """Preference learning."""
     from edgecritic_train.tuning.pairs import prepare_pairs
 
-    return train(config, Stage("dpo", prepare_pairs, make_trainer), tell)
+    return Stage("dpo", prepare_pairs, make_trainer)
 
 
 def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: bool) -> Any:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
+from edgecritic_train.tuning.probe import Probe, probe
 
 _NF4_BYTES: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Of a weight: four bits, a scale of 8 bits for 64 of them, one of 32 bits for 256 of those."""
@@ -39,7 +40,9 @@ _HIDDEN_COPIES, _WIDTH_COPIES, _TOWER_COPIES = 6, 10, 12
 _PASSES: Final = {True: 3, False: 2}
 """Forward, again with checkpointing, and backward without gradients of frozen weights."""
 _ANSWER_TOKENS: Final = 256
-"""Of a long rationale; logits are computed for learned tokens only."""
+"""Of a long rationale; logits are computed for learned tokens only, and for some at a time."""
+_REFERENCE_BYTES: Final = 4
+"""Of a weight of the reference that preference learning keeps beside the trained adapter."""
 _HEAD_BYTES: Final = 8
 """Of a logit: float32, and its gradient."""
 _CONTEXT: Final = 0.15 * 2**30
@@ -60,7 +63,8 @@ class Estimate:
     Attributes:
         tokens: of the longest row.
         weights: bytes of the base.
-        trained: bytes of trained weights, their gradients and the optimizer's state.
+        trained: bytes of trained weights, their gradients and the optimizer's state, and of a
+            preference learning's reference.
         activations: bytes at the peak of a step.
         parameters: that are trained.
         steps: of the run; None where the rows are not known.
@@ -86,20 +90,24 @@ def estimate(
     base: Base,
     lengths: Sequence[int] = (),
     tflops: float | None = None,
+    *,
+    dpo: bool = False,
 ) -> Estimate:
-    """Predict a run of `edgecritic train sft`.
+    """Predict a run of `edgecritic train sft` or `dpo`.
 
     Args:
         config: of the run.
         base: its settings; weights are not needed.
-        lengths: tokens of the rows; without them the longest row that is allowed counts.
+        lengths: tokens that are computed for each row or pair; without them the longest row that
+            is allowed counts.
         tflops: of the device, dense, in the computing type.
+        dpo: preferences are learned.
     """
     model = hollow_model(base, config)
     width = _DTYPE_BYTES[config.base.dtype]
-    weights = _weight_bytes(model, config, width)
     parameters = _trained(model, base, config)
-    tokens = max(lengths, default=config.data.max_tokens) * config.optimizer.batch
+    each = 8 + _OPTIMIZER_BYTES[config.optimizer.name] + (_REFERENCE_BYTES if dpo else 0)
+    tokens = max(lengths, default=_longest_allowed(config, dpo=dpo)) * config.optimizer.batch
     steps, seconds = None, None
     if lengths:
         optimizer = config.optimizer
@@ -107,16 +115,23 @@ def estimate(
         steps = optimizer.max_steps or math.ceil(rows) * math.ceil(optimizer.epochs)
         if tflops is not None:
             share = optimizer.epochs if optimizer.max_steps is None else steps / max(rows, 1)
-            seconds = share * _flops(model, config, lengths) / (tflops * 1e12 * _EFFICIENCY)
+            flops = _flops(model, config, lengths, reference=dpo)
+            seconds = share * flops / (tflops * 1e12 * _EFFICIENCY)
     return Estimate(
         tokens=tokens,
-        weights=weights,
-        trained=round(parameters * (8 + _OPTIMIZER_BYTES[config.optimizer.name])),
-        activations=_activation_bytes(model, config, tokens, width),
+        weights=_weight_bytes(model, config, width),
+        trained=round(parameters * each),
+        activations=_activation_bytes(model, config, tokens),
         parameters=parameters,
         steps=steps,
         seconds=seconds,
     )
+
+
+def _longest_allowed(config: TuningConfig, *, dpo: bool) -> int:
+    """A pair is measured with one prompt, and computed with two where it takes two rows."""
+    twice = dpo and config.dpo.form == "two_rows"
+    return config.data.max_tokens * (2 if twice else 1)
 
 
 def hollow_model(base: Base, config: TuningConfig) -> Any:
@@ -154,8 +169,9 @@ def _trained(model: Any, base: Base, config: TuningConfig) -> int:
     return total
 
 
-def _activation_bytes(model: Any, config: TuningConfig, tokens: int, width: int) -> int:
+def _activation_bytes(model: Any, config: TuningConfig, tokens: int) -> int:
     text, vision = model.config.text_config, model.config.vision_config
+    width = _DTYPE_BYTES[config.base.dtype]
     layer = (_HIDDEN_COPIES * text.intermediate_size + _WIDTH_COPIES * text.hidden_size) * width
     kept = text.hidden_size * width
     checkpointed = config.optimizer.gradient_checkpointing
@@ -169,11 +185,11 @@ def _activation_bytes(model: Any, config: TuningConfig, tokens: int, width: int)
     return round(float(tokens * per_token + tower + max(unrounded, logits) + _CONTEXT))
 
 
-def _flops(model: Any, config: TuningConfig, lengths: Sequence[int]) -> float:
-    """Of one pass over all rows."""
+def _flops(model: Any, config: TuningConfig, lengths: Sequence[int], *, reference: bool) -> float:
+    """Of one pass over all rows; a reference is computed forwards."""
     text = model.config.text_config
     dense = sum(p.numel() for p in model.model.language_model.layers.parameters())
-    passes = 2 * _PASSES[config.optimizer.gradient_checkpointing]
+    passes = 2 * (_PASSES[config.optimizer.gradient_checkpointing] + reference)
     attended = 2 * text.num_hidden_layers * text.hidden_size  # causal: half of all pairs
     return float(sum(passes * (dense * n + attended * n * n) for n in lengths))
 
@@ -200,42 +216,78 @@ def described(found: Estimate, config: TuningConfig) -> str:
     return "\n".join(lines)
 
 
+def lengths_of(config: TuningConfig, base: Base, *, dpo: bool) -> list[int]:
+    """Tokens that are computed for each row or pair; empty where the rows are not at hand."""
+    from edgecritic_train.tuning import sft
+    from edgecritic_train.tuning.pairs import prepare_pairs
+
+    if not all(path.is_file() for path in config.data.train):
+        return []
+    if not dpo:
+        return list(sft.stage_of(config).prepare(config, base, sft.told).lengths)
+    found = prepare_pairs(config, base, sft.told)
+    shared = config.dpo.form == "shared_prefix"
+    return [found.maker.computed(row, shared=shared) for row in found.train]
+
+
+def described_probe(found: Probe, cap: float | None) -> str:
+    """For people."""
+    room = "the machine" if cap is None else f"{cap:g} GiB"
+    if not found.fits:
+        return f"   does not fit {room} ({found.device})"
+    gib = 2**30
+    held = f", {found.reserved / gib:.2f} GiB held by torch" if found.reserved else ""
+    return (
+        f"{found.peak / gib:8.2f} GiB  measured at the peak{held} ({found.device})\n"
+        f"{found.tokens / found.seconds:8.0f}      tokens/s, {found.seconds:.2f} s a batch of "
+        f"{found.tokens} tokens"
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = argparse.ArgumentParser(
         prog="edgecritic train estimate",
-        description="Predicts memory and time of a run; fetches no weights.",
+        description="Predicts memory and time of a run; fetches no weights unless it may probe.",
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments"
     )
+    parser.add_argument("--dpo", action="store_true", help="of train dpo; of train sft if left out")
     parser.add_argument(
         "--device", default="", help=f"for the time, one of {', '.join(DEVICE_TFLOPS)}"
+    )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="also run a few steps with the longest rows, in a process of its own",
+    )
+    parser.add_argument(
+        "--cap", type=float, metavar="GIB", help="of the GPU's memory that the probe may use"
     )
     parser.add_argument("--json", action="store_true", help="bytes and seconds, as JSON")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    from edgecritic_train.tuning.prepare import prepare_rows
-    from edgecritic_train.tuning.sft import told
-
+    """Run the command line; returns the exit code, 1 where a probe does not fit."""
     options = build_parser().parse_args(argv)
     config = read_config(options.config, options.assignments)
     base = open_base(config, weights=False)
-    lengths: Sequence[int] = ()
-    if all(path.is_file() for path in config.data.train):
-        lengths = prepare_rows(config, base, told).lengths
-    found = estimate(config, base, lengths, device_tflops(options.device))
-    text = (
-        json.dumps({**asdict(found), "peak": found.peak})
-        if options.json
-        else described(found, config)
-    )
+    lengths = lengths_of(config, base, dpo=options.dpo)
+    found = estimate(config, base, lengths, device_tflops(options.device), dpo=options.dpo)
+    probed = None
+    if options.probe:
+        probed = probe(options.config, options.assignments, dpo=options.dpo, cap=options.cap)
+    if options.json:
+        record = {**asdict(found), "peak": found.peak}
+        text = json.dumps(record if probed is None else {**record, "probe": asdict(probed)})
+    else:
+        text = described(found, config)
+        text += "" if probed is None else f"\n{described_probe(probed, options.cap)}"
     sys.stdout.write(f"{text}\n")
-    return 0
+    return 1 if probed is not None and not probed.fits else 0
 
 
 if __name__ == "__main__":

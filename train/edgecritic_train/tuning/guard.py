@@ -1,4 +1,6 @@
-"""What every trainer here adds to TRL's: whole checkpoints, a stop at NaN, the best adapter kept.
+"""What every trainer here adds to TRL's.
+
+Whole checkpoints, a stop at NaN, the best adapter kept, tokens per second and peak memory logged.
 
 `Guarded` stands in front of a TRL trainer in the list of bases.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +59,7 @@ class Guarded(_Base):  # type: ignore[misc]
     def __init__(self, *args: Any, guard: GuardOptions, model: Any, **kwargs: Any) -> None:
         self.guard = guard
         self._step_inputs: list[Mapping[str, Any]] = []
+        self._tokens, self._since = 0, time.perf_counter()
         # TRL rounds the adapters of a quantized base to bfloat16, in which small steps are lost.
         exact = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         super().__init__(*args, model=model, **kwargs)
@@ -72,11 +76,24 @@ class Guarded(_Base):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch; its loss is finite."""
         self._step_inputs.append(dict(inputs))
+        mask = inputs.get("attention_mask")
+        self._tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         # With several processes all must stop alike; they learn of it by the gradients' norm.
         if self.accelerator.num_processes == 1 and not math.isfinite(loss.item()):
             self._stop_diverged("loss", loss.item(), self._step_inputs[-1:])
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the speed and, on a GPU, the peak of what torch has allocated."""
+        if self.model.training and self._tokens:
+            spread = self._tokens * self.accelerator.num_processes
+            logs["tokens_per_second"] = spread / (time.perf_counter() - self._since)
+            self._tokens = 0
+            if torch.cuda.is_available():
+                logs["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self._since = time.perf_counter()
+        super().log(logs, start_time)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

@@ -98,7 +98,9 @@ def begin_run(
     if path.is_file():
         _check_same(path, {"config": settings, **facts}, free)
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    # A start that was killed here leaves these.
+    begun = {CONFIG, f".{CONFIG}.part", f".{RUN}.part"}
+    if folder.is_dir() and any(path.name not in begun for path in folder.iterdir()):
         raise ArtifactError(
             f"{folder} holds files, and no {RUN} of a run", "name another output folder"
         )

@@ -118,6 +118,11 @@ class PairMaker:
         except CriticError as error:
             raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
+    def computed(self, row: CriticRow, *, shared: bool) -> int:
+        """Tokens that a model computes for a pair, whose answers share their prefix or do not."""
+        prompt, *answers = self._laid(row, [picture_size(ref) for ref in row.images])
+        return (1 if shared else 2) * len(prompt) + sum(map(len, answers))
+
     def _laid(
         self, row: CriticRow, sizes: Sequence[Size]
     ) -> tuple[list[int], list[int], list[int]]:
@@ -210,7 +215,7 @@ def prepare_pairs(config: TuningConfig, base: Base, tell: Tell) -> Prepared[Pair
             "set base.attention to sdpa, or dpo.form to two_rows",
         )
     maker = PairMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
-    return prepare(config, Lesson(maker, _decided, "pair with a winner"), tell)
+    return prepare(config, Lesson(maker, _decided, "pairs with a winner"), tell)
 
 
 def _decided(row: CriticRow) -> bool:

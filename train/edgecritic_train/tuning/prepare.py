@@ -60,7 +60,7 @@ class Lesson(Generic[MakerT]):
     Attributes:
         maker: lays them out.
         takes: whether a row has a part in it.
-        named: what such a row is called, for messages.
+        named: what such rows are called, for messages.
     """
 
     maker: MakerT
@@ -71,7 +71,7 @@ class Lesson(Generic[MakerT]):
 def prepare_rows(config: TuningConfig, base: Base, tell: Tell) -> Prepared[ExampleMaker]:
     """The judgements of a run; see `prepare`."""
     maker = ExampleMaker(base, load_dialect(config.data.dialect))
-    found = prepare(config, Lesson(maker, lambda _: True, "row"), tell)
+    found = prepare(config, Lesson(maker, lambda _: True, "rows"), tell)
     if found.held_out and maker.dialect.reason_first:
         tell("the dialect reasons first: held-out rows are not judged while it trains")
         return replace(found, held_out=())
@@ -88,15 +88,14 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
     train, lengths = _fitting(_rows(data.train, "train"), data, lesson, tell)
     if not train:
         raise InputError(
-            f"{', '.join(map(str, data.train))}: no {named} of the split train is left",
+            f"{', '.join(map(str, data.train))}: no {named} of the split train are left",
             "name other rows files, or raise data.max_tokens",
         )
     held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, lesson, tell)
     spread = evenly(held_out, config.evaluation)
     check_overlap(train, spread)
     tell(
-        f"{len(train)} {named}s to learn from, {len(spread)} held out, "
-        f"longest {max(lengths)} tokens"
+        f"{len(train)} {named} to learn from, {len(spread)} held out, longest {max(lengths)} tokens"
     )
     return Prepared(train, spread, lengths, lesson.maker)
 
@@ -148,9 +147,9 @@ def _fitting(
         longest = max(range(len(rows)), key=lengths.__getitem__)
         if data.too_long == "refuse":
             raise ContextOverflowError(
-                f"{dropped} {lesson.named}s are longer than {data.max_tokens} tokens; row "
+                f"{dropped} {lesson.named} are longer than {data.max_tokens} tokens; row "
                 f"{rows[longest].id} has {lengths[longest]}",
                 "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
             )
-        tell(f"{dropped} {lesson.named}s of more than {data.max_tokens} tokens are left out")
+        tell(f"{dropped} {lesson.named} of more than {data.max_tokens} tokens are left out")
     return tuple(row for row, _ in kept), tuple(n for _, n in kept)

@@ -25,6 +25,7 @@ from edgecritic_train.tuning.checkpoints import (
     write_whole,
 )
 from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.failures import told_apart
 from edgecritic_train.tuning.manifest import begin_run, data_fingerprint, git_state, versions
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.settings import plain
@@ -87,10 +88,10 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
         return out
     if start is not None:
         tell(f"going on from {start}")
-    with without_renamings():
+    with without_renamings(), told_apart(config.output):
         trainer = stage.trainer(config, base, rows, start is None)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
-    _finish(trainer, config, facts, out)
+        _finish(trainer, config, facts, out)
     return out
 
 

@@ -31,13 +31,16 @@ _ANSWERING: Final = Shape(
 
 def train_sft(config: TuningConfig, tell: Tell) -> Path:
     """Train a critic, or a policy; see `edgecritic_train.tuning.run.train`."""
+    return train(config, stage_of(config), tell)
+
+
+def stage_of(config: TuningConfig) -> Stage:
+    """What the settings ask to be learned."""
     from edgecritic_train.tuning.answers import prepare_answers
 
-    stages = {
-        "verdicts": Stage("sft", prepare_rows, make_trainer),
-        "answers": Stage("answers", prepare_answers, make_trainer),
-    }
-    return train(config, stages[config.data.learn], tell)
+    if config.data.learn == "answers":
+        return Stage("answers", prepare_answers, make_trainer)
+    return Stage("sft", prepare_rows, make_trainer)
 
 
 def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: bool) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +55,6 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     ) -> None:
         self._base, self._to_judge, self._dtype = base, to_judge, dtype
         self._sums: dict[str, torch.Tensor] = {}
-        self._tokens, self._since = 0, time.perf_counter()
         super().__init__(*args, **kwargs)
         sparing_gradients(self.model.get_base_model(), base, self.args.gradient_checkpointing)
 
@@ -106,12 +104,9 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         sums = (found[None] * of_part[:, None]).sum(dim=(2, 3))
         mode = "train" if self.model.training else "eval"
         self._sums[mode] = self._sums.get(mode, torch.zeros_like(sums)) + sums
-        if mode == "train":
-            mask = inputs.get("attention_mask")
-            self._tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add each part's loss and accuracy, and the speed."""
+        """Add each part's loss and accuracy."""
         mode = "train" if self.model.training else "eval"
         if mode in self._sums:
             sums = self.accelerator.reduce(self._sums.pop(mode), "sum").tolist()
@@ -120,14 +115,6 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
                 if count:
                     logs[f"{prefix}{part}_loss"] = loss / count
                     logs[f"{prefix}{part}_accuracy"] = right / count
-        if mode == "train" and self._tokens:
-            now = time.perf_counter()
-            spread = self._tokens * self.accelerator.num_processes
-            logs["tokens_per_second"] = spread / (now - self._since)
-            self._tokens = 0
-            if torch.cuda.is_available():
-                logs["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        self._since = time.perf_counter()
         super().log(logs, start_time)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:

@@ -82,5 +82,5 @@ def test_a_policy_learns_and_its_best_adapter_is_kept(answering: Configure) -> N
 
 def test_rows_without_a_right_answer_are_refused(answering: Configure, rows: Path) -> None:
     config = answering("llava_onevision", f"data.train=[{rows}]")
-    with pytest.raises(InputError, match="no right answer of the split train is left"):
+    with pytest.raises(InputError, match="no right answers of the split train are left"):
         prepare_answers(config, open_base(config), quiet)

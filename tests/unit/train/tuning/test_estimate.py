@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
 
+from edgecritic.errors import BackendUnavailableError
+from edgecritic.prompts import load_dialect
 from edgecritic_train import cli
 from edgecritic_train.tuning.adapters import adapted
 from edgecritic_train.tuning.base import load_base, open_base
-from edgecritic_train.tuning.estimate import device_tflops, estimate
+from edgecritic_train.tuning.estimate import device_tflops, estimate, lengths_of
+from edgecritic_train.tuning.examples import ExampleMaker
+from edgecritic_train.tuning.pairs import PairMaker, prepare_pairs
+from edgecritic_train.tuning.probe import Probe, probe
 from tiny_checkpoints import IMAGE_TOKEN_ID, write_tokenizer
 from tiny_tuning import FAMILIES, Configure
 
@@ -119,6 +125,75 @@ def test_the_command_needs_no_weights(
     assert cli.main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["peak"] == record["weights"] + record["trained"] + record["activations"]
+
+
+# The same with pairs of 300 + 256 + 256 tokens and a picture.
+MEASURED_PAIRS = {
+    "shared_prefix": {2297: 8.2, 3741: 9.1, 5537: 10.1, 8081: 11.8},
+    "two_rows": {4082: 9.1, 6970: 10.7, 10562: 12.6, 15650: 15.8},
+}
+
+
+@pytest.mark.parametrize("form", MEASURED_PAIRS)
+def test_preference_learning_is_predicted_within_a_tenth(
+    configure: Configure, tmp_path: Path, form: str
+) -> None:
+    config = configure(
+        "llava_onevision",
+        f"base.model={write_seven_billion(tmp_path / 'base')}",
+        *("base.quantization=nf4", "base.dtype=bfloat16", "adapter.rank=64"),
+        *("optimizer.gradient_checkpointing=true", "optimizer.batch=1", f"dpo.form={form}"),
+    )
+    base = open_base(config, weights=False)
+    for tokens, measured in MEASURED_PAIRS[form].items():
+        found = estimate(config, base, [tokens], dpo=True)
+        # All in bfloat16, and no adapter was kept as the reference.
+        peak = (found.weights + 8 * found.parameters + found.activations) / GIB
+        assert peak == pytest.approx(measured, rel=0.1)
+    longest = estimate(config, base, dpo=True).tokens
+    assert longest == config.data.max_tokens * (2 if form == "two_rows" else 1)
+
+
+def test_pairs_are_counted_as_they_are_computed(configure: Configure) -> None:
+    config = configure("llava_onevision", "optimizer.batch=1")
+    base = open_base(config)
+    shared = lengths_of(config, base, dpo=True)
+    config = configure("llava_onevision", "optimizer.batch=1", "dpo.form=two_rows")
+    twice = lengths_of(config, base, dpo=True)
+    row = prepare_pairs(config, base, lambda _: None).train[0]
+    prompt = len(
+        PairMaker(ExampleMaker(base, load_dialect("edgecritic-v1")), base).make(row).prompt
+    )
+    assert twice[0] - shared[0] == prompt
+
+
+def test_a_probe_runs_the_longest_rows_in_a_process_of_its_own(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("llava_onevision")
+    command = ["estimate", str(tmp_path / "config.yaml"), "--probe", "--json"]
+    assert cli.main([*command, "--set", "optimizer.batch=1"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = Probe(**record["probe"])
+    assert found.fits
+    assert found.tokens == record["tokens"]
+    assert found.peak > 100e6  # Python and torch themselves
+    assert 0 < found.seconds < 60
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(BackendUnavailableError, match=r"status 1: .*is no folder"):
+        probe(tmp_path / "config.yaml", ["base.model=./nowhere"], dpo=False, cap=None)
+
+
+def test_what_does_not_fit_is_an_answer(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    configure("llava_onevision")
+    monkeypatch.setattr(
+        "edgecritic_train.tuning.estimate.probe", lambda *_, **__: Probe(False, device="a card")
+    )
+    command = ["estimate", str(tmp_path / "config.yaml"), "--probe", "--cap", "11"]
+    assert cli.main(command) == 1
+    assert "does not fit 11 GiB (a card)" in capsys.readouterr().out
 
 
 def test_cards_are_known_by_their_names() -> None:
