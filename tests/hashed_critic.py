@@ -67,3 +67,9 @@ def hashed_critic(
     if calibration is not None:
         profile = replace(profile, calibration=calibration)
     return Critic(backend, profile, cache=cache), backend
+
+
+def left_open(critic: Critic, backend: ScriptedBackend) -> int:
+    """Sequences that are open although nothing is under way and nothing is to be kept."""
+    critic.forget()
+    return backend.open_sequences

@@ -230,17 +230,12 @@ class _Picture:
         )
 
     def _ranked(self, pairs: Sequence[GoldPair]) -> dict[tuple[int, int], tuple[_Order, _Order]]:
-        """Every ordered pair of the responses that the pairs name, from one ranking."""
-        named = sorted({index for pair in pairs for index in (pair.first, pair.second)})
-        texts = [self.texts[index] for index in named]
-        ranking = self.critic.rank(self.picture, self.item.question, texts)
-        found = {}
-        for i, j, preference in ranking.preferences:
-            given, swapped = self._orders(preference)
-            found[named[i], named[j]] = given, swapped
-            # Told for (j, i), the given order is the one that shows j first.
-            found[named[j], named[i]] = swapped.relabelled(), given.relabelled()
-        return found
+        """The pairs in both orders, from one call."""
+        wanted = [(pair.first, pair.second) for pair in pairs]
+        compared = self.critic.compare_all(
+            self.picture, self.item.question, self.texts, pairs=wanted
+        )
+        return {(i, j): self._orders(preference) for i, j, preference in compared}
 
     def _levels(self, verdict: Verdict) -> LogProbs | None:
         temperature = self.calibration.pointwise_temperature

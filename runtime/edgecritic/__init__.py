@@ -19,8 +19,11 @@ from edgecritic.errors import (
     ImageError,
     InputError,
     MissingExtraError,
+    QueueFullError,
     VerdictParseError,
 )
+from edgecritic.progress import Progress
+from edgecritic.requests import CompareRequest, ScoreRequest
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Ranking, Verdict
 
@@ -37,6 +40,7 @@ __all__ = [
     "BackendUnavailableError",
     "Bundle",
     "CancelToken",
+    "CompareRequest",
     "ContextOverflowError",
     "Critic",
     "CriticError",
@@ -44,8 +48,11 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "Preference",
+    "Progress",
+    "QueueFullError",
     "Ranking",
     "Rubric",
+    "ScoreRequest",
     "Verdict",
     "VerdictParseError",
 ]

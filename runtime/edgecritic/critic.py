@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+import weakref
+from asyncio import wrap_future
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import combinations
-from threading import Lock, Thread, current_thread
+from queue import Empty, SimpleQueue
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 from edgecritic.backends import ENGINES, choose_backend, in_engines_form, load_backend
 from edgecritic.backends.base import Backend, CancelToken, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
-from edgecritic.errors import BackendUnavailableError, InputError, VerdictParseError
-from edgecritic.judging import Judge, Judging, Options, Orders
-from edgecritic.judging.chat import Chat, ChatUsage
+from edgecritic.errors import InputError, VerdictParseError
+from edgecritic.judging import EngineThread, Job, JudgementJob, Judging, QueueState, Work
+from edgecritic.judging.chat import ChatJob, ChatUsage
 from edgecritic.judging.generation import Sampling
+from edgecritic.judging.results import pairwise_ranking, pointwise_ranking
+from edgecritic.judging.rounds import rank_in_rounds
 from edgecritic.judging.writing import ChatOptions, ChatPiece
 from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput, PictureEncoder, as_images
 from edgecritic.profile import CriticProfile
+from edgecritic.progress import OnEvent, Progress
 from edgecritic.prompts import DEFAULT_DIALECT, load_dialect
 from edgecritic.prompts.conversation import Turn
+from edgecritic.requests import CompareRequest, Orders, Request, ScoreRequest
 from edgecritic.task import Rubric, Task
-from edgecritic.verdict import Preference, Ranking, Verdict
+from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
 
 if TYPE_CHECKING:
@@ -34,21 +54,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Judged = TypeVar("Judged", Verdict, Preference)
-Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
 Item = TypeVar("Item")
+Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
+QUEUE_LIMIT = 256
+PATIENCE_SECONDS = 600.0
+_LOOK_SECONDS = 0.1
+
+
+class _Asked(TypedDict):
+    """Options that all judgements of a ranking have in common."""
+
+    reference: str | None
+    rubric: Rubric | None
+    wording: int
+    cancel: CancelToken | None
 
 
 class Critic:
     """Judges responses to questions about pictures.
 
-    Calls from several threads take turns; only a remote critic judges for several at once. A
-    stream holds its turn until it is used up or closed, and may be handed on to another thread.
+    Safe to use from any thread. All calls, `submit` and the streams included, go through one
+    bounded queue to one thread that the engine belongs to. What waits there is judged together:
+    requests that begin alike are decoded once as far as they do, whoever made them.
+
+    A process that was forked from the one that loaded the critic cannot judge with it, and is told
+    so. Start processes by spawn, and load a critic in each.
 
     Args:
         backend: a loaded engine; the critic closes it.
         profile: what the critic was trained for.
         cache: features of pictures; its own of 512 MiB when left out, or one shared by critics.
         limits: on pictures; 40 megapixels and 20 MiB when left out.
+        queue_limit: requests that may wait; more are refused at once.
+        patience: seconds without a sign of life after which an engine counts as hanging.
+        deterministic: see `load`.
 
     Raises:
         ArtifactError: engine and profile do not fit together.
@@ -61,24 +100,31 @@ class Critic:
         *,
         cache: FeatureCache | None = None,
         limits: ImageLimits | None = None,
+        queue_limit: int = QUEUE_LIMIT,
+        patience: float = PATIENCE_SECONDS,
+        deterministic: bool = False,
     ) -> None:
+        if queue_limit < 1:
+            raise InputError(f"queue_limit is {queue_limit}", "give 1 or more")
         cache = cache if cache is not None else FeatureCache()
         pictures = PictureEncoder(backend, profile.vision, cache, limits or ImageLimits())
-        chat = Chat(backend, profile.dialect, pictures)
-        self._begin(Judge(backend, profile, pictures), profile, cache, chat)
+        judging = EngineThread(
+            backend,
+            Work(backend, profile, pictures),
+            profile.name,
+            queue_limit=queue_limit,
+            patience=patience,
+            deterministic=deterministic,
+        )
+        self._begin(judging, profile, cache)
 
-    def _begin(
-        self, judge: Judging, profile: CriticProfile, cache: FeatureCache, chat: Chat | None = None
-    ) -> None:
-        self._chat = chat
+    def _begin(self, judging: Judging, profile: CriticProfile, cache: FeatureCache) -> None:
         self.profile = profile
         self.cache = cache
-        self._judge = judge
-        self._info: EngineInfo = judge.info
-        self._lock = Lock()
-        self._holder: Thread | None = None
-        self._stream: Generator[object, None, None] | None = None
-        self._closed = False
+        self._judging = judging
+        self._info: EngineInfo = judging.info
+        # Also runs at interpreter exit, before the engine's own.
+        self._finalizer = weakref.finalize(self, judging.close)
 
     @classmethod
     def load(
@@ -94,6 +140,9 @@ class Critic:
         max_image_tokens: int | None = None,
         cache: FeatureCache | None = None,
         limits: ImageLimits | None = None,
+        queue_limit: int = QUEUE_LIMIT,
+        deterministic: bool = False,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Load a critic.
 
@@ -111,6 +160,10 @@ class Critic:
             max_image_tokens: the same for a critic that sees pictures at their own resolution.
             cache: see `Critic`.
             limits: see `Critic`.
+            queue_limit: see `Critic`.
+            deterministic: give equal requests equal bits, whatever else is asked at the same time
+                or was asked before. Judgements are then made one at a time.
+            on_event: is told the stages of loading.
 
         Raises:
             ArtifactError: the bundle or one of its files is missing or damaged. Where a model
@@ -132,7 +185,10 @@ class Critic:
         n_ctx = longest if n_ctx is None else n_ctx
         options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device, weights=weights)
         chosen = choose_backend(bundle, backend)
+        tell = on_event or (lambda event: None)
+        tell(Progress("loading", 0, 3))
         bundle = in_engines_form(bundle, chosen)
+        tell(Progress("loading", 1, 3))
         if bundle.manifest.verified is False:
             logger.warning(
                 "%s failed the checks of its export: `edgecritic inspect` tells which",
@@ -140,12 +196,22 @@ class Critic:
             )
         profile = CriticProfile.of(bundle, ENGINES[chosen].format)
         profile = profile.capped(max_tiles, max_image_tokens)
+        tell(Progress("loading", 2, 3))
         engine = load_backend(bundle, chosen, options)
         try:
-            return cls(engine, profile, cache=cache, limits=limits)
+            critic = cls(
+                engine,
+                profile,
+                cache=cache,
+                limits=limits,
+                queue_limit=queue_limit,
+                deterministic=deterministic,
+            )
+            tell(Progress("loading", 3, 3))
         except BaseException:
             engine.close()
             raise
+        return critic
 
     @classmethod
     def remote(
@@ -201,7 +267,167 @@ class Critic:
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return not self._finalizer.alive
+
+    @property
+    def queue(self) -> QueueState:
+        """How many requests wait, and how many may."""
+        return self._judging.queue
+
+    # --- any request ---
+
+    @overload
+    def submit(
+        self,
+        request: ScoreRequest,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Future[Verdict]: ...
+
+    @overload
+    def submit(
+        self,
+        request: CompareRequest,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Future[Preference]: ...
+
+    def submit(
+        self,
+        request: Request,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Future[Any]:
+        """Ask, and go on; safe from any thread.
+
+        Args:
+            request: what to judge.
+            on_event: is told what happens, on another thread, which it must not hold up. If it
+                raises, that is logged, and the judgement goes on.
+            cancel: may stop the judgement, whose result then holds what was known.
+
+        Returns:
+            The judgement to come, or the `CriticError` that keeps it from being made. Its own
+            ``cancel()`` stops the judgement, too, and whoever waits for it gets a
+            `CancelledError`.
+
+        Raises:
+            InputError: question, responses or an option cannot be used. What is wrong with a
+                picture, or too long, the future tells.
+            QueueFullError: too many requests wait.
+            BackendUnavailableError: the critic is closed, its engine hangs, or this process is a
+                fork of the one that loaded it.
+        """
+        return self._submitted([self._job(request, cancel, on_event)])[0]
+
+    @overload
+    def submit_many(
+        self, requests: Sequence[ScoreRequest], *, cancel: CancelToken | None = None
+    ) -> list[Future[Verdict]]: ...
+
+    @overload
+    def submit_many(
+        self, requests: Sequence[CompareRequest], *, cancel: CancelToken | None = None
+    ) -> list[Future[Preference]]: ...
+
+    @overload
+    def submit_many(
+        self, requests: Sequence[Request], *, cancel: CancelToken | None = None
+    ) -> list[Future[Any]]: ...
+
+    def submit_many(
+        self, requests: Sequence[Request], *, cancel: CancelToken | None = None
+    ) -> list[Future[Any]]:
+        """`submit` for several requests, of which all are taken or none.
+
+        Raises:
+            InputError: see `submit`.
+            QueueFullError: see `submit`; an empty queue takes any number.
+            BackendUnavailableError: see `submit`.
+        """
+        return self._submitted([self._job(request, cancel, None) for request in requests])
+
+    @overload
+    async def ask(
+        self,
+        request: ScoreRequest,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Verdict: ...
+
+    @overload
+    async def ask(
+        self,
+        request: CompareRequest,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Preference: ...
+
+    async def ask(
+        self,
+        request: Request,
+        *,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Any:
+        """`submit` for asyncio: cancelling the task that awaits it stops the judgement.
+
+        `on_event` is still told on another thread; ``loop.call_soon_threadsafe`` brings events
+        back.
+        """
+        return await wrap_future(self._submitted([self._job(request, cancel, on_event)])[0])
+
+    def _job(
+        self, request: Request, cancel: CancelToken | None, on_event: OnEvent | None
+    ) -> JudgementJob:
+        """The request, checked, by the critic's own rubric where it names none."""
+        sampling = Sampling(request.max_rationale_tokens, request.temperature, request.seed)
+        rubric = self.profile.rubric if request.rubric is None else request.rubric
+        n_images = len(as_images(request.image))
+        return JudgementJob(
+            request=request,
+            task=Task(request.question, request.responses, n_images, request.reference, rubric),
+            sampling=sampling,
+            cancel=cancel,
+            on_event=on_event,
+        )
+
+    def _submitted(self, jobs: Sequence[Job]) -> list[Future[Any]]:
+        for job in jobs:
+            job.owner = self
+        if jobs:
+            self._judging.submit(jobs)
+        return [job.future for job in jobs]
+
+    def _judgement_stream(
+        self, request: Request, cancel: CancelToken | None
+    ) -> Generator[Any, None, None]:
+        return self._stream(lambda: self._job(request, cancel, None))
+
+    def _stream(self, make: Callable[[], Job]) -> Generator[Any, None, None]:
+        """What a job tells, but for its progress, and its result; whoever leaves early stops it."""
+        job = make()
+        items: SimpleQueue[object] = SimpleQueue()
+        job.on_event = items.put
+        (future,) = self._submitted([job])
+        future.add_done_callback(items.put)
+        told: object = None
+        try:
+            while (item := _next(items)) is not future:
+                if not isinstance(item, Progress):
+                    told = item
+                    yield item
+            if (judged := future.result()) is not told:
+                yield judged
+        finally:
+            future.cancel()
+
+    # --- one judgement ---
 
     def score(
         self,
@@ -240,7 +466,7 @@ class Critic:
                 together is too long (`ContextOverflowError`).
             BackendUnavailableError: the critic is closed, or its engine failed.
         """
-        stream = self.score_stream(
+        request = ScoreRequest(
             image,
             question,
             response,
@@ -248,12 +474,11 @@ class Critic:
             rubric=rubric,
             rationale=rationale,
             wording=wording,
-            cancel=cancel,
             max_rationale_tokens=max_rationale_tokens,
             temperature=temperature,
             seed=seed,
         )
-        return _last(stream, on_text)
+        return cast(Verdict, _last(self._judgement_stream(request, cancel), on_text))
 
     def score_stream(
         self,
@@ -279,10 +504,19 @@ class Critic:
             InputError: as for `score`; when the first item is asked for.
             BackendUnavailableError: as for `score`.
         """
-        sampling = Sampling(max_rationale_tokens, temperature, seed)
-        options = Options(rationale, wording, sampling, cancel)
-        task = self._task(image, question, (response,), reference, rubric)
-        return self._turn(self._judge.pointwise(image, task, options))
+        request = ScoreRequest(
+            image,
+            question,
+            response,
+            reference=reference,
+            rubric=rubric,
+            rationale=rationale,
+            wording=wording,
+            max_rationale_tokens=max_rationale_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return self._judgement_stream(request, cancel)
 
     def compare(
         self,
@@ -325,7 +559,7 @@ class Critic:
             InputError: as for `score`.
             BackendUnavailableError: as for `score`.
         """
-        stream = self.compare_stream(
+        request = CompareRequest(
             image,
             question,
             first,
@@ -335,12 +569,11 @@ class Critic:
             rubric=rubric,
             rationale=rationale,
             wording=wording,
-            cancel=cancel,
             max_rationale_tokens=max_rationale_tokens,
             temperature=temperature,
             seed=seed,
         )
-        return _last(stream, on_text)
+        return cast(Preference, _last(self._judgement_stream(request, cancel), on_text))
 
     def compare_stream(
         self,
@@ -360,12 +593,133 @@ class Critic:
         seed: int = 0,
     ) -> Generator[Preference | str, None, None]:
         """`compare` as it happens; see `score_stream`."""
-        if orders not in get_args(Orders):
-            raise InputError(f"orders is {orders!r}", f"give one of {', '.join(get_args(Orders))}")
-        sampling = Sampling(max_rationale_tokens, temperature, seed)
-        options = Options(rationale, wording, sampling, cancel)
-        task = self._task(image, question, (first, second), reference, rubric)
-        return self._turn(self._judge.pairwise(image, task, orders, options))
+        request = CompareRequest(
+            image,
+            question,
+            first,
+            second,
+            orders=orders,
+            reference=reference,
+            rubric=rubric,
+            rationale=rationale,
+            wording=wording,
+            max_rationale_tokens=max_rationale_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return self._judgement_stream(request, cancel)
+
+    # --- many judgements about one picture ---
+
+    def score_many(
+        self,
+        image: ImageInput,
+        question: str,
+        responses: Sequence[str],
+        *,
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = False,
+        wording: int = 0,
+        cancel: CancelToken | None = None,
+    ) -> list[Verdict]:
+        """Score several responses, each by itself; what their prompts share is decoded once.
+
+        Args:
+            image: as for `score`, like all that is not named here.
+            question: what was asked.
+            responses: what was answered.
+            reference: a right answer, if there is one.
+            rubric: range and criteria.
+            rationale: also say why; the texts are generated together.
+            wording: number of the prompt's wording.
+            cancel: may stop all of it.
+
+        Returns:
+            A verdict for each response.
+
+        Raises:
+            InputError: as for `score`.
+            QueueFullError: too many requests wait.
+            BackendUnavailableError: as for `score`.
+        """
+        return _results(
+            self.submit_many(
+                [
+                    ScoreRequest(
+                        image,
+                        question,
+                        response,
+                        reference=reference,
+                        rubric=rubric,
+                        rationale=rationale,
+                        wording=wording,
+                    )
+                    for response in _listed(responses, 1)
+                ],
+                cancel=cancel,
+            )
+        )
+
+    def compare_all(
+        self,
+        image: ImageInput,
+        question: str,
+        responses: Sequence[str],
+        *,
+        pairs: Sequence[tuple[int, int]] | None = None,
+        orders: Orders = "both",
+        reference: str | None = None,
+        rubric: Rubric | None = None,
+        rationale: bool = False,
+        wording: int = 0,
+        cancel: CancelToken | None = None,
+    ) -> list[tuple[int, int, Preference]]:
+        """Compare responses with each other; what their prompts share is decoded once.
+
+        Args:
+            image: as for `score`, like all that is not named here.
+            question: what was asked.
+            responses: at least two.
+            pairs: indices of the responses to compare; every pair when left out, which makes
+                K(K-1) ordered ones of K responses.
+            orders: as for `compare`.
+            reference: a right answer, if there is one.
+            rubric: its criteria are used.
+            rationale: also say why; the texts are generated together.
+            wording: number of the prompt's wording.
+            cancel: may stop all of it.
+
+        Returns:
+            (i, j, preference of i over j) for each pair.
+
+        Raises:
+            InputError: fewer than two responses, a pair that is none, or as for `score`.
+            QueueFullError: too many requests wait.
+            BackendUnavailableError: as for `score`.
+        """
+        responses = _listed(responses, 2)
+        chosen = _pairs(pairs, len(responses))
+        found = _results(
+            self.submit_many(
+                [
+                    CompareRequest(
+                        image,
+                        question,
+                        responses[i],
+                        responses[j],
+                        orders=orders,
+                        reference=reference,
+                        rubric=rubric,
+                        rationale=rationale,
+                        wording=wording,
+                    )
+                    for i, j in chosen
+                ],
+                cancel=cancel,
+            )
+        )
+        return [(i, j, one) for (i, j), one in zip(chosen, found, strict=True)]
 
     def rank(
         self,
@@ -400,23 +754,33 @@ class Critic:
             InputError: fewer than two responses, a pair that is none, or as for `score`.
             BackendUnavailableError: as for `score`.
         """
-        if isinstance(responses, str) or len(responses) < 2:
-            raise InputError(
-                "a ranking takes a list of at least two responses", "use score() for a single one"
-            )
         if method not in get_args(Method):
             raise InputError(f"method is {method!r}", f"give one of {', '.join(get_args(Method))}")
         if method != "pairwise" and pairs is not None:
             raise InputError("pairs are for the pairwise method", "leave them out")
-        task = self._task(image, question, responses, reference, rubric)
-        options = Options(False, wording, cancel=cancel)
-        chosen = _pairs(pairs, len(responses))
-        with self._exclusive():
-            if method == "pointwise":
-                return self._judge.rank_pointwise(image, task, responses, options)
-            if method == "adaptive":
-                return self._judge.rank_adaptive(image, task, responses, options)
-            return self._judge.rank_pairwise(image, task, responses, options, chosen)
+        responses = _listed(responses, 2)
+        started = perf_counter()
+        asked: _Asked = {
+            "reference": reference,
+            "rubric": rubric,
+            "wording": wording,
+            "cancel": cancel,
+        }
+
+        def in_one_order(pairs: Sequence[tuple[int, int]]) -> list[Preference]:
+            found = self.compare_all(
+                image, question, responses, pairs=pairs, orders="given", **asked
+            )
+            return [preference for _, _, preference in found]
+
+        if method == "pointwise":
+            ranking = pointwise_ranking(self.score_many(image, question, responses, **asked))
+        elif method == "adaptive":
+            ranking = rank_in_rounds(responses, in_one_order, self.profile.calibration)
+        else:
+            found = self.compare_all(image, question, responses, pairs=pairs, **asked)
+            ranking = pairwise_ranking(len(responses), found)
+        return _summed(ranking, perf_counter() - started)
 
     def best_of_n(
         self,
@@ -455,7 +819,7 @@ class Critic:
     def chat_stream(
         self, image: ImageInput, turns: Sequence[Turn], options: ChatOptions
     ) -> Generator[ChatPiece | ChatUsage, None, None]:
-        """Answer a conversation as a chat model would; see `Chat.answer`.
+        """Answer a conversation as a chat model would; see `Chat.steps`.
 
         What it says is no judgement: only `score`, `compare` and `rank` read the critic's logits.
 
@@ -466,22 +830,31 @@ class Critic:
 
         Raises:
             InputError: the conversation cannot be answered, or the critic is a remote one.
+            QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        if self._chat is None:
-            raise InputError(
-                f"{self.profile.name} runs elsewhere", "ask its endpoint itself for free text"
+        if isinstance(self._judging, EngineThread):
+            return self._stream(
+                lambda: ChatJob(image=image, turns=turns, options=options, cancel=options.cancel)
             )
-        return self._turn(self._chat.answer(image, turns, options))
+        raise InputError(
+            f"{self.profile.name} runs elsewhere", "ask its endpoint itself for free text"
+        )
+
+    def forget(self) -> None:
+        """Drop what is kept between calls: features of pictures, and what was decoded of prompts.
+
+        Judgements do not change by that, they only take longer once. What is under way goes on.
+        """
+        self.cache.clear()
+        self._judging.forget()
 
     def close(self) -> None:
-        """Free the model. A stream that this thread left open ends; other threads' are awaited."""
-        if self._holder is current_thread() and self._stream is not None:
-            self._stream.close()
-            self._shut()
-            return
-        with self._lock:
-            self._shut()
+        """End all judgements and free the model.
+
+        Whoever waits for a judgement gets a `BackendUnavailableError`.
+        """
+        self._finalizer()
 
     def __enter__(self) -> Self:
         return self
@@ -493,59 +866,6 @@ class Critic:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _task(
-        self,
-        image: ImageInput,
-        question: str,
-        responses: Sequence[str],
-        reference: str | None,
-        rubric: Rubric | None,
-    ) -> Task:
-        """The task of a call, by the critic's own rubric where the caller names none."""
-        rubric = self.profile.rubric if rubric is None else rubric
-        return Task(question, tuple(responses), len(as_images(image)), reference, rubric)
-
-    def _shut(self) -> None:
-        self._closed = True
-        self._judge.close()
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        if self._judge.concurrent:
-            self._check_open()
-            yield
-            return
-        if self._holder is current_thread() and self._stream is not None:
-            raise InputError(
-                "a stream of this critic is still open in this thread",
-                "use it up or close() it before the next judgement",
-            )
-        with self._lock:
-            self._check_open()
-            self._holder = current_thread()
-            try:
-                yield
-            finally:
-                self._holder = None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BackendUnavailableError(
-                f"the critic {self.profile.name} is closed", "load it again"
-            )
-
-    def _turn(self, stream: Generator[Item, None, None]) -> Generator[Item, None, None]:
-        with self._exclusive(), closing(stream):
-            self._stream = stream
-            try:
-                for item in stream:
-                    yield item
-                    # Whoever asks for the next item has the turn: a pool may hand a stream on.
-                    if self._holder is not None:
-                        self._holder = current_thread()
-            finally:
-                self._stream = None
 
 
 def _pairs(pairs: Sequence[tuple[int, int]] | None, n_responses: int) -> Sequence[tuple[int, int]]:
@@ -563,17 +883,54 @@ def _pairs(pairs: Sequence[tuple[int, int]] | None, n_responses: int) -> Sequenc
     return pairs
 
 
-def _last(
-    stream: Generator[Judged | str, None, None], on_text: Callable[[str], None] | None
-) -> Judged:
+def _listed(responses: Sequence[str], least: int) -> Sequence[str]:
+    """The responses, checked to be a list of at least so many."""
+    if isinstance(responses, str) or len(responses) < least:
+        raise InputError(
+            f"this takes a list of at least {('one response', 'two responses')[least - 1]}",
+            "use score() for a single one",
+        )
+    return responses
+
+
+def _last(stream: Generator[Any, None, None], on_text: Callable[[str], None] | None) -> Any:
     """The final judgement of a stream, whose text goes to `on_text`."""
-    judged: Judged | None = None
+    judged = None
     with closing(stream):
         for item in stream:
             if not isinstance(item, str):
                 judged = item
             elif on_text is not None:
                 on_text(item)
-    if judged is None:
-        raise BackendUnavailableError("the critic was closed while it judged", "load it again")
     return judged
+
+
+def _next(items: SimpleQueue[Item]) -> Item:
+    """The next item, waited for in short pieces: between them an interrupt is noticed."""
+    while True:
+        with suppress(Empty):
+            return items.get(timeout=_LOOK_SECONDS)
+
+
+def _results(futures: Sequence[Future[Judged]]) -> list[Judged]:
+    """All results; if one fails, the others are not waited for."""
+    try:
+        while (found := wait(futures, _LOOK_SECONDS, FIRST_EXCEPTION)).not_done:
+            for future in found.done:
+                future.result()  # raises what failed
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _summed(ranking: Ranking, seconds: float) -> Ranking:
+    """The ranking with what all its judgements cost."""
+    preferences = [preference for _, _, preference in ranking.preferences]
+    judged: list[Verdict | Preference] = [*ranking.verdicts, *preferences]
+    image = sum(one.timings.image for one in judged)
+    return replace(
+        ranking,
+        usage=sum((one.usage for one in judged), Usage()),
+        timings=Timings(image, seconds - image),
+    )

@@ -48,6 +48,23 @@ class BackendUnavailableError(CriticError):
     """No engine that can run this bundle is installed, or the engine failed to start."""
 
 
+class QueueFullError(CriticError):
+    """A critic at which as many requests wait as may; ask again later.
+
+    Args:
+        waiting: requests that wait.
+        limit: how many may.
+    """
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(
+            f"{waiting} requests wait and at most {limit} may",
+            "ask again when some are done, or load the critic with a larger queue_limit",
+        )
+        self.waiting = waiting
+        self.limit = limit
+
+
 class MissingExtraError(BackendUnavailableError):
     """A part of edgecritic was used whose optional dependencies are not installed."""
 

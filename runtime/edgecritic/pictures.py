@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ from edgecritic.vision import (
 
 ImageInput: TypeAlias = ImageSource | Sequence[ImageSource] | None
 """A path, encoded bytes, a PIL image, several of them, or None for text only."""
+TellTiles: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,11 +121,21 @@ class PictureEncoder:
                 "export the bundle again",
             )
 
-    def spans(self, image: ImageInput, cancel: CancelToken | None = None) -> tuple[ImageSpan, ...]:
+    def spans(
+        self,
+        image: ImageInput,
+        cancel: CancelToken | None = None,
+        tell: TellTiles = lambda done, total: None,
+    ) -> tuple[ImageSpan, ...]:
         """The pictures' features, from the cache where it has them.
 
         In tiles, a lone picture is seen by AnyRes, and several become one padded square tile
         each. At their own resolution, several pictures are seen like a lone one.
+
+        Args:
+            image: the pictures.
+            cancel: asked before each tile.
+            tell: is told how many tiles of a picture are encoded, and of how many.
 
         Raises:
             InputError: there are pictures and the critic reads text only.
@@ -143,7 +154,7 @@ class PictureEncoder:
         if len(sources) == 1:
             picture = load_image(sources[0], self.limits)
             self._check_fit(_n_tokens(picture, self.profile))
-            return (self._span(picture, self.profile, False, cancel),)
+            return (self._span(picture, self.profile, False, cancel, tell),)
         # Their tokens are counted before any is encoded, and one decoded picture is held at a
         # time, so those whose size tells are decoded twice.
         if isinstance(self.profile, NativeVision):
@@ -154,7 +165,7 @@ class PictureEncoder:
             n_tokens = len(sources) * token_count((side, side), geometry, single=True)
         self._check_fit(n_tokens)
         return tuple(
-            self._span(load_image(source, self.limits), self.profile, True, cancel)
+            self._span(load_image(source, self.limits), self.profile, True, cancel, tell)
             for source in sources
         )
 
@@ -168,7 +179,12 @@ class PictureEncoder:
             )
 
     def _span(
-        self, picture: Image.Image, profile: Vision, several: bool, cancel: CancelToken | None
+        self,
+        picture: Image.Image,
+        profile: Vision,
+        several: bool,
+        cancel: CancelToken | None,
+        tell: TellTiles,
     ) -> ImageSpan:
         native = isinstance(profile, NativeVision)
         single = several and not native
@@ -176,10 +192,10 @@ class PictureEncoder:
         features = self.cache.get(key)
         if features is None:
             if isinstance(profile, NativeVision):
-                features = self._encoded(resized(picture, profile.geometry), cancel)[0]
+                features = self._encoded(resized(picture, profile.geometry), cancel, tell)[0]
             else:
                 tiled = tile(picture, profile.geometry, single=single)
-                encoded = self._encoded(tiled.tiles, cancel)
+                encoded = self._encoded(tiled.tiles, cancel, tell)
                 features = pack_features(encoded, tiled, profile.geometry, profile.image_newline)
             self.cache.put(key, features)
         way = "native" if native else "single" if single else "anyres"
@@ -190,13 +206,16 @@ class PictureEncoder:
             reduced=not single and _loses_detail(picture, profile),
         )
 
-    def _encoded(self, tiles: UInt8Array, cancel: CancelToken | None) -> FloatArray:
+    def _encoded(
+        self, tiles: UInt8Array, cancel: CancelToken | None, tell: TellTiles
+    ) -> FloatArray:
         """Tile by tile, since a large tower needs many seconds for each on a CPU."""
         encoded = []
         for index in range(len(tiles)):
             if cancel is not None and cancel.cancelled:
                 raise Cancelled
             encoded.append(self.backend.encode_tiles(tiles[index : index + 1]))
+            tell(index + 1, len(tiles))
         return np.concatenate(encoded)
 
 

@@ -63,12 +63,15 @@ class Usage(_Record):
         decoded_tokens: tokens that were really decoded for the verdicts, the answers' lead-in
             included, after prefix sharing.
         rationale_tokens: tokens generated.
+        reused_tokens: tokens that were not decoded, since an earlier judgement had decoded them or
+            one that was made at the same time did.
     """
 
     prompt_tokens: int = 0
     image_tokens: int = 0
     decoded_tokens: int = 0
     rationale_tokens: int = 0
+    reused_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

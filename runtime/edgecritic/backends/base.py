@@ -11,9 +11,10 @@ backend counts cells; a span knows its positions, and the backends keep count of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -28,14 +29,36 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._event = Event()
+        self._lock = Lock()
+        self._hooks: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
         """Ask for the stop; the judgement returns with ``status="cancelled"``."""
-        self._event.set()
+        with self._lock:
+            self._event.set()
+            hooks = tuple(self._hooks)
+        for hook in hooks:
+            hook()
 
     @property
     def cancelled(self) -> bool:
         return self._event.is_set()
+
+    @contextmanager
+    def telling(self, hook: Callable[[], None]) -> Iterator[None]:
+        """Call `hook` once the token is set, in the thread that sets it; at once if it is already.
+
+        For engines that are busy in code which cannot ask.
+        """
+        with self._lock:
+            self._hooks.append(hook)
+        try:
+            if self.cancelled:
+                hook()
+            yield
+        finally:
+            with self._lock:
+                self._hooks.remove(hook)
 
 
 class Cancelled(Exception):
@@ -140,7 +163,7 @@ class BackendInfo(EngineInfo):
 
 
 class Backend(Protocol):
-    """One loaded critic. Not thread-safe: `Critic` serialises its calls."""
+    """One loaded critic. Not thread-safe: `Critic` calls it from one thread of its own."""
 
     @property
     def info(self) -> BackendInfo: ...
@@ -169,8 +192,14 @@ class Backend(Protocol):
         """A new, empty sequence."""
         ...
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence that shares all cells of `sequence` without copying them."""
+    def fork(self, sequence: int, length: int | None = None) -> int:
+        """A new sequence that shares cells of `sequence` without copying them.
+
+        Args:
+            sequence: what to share.
+            length: how many of its first cells, all of them when left out. Where pictures have
+                rows and columns, a fork may not end inside one.
+        """
         ...
 
     def close_sequence(self, sequence: int) -> None:
@@ -194,6 +223,11 @@ class Backend(Protocol):
 
     def length(self, sequence: int) -> int:
         """Cells that the sequence holds."""
+        ...
+
+    @property
+    def free_cells(self) -> int:
+        """Cells that no sequence holds."""
         ...
 
     def close(self) -> None:

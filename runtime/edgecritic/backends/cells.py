@@ -8,18 +8,61 @@ while one sequence holds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgecritic.backends.base import Append
 from edgecritic.errors import ContextOverflowError, InputError
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Block:
-    cells: int
-    positions: int
+    """Consecutive cells that the same sequences hold.
+
+    Attributes:
+        runs: (cells, positions) of its text and pictures, in order; neighbouring text is one run.
+        holders: how many sequences hold it.
+    """
+
+    runs: list[tuple[int, int]]
     holders: int
+
+    @property
+    def cells(self) -> int:
+        return sum(cells for cells, _ in self.runs)
+
+    @property
+    def positions(self) -> int:
+        return sum(positions for _, positions in self.runs)
+
+    def grow(self, runs: Iterable[tuple[int, int]]) -> None:
+        for cells, positions in runs:
+            last = self.runs[-1] if self.runs else None
+            if last is not None and cells == positions and last[0] == last[1]:
+                self.runs[-1] = (last[0] + cells, last[1] + positions)
+            elif cells:
+                self.runs.append((cells, positions))
+
+    def cut(self, at: int) -> _Block:
+        """Keep the first `at` cells; the rest as a block with the same holders."""
+        before: list[tuple[int, int]] = []
+        after = deque(self.runs)
+        while at:
+            cells, positions = after.popleft()
+            taken = min(cells, at)
+            if taken < cells and cells != positions:
+                raise InputError(
+                    f"a fork ends {taken} cells inside a picture of {cells} cells in a grid",
+                    "fork in front of the picture or behind it",
+                )
+            if taken < cells:
+                after.appendleft((cells - taken, positions - taken))
+                positions = taken
+            before.append((taken, positions))
+            at -= taken
+        self.runs = before
+        return _Block(list(after), self.holders)
 
 
 class CellLedger:
@@ -62,18 +105,41 @@ class CellLedger:
         self._blocks[sequence] = []
         return sequence
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence that shares the cells of `sequence`.
+    def fork(self, sequence: int, length: int | None = None) -> int:
+        """A new sequence that shares the first `length` cells of `sequence`, or all of them.
 
         Raises:
-            InputError: `sequence` is not open, or there is no free id.
+            InputError: `sequence` is not open or shorter, there is no free id, or the fork would
+                end inside a picture that has rows and columns.
         """
-        blocks = self._of(sequence)
+        whole = self.length(sequence)
+        length = whole if length is None else length
+        if not 0 <= length <= whole:
+            raise InputError(
+                f"sequence {sequence} has {whole} cells, not {length} to fork",
+                "fork at most as many as it has",
+            )
+        shared = self._first(sequence, length)
         copy = self.open()
-        for block in blocks:
+        for block in shared:
             block.holders += 1
-        self._blocks[copy] = list(blocks)
+        self._blocks[copy] = shared
         return copy
+
+    def _first(self, sequence: int, length: int) -> list[_Block]:
+        """The blocks that hold exactly the first cells; one is cut where they end inside it."""
+        blocks, shared = self._of(sequence), []
+        for block in blocks:
+            if not length:
+                break
+            if block.cells > length:
+                rest = block.cut(length)
+                for held in self._blocks.values():
+                    if block in held:
+                        held.insert(held.index(block) + 1, rest)
+            shared.append(block)
+            length -= block.cells
+        return shared
 
     def close(self, sequence: int) -> None:
         """Give up a sequence; its cells that no other one holds become free.
@@ -132,16 +198,16 @@ class CellLedger:
                 "shorten the request, use fewer image tiles, or raise EngineOptions.n_ctx",
             )
         for append in appends:
-            self._grow(append.sequence, len(append), append.n_positions)
+            self._grow(append)
 
-    def _grow(self, sequence: int, cells: int, positions: int) -> None:
-        blocks = self._blocks[sequence]
-        if blocks and blocks[-1].holders == 1:
-            blocks[-1].cells += cells
-            blocks[-1].positions += positions
-        elif cells:
-            blocks.append(_Block(cells, positions, 1))
-        self._used += cells
+    def _grow(self, append: Append) -> None:
+        if not len(append):
+            return
+        blocks = self._blocks[append.sequence]
+        if not blocks or blocks[-1].holders > 1:
+            blocks.append(_Block([], 1))
+        blocks[-1].grow((len(span), span.n_positions) for span in append.spans)
+        self._used += len(append)
 
     def _of(self, sequence: int) -> list[_Block]:
         blocks = self._blocks.get(sequence)

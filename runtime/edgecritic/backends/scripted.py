@@ -24,7 +24,7 @@ from edgecritic.backends.base import (
 from edgecritic.backends.cells import CellLedger
 from edgecritic.backends.checks import check_appends, check_tiles, check_token
 from edgecritic.backends.options import EngineOptions
-from edgecritic.errors import BackendUnavailableError
+from edgecritic.errors import BackendUnavailableError, InputError
 
 History: TypeAlias = tuple[int | str, ...]
 """What a sequence holds: token ids, and the key of each image once."""
@@ -65,6 +65,7 @@ class ScriptedBackend:
         self._script = script
         self._cells = CellLedger(options.n_ctx, options.max_sequences)
         self._histories: dict[int, History] = {}
+        self._image_cells: dict[str, int] = {}
         self._tile_size = tile_size
         self._closed = False
         self.decoded = 0
@@ -143,18 +144,30 @@ class ScriptedBackend:
         self._histories[sequence] = ()
         return sequence
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence with the same history."""
+    def fork(self, sequence: int, length: int | None = None) -> int:
+        """A new sequence with the same history, or its first cells; never a part of an image."""
         self._require_open()
-        copy = self._cells.fork(sequence)
-        self._histories[copy] = self._histories[sequence]
+        copy = self._cells.fork(sequence, length)
+        rest = self._cells.length(copy)
+        history = self._histories[sequence]
+        n_units = 0
+        while rest > 0:
+            rest -= self._n_cells(history[n_units])
+            n_units += 1
+        if rest:
+            self.close_sequence(copy)
+            raise InputError("a fork ends inside an image", "fork in front of it or behind it")
+        self._histories[copy] = history[:n_units]
         return copy
+
+    def _n_cells(self, unit: int | str) -> int:
+        return self._image_cells[unit] if isinstance(unit, str) else 1
 
     def close_sequence(self, sequence: int) -> None:
         """Drop a sequence."""
         self._require_open()
         self._cells.close(sequence)
-        del self._histories[sequence]
+        self._histories.pop(sequence, None)
 
     def append(
         self, appends: Sequence[Append], cancel: CancelToken | None = None
@@ -187,7 +200,11 @@ class ScriptedBackend:
     def _extend(self, append: Append) -> None:
         history = self._histories[append.sequence]
         for span in append.spans:
-            history += span.tokens if isinstance(span, TextSpan) else (span.key,)
+            if isinstance(span, TextSpan):
+                history += span.tokens
+            else:
+                history += (span.key,)
+                self._image_cells[span.key] = len(span)
         self._histories[append.sequence] = history
         self.decoded += len(append)
 

@@ -148,11 +148,11 @@ class SequentialBackend(Generic[Copy]):
         loaded.sequences.open(sequence)
         return sequence
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence that shares all cells of `sequence`."""
+    def fork(self, sequence: int, length: int | None = None) -> int:
+        """A new sequence that shares the first cells of `sequence`; see `Backend.fork`."""
         loaded = self._require_open()
-        copy = self._cells.fork(sequence)
-        loaded.sequences.fork(sequence, copy)
+        copy = self._cells.fork(sequence, length)
+        loaded.sequences.fork(sequence, copy, self._cells.length(copy))
         return copy
 
     def close_sequence(self, sequence: int) -> None:
@@ -177,6 +177,11 @@ class SequentialBackend(Generic[Copy]):
     def length(self, sequence: int) -> int:
         """Cells that the sequence holds."""
         return self._cells.length(sequence)
+
+    @property
+    def free_cells(self) -> int:
+        """Cells that no sequence holds."""
+        return self._cells.n_free
 
     def close(self) -> None:
         """Free everything. Idempotent."""

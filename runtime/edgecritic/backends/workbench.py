@@ -61,11 +61,25 @@ class Workbench(Generic[Copy]):
         """Begin an empty sequence."""
         self._runs[sequence] = []
 
-    def fork(self, sequence: int, copy: int) -> None:
-        """Begin a sequence that shares all that another one holds."""
-        self._runs[copy] = list(self._runs[sequence])
-        for run in self._runs[copy]:
+    def fork(self, sequence: int, copy: int, length: int | None = None) -> None:
+        """Begin a sequence that shares the first `length` positions of another one, or all."""
+        shared = self._runs[copy] = []
+        for run in tuple(self._runs[sequence]):
+            if length is not None and run.start >= length:
+                break
+            if length is not None and run.start + run.length > length:
+                self.lay(sequence)  # what was put aside cannot be cut, what lies there can
+                self._cut(run, length - run.start)
+            shared.append(run)
             run.holders += 1
+
+    def _cut(self, run: _Run[Copy], length: int) -> None:
+        """Make two runs of one that is laid out."""
+        rest: _Run[Copy] = _Run(run.start + length, run.length - length, run.holders)
+        run.length, run.aside = length, None
+        for runs in (*self._runs.values(), self._laid):
+            if run in runs:
+                runs.insert(runs.index(run) + 1, rest)
 
     def close(self, sequence: int) -> None:
         """Forget a sequence."""

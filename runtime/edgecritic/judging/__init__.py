@@ -1,6 +1,8 @@
-"""One judgement from prompt to reason, over the `Backend` Protocol; numbers to results."""
+"""Judgements from request to result: a queue, an engine's thread, and what it decodes together."""
 
-from edgecritic.judging.base import Judging, Options, Orders
-from edgecritic.judging.judge import Judge
+from edgecritic.judging.base import Judging, QueueState
+from edgecritic.judging.engine_thread import EngineThread
+from edgecritic.judging.jobs import Job, JudgementJob
+from edgecritic.judging.work import Work
 
-__all__ = ["Judge", "Judging", "Options", "Orders"]
+__all__ = ["EngineThread", "Job", "JudgementJob", "Judging", "QueueState", "Work"]

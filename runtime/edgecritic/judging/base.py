@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
-from edgecritic.backends.base import CancelToken, EngineInfo
-from edgecritic.judging.generation import Sampling
+from edgecritic.backends.base import EngineInfo
+from edgecritic.judging.jobs import Job
 from edgecritic.judging.results import Shown
-from edgecritic.pictures import ImageInput
-from edgecritic.task import Task
-from edgecritic.verdict import Preference, Ranking, Verdict
+from edgecritic.requests import Orders
+from edgecritic.verdict import Preference, Verdict
 
-Judged = TypeVar("Judged", Verdict, Preference)
-Orders: TypeAlias = Literal["both", "given", "swapped"]
+Judged = TypeVar("Judged", bound=Verdict | Preference)
 SHOWN: Final[Mapping[Orders, tuple[Shown, ...]]] = {
     "both": ("first", "second"),
     "given": ("first",),
@@ -23,28 +21,20 @@ SHOWN: Final[Mapping[Orders, tuple[Shown, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to judge.
+class QueueState:
+    """How busy a critic is.
 
     Attributes:
-        rationale: generate the reason, too.
-        wording: which of the dialect's wordings to ask in.
-        sampling: of the rationale.
-        cancel: stops the judgement.
+        waiting: requests that nobody works at yet.
+        limit: how many may wait.
     """
 
-    rationale: bool = True
-    wording: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    cancel: CancelToken | None = None
+    waiting: int
+    limit: int
 
 
 class Judging(Protocol):
-    """Makes judgements of tasks that were checked already.
-
-    What happens while the items of a stream are asked for raises there. A judgement that was
-    cancelled is a result; whatever else keeps one from being made is a `CriticError`.
-    """
+    """Makes judgements of requests that were checked already."""
 
     @property
     def info(self) -> EngineInfo:
@@ -52,45 +42,23 @@ class Judging(Protocol):
         ...
 
     @property
-    def concurrent(self) -> bool:
-        """Several threads may judge at once; if not, the critic lets them take turns."""
+    def queue(self) -> QueueState:
+        """How busy it is."""
         ...
 
-    def pointwise(
-        self, image: ImageInput, task: Task, options: Options
-    ) -> Generator[Verdict | str, None, None]:
-        """Judge one response: the verdict, the rationale's pieces, the verdict with all of it."""
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take jobs, all or none, and return at once; their futures tell how each ended.
+
+        Raises:
+            QueueFullError: too many requests wait.
+            BackendUnavailableError: it is closed, or its engine does not answer.
+        """
         ...
 
-    def pairwise(
-        self, image: ImageInput, task: Task, orders: Orders, options: Options
-    ) -> Generator[Preference | str, None, None]:
-        """Judge two responses; the rationale speaks of them in the given order."""
-        ...
-
-    def rank_pairwise(
-        self,
-        image: ImageInput,
-        task: Task,
-        responses: Sequence[str],
-        options: Options,
-        pairs: Sequence[tuple[int, int]],
-    ) -> Ranking:
-        """Compare these pairs of `responses`, each in both orders; `task` names the rest."""
-        ...
-
-    def rank_adaptive(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """Compare as few ordered pairs of `responses` as tell their order."""
-        ...
-
-    def rank_pointwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """Score every response by itself; `task` names the rest."""
+    def forget(self) -> None:
+        """Drop what is kept between judgements, but for what runs at the moment."""
         ...
 
     def close(self) -> None:
-        """Free what is held. Idempotent."""
+        """End all jobs and free what is held. Idempotent."""
         ...

@@ -6,14 +6,17 @@ they would ask any chat model; what it says then is only as good as its language
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from edgecritic.backends.base import Backend, Cancelled, ImageSpan, Span, TextSpan
+from edgecritic.backends.base import Backend, Cancelled, CancelToken, ImageSpan, Span, TextSpan
 from edgecritic.errors import ContextOverflowError
 from edgecritic.judging.choosing import Vocabulary
-from edgecritic.judging.writing import ChatOptions, ChatPiece, Writer, extended
+from edgecritic.judging.demands import Steps, Write, writing
+from edgecritic.judging.jobs import Job
+from edgecritic.judging.trie import units_of
+from edgecritic.judging.writing import ChatOptions, ChatPiece, ChatWriter
 from edgecritic.pictures import ImageInput, PictureEncoder
 from edgecritic.prompts import Control, Dialect, ImageSlot
 from edgecritic.prompts.conversation import Turn, render_conversation
@@ -34,8 +37,23 @@ class ChatUsage:
     written_tokens: int
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class ChatJob(Job):
+    """A conversation to answer.
+
+    Attributes:
+        image: the pictures that the turns show.
+        turns: the conversation.
+        options: how to answer.
+    """
+
+    image: ImageInput
+    turns: Sequence[Turn]
+    options: ChatOptions
+
+
 class Chat:
-    """Answers conversations with an engine; between answers no sequence is open.
+    """Answers conversations; the engine is left to whoever runs the steps.
 
     Args:
         backend: the engine.
@@ -57,59 +75,44 @@ class Chat:
         closing = self._backend.tokenize(self._dialect.turn_close, control=True)
         return self._backend.info.end_tokens | frozenset(closing[:1])
 
-    def answer(
-        self, image: ImageInput, turns: Sequence[Turn], options: ChatOptions
-    ) -> Generator[ChatPiece | ChatUsage, None, None]:
-        """The answers' pieces, one answer after the other, and in the end what it cost.
-
-        Args:
-            image: the pictures that the turns show.
-            turns: the conversation.
-            options: how to answer.
+    def steps(self, job: ChatJob, cancel: CancelToken) -> Steps[ChatUsage]:
+        """Tell the answers' pieces, those of several answers as they come; then what it cost.
 
         Raises:
             InputError: the conversation cannot be answered.
             ContextOverflowError: it does not fit.
         """
         try:
-            pictures = self._pictures.spans(image, options.cancel)
-            spans = self._spans(turns, pictures, options.continued)
+            pictures = self._pictures.spans(job.image, cancel)
         except Cancelled:
-            yield ChatPiece(0, "", ended="cancelled")
-            yield ChatUsage(0, 0, 0)
-            return
+            return self.unjudged(job)
+        options = job.options
+        spans = self._spans(job.turns, pictures, options.continued)
         n_prompt = sum(map(len, spans))
         if n_prompt >= self._backend.info.n_ctx:
             raise ContextOverflowError(
                 f"the conversation has {n_prompt} tokens, the context {self._backend.info.n_ctx}",
                 "shorten it, or use fewer pictures",
             )
-        n_written = yield from self._answers(spans, options)
+        answers = yield from writing(
+            [
+                Write(units_of(spans), options.max_tokens, self._writer(job, number), keep=True)
+                for number in range(options.n)
+            ]
+        )
+        for number, answer in enumerate(answers):
+            if answer.ended == "cancelled":
+                job.tell(ChatPiece(number, "", ended="cancelled"))
         n_image = sum(len(span) for span in spans if isinstance(span, ImageSpan))
-        yield ChatUsage(n_prompt, n_image, n_written)
+        return ChatUsage(n_prompt, n_image, sum(answer.n_tokens for answer in answers))
 
-    def _answers(
-        self, spans: tuple[Span, ...], options: ChatOptions
-    ) -> Generator[ChatPiece, None, int]:
-        """Decode the conversation once and fork it for each answer."""
-        prompt = self._backend.open_sequence()
-        n_written = 0
-        try:
-            try:
-                logits = extended(self._backend, prompt, spans, options.cancel)
-            except Cancelled:
-                yield ChatPiece(0, "", ended="cancelled")
-                return 0
-            for number in range(options.n):
-                sequence = self._backend.fork(prompt)
-                try:
-                    writer = Writer(self._backend, sequence, self._ends, options, number)
-                    n_written += yield from writer.write(logits, self._vocabulary)
-                finally:
-                    self._backend.close_sequence(sequence)
-        finally:
-            self._backend.close_sequence(prompt)
-        return n_written
+    def unjudged(self, job: ChatJob) -> ChatUsage:
+        """See `Maker.unjudged`."""
+        job.tell(ChatPiece(0, "", ended="cancelled"))
+        return ChatUsage(0, 0, 0)
+
+    def _writer(self, job: ChatJob, number: int) -> Callable[[int], ChatWriter]:
+        return partial(ChatWriter, self._vocabulary, self._ends, job.options, number, tell=job.tell)
 
     def _spans(
         self, turns: Sequence[Turn], pictures: Sequence[ImageSpan], continued: bool

@@ -1,23 +1,17 @@
-"""Text generated behind a sequence, as a stream of whole characters."""
+"""Text generated from rows of logits, as a stream of whole characters."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from edgecritic.backends.base import (
-    Append,
-    Backend,
-    Cancelled,
-    CancelToken,
-    FloatArray,
-    TextSpan,
-)
+from edgecritic.backends.base import FloatArray
 from edgecritic.errors import InputError
+from edgecritic.judging.walk import Spent
 from edgecritic.scoring import log_softmax
 
 
@@ -56,71 +50,82 @@ class Generated:
         n_tokens: tokens generated, the end token not counted.
         ended: by an end token, a stop text, the limit (of tokens or of the context), because the
             logits were no numbers, or by the caller's `CancelToken`.
+        spent: what the text in front of it cost.
     """
 
     text: str
     n_tokens: int
     ended: Literal["end", "stop", "limit", "broken", "cancelled"]
+    spent: Spent = field(default_factory=Spent)
 
 
-def generate(
-    backend: Backend,
-    sequence: int,
-    logits: FloatArray,
-    sampling: Sampling,
-    *,
-    stops: Sequence[str] = (),
-    end_tokens: frozenset[int] = frozenset(),
-    cancel: CancelToken | None = None,
-) -> Generator[str, None, Generated]:
-    """Generate behind `sequence`, which grows by what is generated and stays open.
+class Writer:
+    """Turns rows of logits to text, one token a row.
 
     Args:
-        backend: has no other sequences open than such as `sequence` is a fork of.
-        sequence: what to continue.
-        logits: (n_vocab,) float32, the row after its last position.
         sampling: how to choose.
-        stops: texts that end the generation; they are not part of the text.
-        end_tokens: ids that end it, beside the backend's own.
-        cancel: ends it, too.
+        bytes_of: the bytes of a token.
+        ends: ids that end the generation.
+        limit: most tokens.
+        stops: texts that end it; they are not part of the text.
+        tell: is given pieces of text that are not empty. Together they neither begin nor end with
+            white space.
 
-    Yields:
-        Pieces of text that are not empty. Together they neither begin nor end with white space.
+    Attributes:
+        tokens: what was generated.
+        limit: most tokens to generate.
     """
-    ends = end_tokens | backend.info.end_tokens
-    text = PieceBuffer(stops)
-    rng = np.random.default_rng(sampling.seed)
-    limit = min(sampling.max_tokens, backend.info.n_ctx - backend.length(sequence))
-    for n_tokens in range(limit):
-        if cancel is not None and cancel.cancelled:
-            return Generated(text.shown, n_tokens, "cancelled")
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        bytes_of: Callable[[int], bytes],
+        ends: frozenset[int],
+        limit: int,
+        *,
+        stops: Sequence[str] = (),
+        tell: Callable[[str], None] = lambda piece: None,
+    ) -> None:
+        self.tokens: list[int] = []
+        self.limit = limit
+        self._sampling = sampling
+        self._bytes_of = bytes_of
+        self._ends = ends
+        self._tell = tell
+        self._text = PieceBuffer(stops)
+        self._rng = np.random.default_rng(sampling.seed)
+
+    def feed(self, logits: FloatArray) -> Generated | None:
+        """Choose the next token, the last of `tokens` then; or say how the text ended.
+
+        Args:
+            logits: (n_vocab,) float32, the row after the last token.
+        """
+        if len(self.tokens) >= self.limit:
+            return self.finished("limit")
         if np.isnan(logits).any():
-            return Generated(text.shown, n_tokens, "broken")
-        token = choose(logits, sampling.temperature, rng)
-        if token in ends:
-            if rest := text.finish():
-                yield rest
-            return Generated(text.shown, n_tokens, "end")
-        if piece := text.feed(backend.token_bytes(token)):
-            yield piece
-        if text.stopped:
-            return Generated(text.shown, n_tokens + 1, "stop")
-        if n_tokens + 1 < limit:
-            try:
-                logits = extend(backend, sequence, (token,), cancel)
-            except Cancelled:
-                return Generated(text.shown, n_tokens + 1, "cancelled")
-    if rest := text.finish():
-        yield rest
-    return Generated(text.shown, max(limit, 0), "limit")
+            return Generated(self._text.shown, len(self.tokens), "broken")
+        token = choose(logits, self._sampling.temperature, self._rng)
+        if token in self._ends:
+            return self.finished("end")
+        self.tokens.append(token)
+        self._say(self._text.feed(self._bytes_of(token)))
+        if self._text.stopped:
+            return Generated(self._text.shown, len(self.tokens), "stop")
+        return self.finished("limit") if len(self.tokens) == self.limit else None
 
+    def finished(self, ended: Literal["end", "limit"]) -> Generated:
+        """The whole text, what was held back included."""
+        self._say(self._text.finish())
+        return Generated(self._text.shown, len(self.tokens), ended)
 
-def extend(
-    backend: Backend, sequence: int, tokens: Sequence[int], cancel: CancelToken | None = None
-) -> FloatArray:
-    """Append tokens to one sequence; the (n_vocab,) logits after the last of them."""
-    (row,) = backend.append([Append(sequence, (TextSpan(tuple(tokens)),))], cancel)
-    return cast(FloatArray, row)  # it was asked for
+    def cancelled(self) -> Generated:
+        """What was shown so far."""
+        return Generated(self._text.shown, len(self.tokens), "cancelled")
+
+    def _say(self, piece: str) -> None:
+        if piece:
+            self._tell(piece)
 
 
 def choose(logits: FloatArray, temperature: float, rng: np.random.Generator) -> int:

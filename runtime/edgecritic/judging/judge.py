@@ -1,34 +1,28 @@
-"""One judgement from picture to rationale, as a stream; written once for both settings."""
+"""One judgement from picture to rationale; written once for both settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from functools import partial
 from time import perf_counter
-from typing import Generic, TypeVar, cast
+from typing import Generic, cast
 
-from edgecritic.backends.base import Backend, BackendInfo, Cancelled
+from edgecritic.backends.base import Backend, Cancelled, CancelToken
 from edgecritic.debias import OUTCOMES
-from edgecritic.judging.adaptive import Pair
-from edgecritic.judging.base import SHOWN, Judged, Options, Orders
-from edgecritic.judging.generation import Generated, extend, generate
+from edgecritic.judging.base import SHOWN, Judged
+from edgecritic.judging.demands import Steps, Write, reading, writing
+from edgecritic.judging.generation import Generated, Writer
+from edgecritic.judging.jobs import JudgementJob
 from edgecritic.judging.layout import LaidPrompt, Layout
-from edgecritic.judging.reading import read_after_reason, read_verdicts
-from edgecritic.judging.results import (
-    LogProbs,
-    Shown,
-    pairwise_ranking,
-    pointwise_ranking,
-    pointwise_verdict,
-    preference,
-)
-from edgecritic.judging.rounds import rank_in_rounds
-from edgecritic.judging.sharing import Beginning, decode_beginning
-from edgecritic.pictures import ImageInput, PictureEncoder
+from edgecritic.judging.results import LogProbs, pointwise_verdict, preference
+from edgecritic.judging.trie import units_of
+from edgecritic.pictures import PictureEncoder
 from edgecritic.profile import CriticProfile
+from edgecritic.progress import Progress
+from edgecritic.requests import CompareRequest, ScoreRequest
 from edgecritic.task import Task
-from edgecritic.verdict import Detail, Preference, Ranking, Timings, Usage, Verdict
+from edgecritic.verdict import Detail, Preference, Timings, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +34,12 @@ class _Case(Generic[Judged]):
         explained: the task whose answer the rationale continues, or None.
         conclude: from the tasks' joint log-probabilities to the judgement.
         outcome: index of the answer that states a judgement.
-        cancelled: the judgement when nothing is known yet.
     """
 
     tasks: tuple[Task, ...]
     explained: int | None
     conclude: Callable[[Sequence[LogProbs]], Judged]
     outcome: Callable[[Judged], int]
-    cancelled: Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +47,12 @@ class _Read:
     """What was read, whichever of verdict and reason comes first in the dialect."""
 
     joints: tuple[LogProbs, ...] | None
-    decoded: int
-    kept: int | None = None
+    usage: Usage
     reason: str | None = None
-    generated: int = 0
 
 
 class Judge:
-    """Judges with an engine on this machine. Between judgements no sequence is open.
+    """Judges with an engine on this machine, whose work it leaves to whoever runs its steps.
 
     Args:
         backend: the engine.
@@ -76,142 +66,150 @@ class Judge:
         self._pictures = pictures
         self._layout = Layout(backend, profile.dialect)
 
-    @property
-    def info(self) -> BackendInfo:
-        return self._backend.info
+    def steps(self, job: JudgementJob, cancel: CancelToken) -> Steps[Verdict | Preference]:
+        """See `Maker.steps`."""
+        if isinstance(job.request, CompareRequest):
+            return self._judge(job, self._comparison(job.request, job.task), cancel)
+        return self._judge(job, self._score(job.request, job.task), cancel)
 
-    @property
-    def concurrent(self) -> bool:
-        return False
+    def unjudged(self, job: JudgementJob) -> Verdict | Preference:
+        """See `Maker.unjudged`."""
+        return self._signed(job.unjudged(), self._profile.dialect.identity)
 
-    def close(self) -> None:
-        self._backend.close()
-
-    def pointwise(
-        self, image: ImageInput, task: Task, options: Options
-    ) -> Generator[Verdict | str, None, None]:
-        """Judge one response."""
+    def _score(self, request: ScoreRequest, task: Task) -> _Case[Verdict]:
         levels = task.rubric.range
         calibration = self._profile.calibration
-        return self._judge(
-            image,
-            _Case(
-                tasks=(task,),
-                explained=0 if options.rationale else None,
-                conclude=lambda joints: pointwise_verdict(joints[0], levels, calibration),
-                outcome=lambda verdict: levels.index(cast(int, verdict.level)),
-                cancelled=Verdict("cancelled", None, None, {}, None, 0.0),
-            ),
-            options,
+        return _Case(
+            tasks=(task,),
+            explained=0 if request.rationale else None,
+            conclude=lambda joints: pointwise_verdict(joints[0], levels, calibration),
+            outcome=lambda verdict: levels.index(cast(int, verdict.level)),
         )
 
-    def pairwise(
-        self, image: ImageInput, task: Task, orders: Orders, options: Options
-    ) -> Generator[Preference | str, None, None]:
-        """Judge two responses; the rationale always speaks of them in the given order."""
-        shown = SHOWN[orders]
+    def _comparison(self, request: CompareRequest, task: Task) -> _Case[Preference]:
+        """The rationale always speaks of the responses in the given order."""
+        shown = SHOWN[request.orders]
         tasks = {"first": task, "second": task.swapped()}
         decoded = list(shown)
-        if options.rationale and "first" not in shown and not self._profile.dialect.reason_first:
+        if request.rationale and "first" not in shown and not self._profile.dialect.reason_first:
             decoded.append("first")
-        has_given = options.rationale and "first" in decoded
+        has_given = request.rationale and "first" in decoded
         calibration = self._profile.calibration
-        return self._judge(
-            image,
-            _Case(
-                tasks=tuple(tasks[order] for order in decoded),
-                explained=decoded.index("first") if has_given else None,
-                conclude=lambda joints: preference(
-                    dict(zip(shown, joints, strict=False)), calibration
-                ),
-                outcome=lambda found: OUTCOMES.index(found.winner or "tie"),
-                cancelled=Preference("cancelled", None, {}, None, None, ()),
-            ),
-            options,
+        return _Case(
+            tasks=tuple(tasks[order] for order in decoded),
+            explained=decoded.index("first") if has_given else None,
+            conclude=lambda joints: preference(dict(zip(shown, joints, strict=False)), calibration),
+            outcome=lambda found: OUTCOMES.index(found.winner or "tie"),
         )
 
-    def _judge(
-        self, image: ImageInput, case: _Case[Judged], options: Options
-    ) -> Generator[Judged | str, None, None]:
+    def _judge(self, job: JudgementJob, case: _Case[Judged], cancel: CancelToken) -> Steps[Judged]:
         template = self._profile.dialect.identity
         started = seen = perf_counter()
-        read: _Read | None = None
+        read, laid = _Read(None, Usage()), list[LaidPrompt]()
         try:
-            spans = self._pictures.spans(image, options.cancel)
+            spans = self._pictures.spans(job.request.image, cancel, partial(_tell_tiles, job))
             seen = perf_counter()
-            laid = [self._layout.lay(task, spans, options.wording) for task in case.tasks]
+            laid = [self._layout.lay(task, spans, job.request.wording) for task in case.tasks]
             template = laid[0].prompt.template
-            read = yield from self._read(laid, case.explained, options)
+            if self._profile.dialect.reason_first:
+                read = yield from self._reason_and_read(laid, case.explained, job)
+            else:
+                read = yield from self._read(laid, case.explained)
         except Cancelled:
-            timings = Timings(seen - started, perf_counter() - seen)
-            yield self._signed(replace(case.cancelled, timings=timings), template)
-            return
-        try:
-            judged = case.cancelled if read.joints is None else case.conclude(read.joints)
-            judged = replace(
-                judged,
-                rationale=read.reason,
-                usage=_usage(laid, read),
-                timings=Timings(seen - started, perf_counter() - seen),
+            pass
+        judged = cast(Judged, job.unjudged())
+        if read.joints is not None:
+            judged = case.conclude(read.joints)
+        judged = replace(
+            judged,
+            rationale=read.reason,
+            usage=read.usage,
+            timings=Timings(seen - started, perf_counter() - seen),
+        )
+        detail: Detail = laid[0].detail if laid else "full"
+        judged = self._signed(judged, template, detail)
+        if judged.status != "cancelled":
+            job.tell(judged)
+        if judged.status == "ok" and read.reason is None and case.explained is not None:
+            return (
+                yield from self._explain(judged, laid[case.explained], case.outcome(judged), job)
             )
-            judged = self._signed_by(judged, laid[0])
-            yield judged
-            if read.kept is not None and judged.status == "ok" and case.explained is not None:
-                prompt, outcome = laid[case.explained], case.outcome(judged)
-                judged = yield from self._explain(judged, prompt, outcome, read.kept, options)
-                yield judged
-        finally:
-            if read.kept is not None:
-                self._backend.close_sequence(read.kept)
+        return judged
 
-    def _read(
-        self,
-        laid: Sequence[LaidPrompt],
-        explained: int | None,
-        options: Options,
-        beginning: Beginning | None = None,
-    ) -> Generator[str, None, _Read]:
-        if not self._profile.dialect.reason_first:
-            found = read_verdicts(
-                self._backend, laid, keep=explained, beginning=beginning, cancel=options.cancel
-            )
-            return _Read(found.joints, found.decoded, found.kept)
-        joints: list[LogProbs] = []
-        reason, decoded, generated = None, 0, 0
+    def _read(self, laid: Sequence[LaidPrompt], explained: int | None) -> Steps[_Read]:
+        last = len(laid) - 1 if explained is None else explained
+        demands = []
         for index, prompt in enumerate(laid):
-            steps = read_after_reason(
-                self._backend, self._layout, prompt, options.sampling, options.cancel
+            # The rationale needs the rest of the stated answer, and one cell for itself.
+            rest = prompt.answers.longest - len(prompt.answers.outcomes.forced) + 1
+            demands.append(
+                prompt.read(keep=index == last, reserve=rest if index == explained else 0)
             )
-            # Only the reason that is reported is streamed.
-            behind = (yield from steps) if index == explained else drained(steps)
-            decoded += behind.decoded
-            generated += behind.reason.n_tokens
-            if index == explained:
-                reason = behind.reason.text
-            if behind.joint is None:
-                return _Read(None, decoded, reason=reason, generated=generated)
-            joints.append(behind.joint)
-        return _Read(tuple(joints), decoded, reason=reason, generated=generated)
+        found = yield from reading(demands)
+        usage = _prompts(laid)
+        for one in found:
+            usage += Usage(decoded_tokens=one.spent.decoded, reused_tokens=one.spent.reused)
+        return _Read(tuple(one.joint for one in found), usage)
+
+    def _reason_and_read(
+        self, laid: Sequence[LaidPrompt], explained: int | None, job: JudgementJob
+    ) -> Steps[_Read]:
+        """Generate reasons up to the answers' lead-in, then read the verdicts behind them.
+
+        A reason is tokenized again as a whole, as it stood in training; it may have ended anywhere
+        inside a token.
+        """
+        reasons = yield from writing(
+            [
+                Write(
+                    units_of(prompt.spans),
+                    job.sampling.max_tokens,
+                    self._writer(
+                        job,
+                        self._layout.lead_in(prompt.prompt.setting),
+                        told=index == explained,  # only the reason that is reported
+                    ),
+                    reserve=prompt.answers.longest,
+                    keep=True,
+                )
+                for index, prompt in enumerate(laid)
+            ]
+        )
+        usage = _prompts(laid)
+        for one in reasons:
+            usage += Usage(
+                decoded_tokens=one.spent.decoded,
+                reused_tokens=one.spent.reused,
+                rationale_tokens=one.n_tokens,
+            )
+        reason = None if explained is None else reasons[explained].text
+        if any(one.ended == "cancelled" for one in reasons):
+            return _Read(None, usage, reason)
+        found = yield from reading(
+            [
+                prompt.read(behind=self._layout.text(one.text).tokens)
+                for prompt, one in zip(laid, reasons, strict=True)
+            ]
+        )
+        usage += Usage(decoded_tokens=sum(one.spent.decoded for one in found))
+        return _Read(tuple(one.joint for one in found), usage, reason)
 
     def _explain(
-        self, judged: Judged, laid: LaidPrompt, outcome: int, sequence: int, options: Options
-    ) -> Generator[str, None, Judged]:
-        """Continue the stated answer; the pieces, and then the judgement with its rationale."""
+        self, judged: Judged, laid: LaidPrompt, outcome: int, job: JudgementJob
+    ) -> Steps[Judged]:
+        """Continue the stated answer."""
         started = perf_counter()
-        tail = laid.answers.tokens[outcome][len(laid.answers.outcomes.forced) :]
-        try:
-            logits = extend(self._backend, sequence, tail, options.cancel)
-            reason = yield from generate(
-                self._backend,
-                sequence,
-                logits,
-                options.sampling,
-                stops=("\n\n",),
-                end_tokens=self._layout.end_tokens,
-                cancel=options.cancel,
+        reason = Generated("", 0, "cancelled")
+        if not job.cancelled:
+            (reason,) = yield from writing(
+                [
+                    Write(
+                        units_of(laid.spans) + laid.answers.tokens[outcome],
+                        job.sampling.max_tokens,
+                        self._writer(job, "\n\n"),
+                    )
+                ]
             )
-        except Cancelled:
-            reason = Generated("", 0, "cancelled")
         return replace(
             judged,
             status="cancelled" if reason.ended == "cancelled" else judged.status,
@@ -220,134 +218,29 @@ class Judge:
             timings=judged.timings + Timings(rationale=perf_counter() - started),
         )
 
-    def rank_pairwise(
-        self,
-        image: ImageInput,
-        task: Task,
-        responses: Sequence[str],
-        options: Options,
-        pairs: Sequence[tuple[int, int]],
-    ) -> Ranking:
-        """These pairs of `responses` in both orders, through one tree; `task` names the rest."""
-        ordered = [order for i, j in pairs for order in ((i, j), (j, i))]
-        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in ordered]
-
-        def conclude(joints: Sequence[LogProbs], asked: LaidPrompt) -> Ranking:
-            by_pair = dict(zip(ordered, joints, strict=True))
-            found = []
-            for i, j in pairs:
-                orders: dict[Shown, LogProbs] = {"first": by_pair[i, j], "second": by_pair[j, i]}
-                judged = preference(orders, self._profile.calibration)
-                found.append((i, j, self._signed_by(judged, asked)))
-            return pairwise_ranking(len(responses), found)
-
-        return self._rank(image, tasks, len(responses), conclude, options)
-
-    def rank_adaptive(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """As few ordered pairs as tell the order, in rounds; `task` names the rest."""
-        started = seen = perf_counter()
-        beginning: Beginning | None = None
-        usage = Usage()
-
-        def read(pairs: Sequence[Pair]) -> Sequence[LogProbs]:
-            nonlocal usage
-            asked = [laid[pair] for pair in pairs]
-            found = drained(self._read(asked, None, options, beginning))
-            usage += _usage(asked, found)
-            if found.joints is None:
-                raise Cancelled
-            return found.joints
-
-        def prefer(orders: Mapping[Shown, LogProbs]) -> Preference:
-            return self._signed_by(preference(orders, self._profile.calibration), laid[0, 1])
-
-        try:
-            spans = self._pictures.spans(image, options.cancel)
-            seen = perf_counter()
-            tasks = {
-                pair: replace(task, responses=tuple(responses[index] for index in pair))
-                for pair in permutations(range(len(responses)), 2)
-            }
-            laid = {
-                pair: self._layout.lay(task, spans, options.wording) for pair, task in tasks.items()
-            }
-            if not self._profile.dialect.reason_first:
-                rows = [row for prompt in laid.values() for row in prompt.verdict_rows]
-                beginning = decode_beginning(self._backend, rows, options.cancel)
-                usage += Usage(decoded_tokens=0 if beginning is None else beginning.cells)
-            ranking = rank_in_rounds(responses, read, prefer)
-        except Cancelled:
-            ranking = Ranking("cancelled", (), (None,) * len(responses))
-        finally:
-            if beginning is not None:
-                self._backend.close_sequence(beginning.sequence)
-        timings = Timings(seen - started, perf_counter() - seen)
-        return replace(ranking, usage=usage, timings=timings)
-
-    def rank_pointwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """Every response by itself, through one tree; `task` names the rest."""
-        tasks = [replace(task, responses=(response,)) for response in responses]
-        levels, calibration = task.rubric.range, self._profile.calibration
-
-        def conclude(joints: Sequence[LogProbs], asked: LaidPrompt) -> Ranking:
-            found = [pointwise_verdict(joint, levels, calibration) for joint in joints]
-            return pointwise_ranking([self._signed_by(verdict, asked) for verdict in found])
-
-        return self._rank(image, tasks, len(responses), conclude, options)
-
-    def _rank(
-        self,
-        image: ImageInput,
-        tasks: Sequence[Task],
-        n_responses: int,
-        conclude: Callable[[Sequence[LogProbs], LaidPrompt], Ranking],
-        options: Options,
-    ) -> Ranking:
-        cancelled = Ranking("cancelled", (), (None,) * n_responses)
-        started = seen = perf_counter()
-        try:
-            spans = self._pictures.spans(image, options.cancel)
-            seen = perf_counter()
-            laid = [self._layout.lay(task, spans, options.wording) for task in tasks]
-            read = drained(self._read(laid, None, options))
-        except Cancelled:
-            return replace(cancelled, timings=Timings(seen - started, perf_counter() - seen))
-        ranking = cancelled
-        if read.joints is not None:
-            ranking = conclude(read.joints, laid[0])
-        return replace(
-            ranking,
-            usage=_usage(laid, read),
-            timings=Timings(seen - started, perf_counter() - seen),
+    def _writer(
+        self, job: JudgementJob, stop: str, *, told: bool = True
+    ) -> Callable[[int], Writer]:
+        """Begins a reason."""
+        return partial(
+            Writer,
+            job.sampling,
+            self._backend.token_bytes,
+            self._layout.end_tokens | self._backend.info.end_tokens,
+            stops=(stop,),
+            tell=job.tell if told else lambda piece: None,
         )
 
     def _signed(self, judged: Judged, template: str, detail: Detail = "full") -> Judged:
         return replace(judged, critic=self._profile.name, template=template, detail=detail)
 
-    def _signed_by(self, judged: Judged, asked: LaidPrompt) -> Judged:
-        return self._signed(judged, asked.prompt.template, asked.detail)
+
+def _tell_tiles(job: JudgementJob, done: int, total: int) -> None:
+    job.tell(Progress("image", done, total))
 
 
-def _usage(laid: Sequence[LaidPrompt], read: _Read) -> Usage:
+def _prompts(laid: Sequence[LaidPrompt]) -> Usage:
     return Usage(
         prompt_tokens=sum(prompt.n_tokens for prompt in laid),
         image_tokens=sum(prompt.n_image_tokens for prompt in laid),
-        decoded_tokens=read.decoded,
-        rationale_tokens=read.generated,
     )
-
-
-Result = TypeVar("Result")
-
-
-def drained(steps: Generator[object, None, Result]) -> Result:
-    """What a generator returns, when nobody looks at what it yields."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast(Result, end.value)

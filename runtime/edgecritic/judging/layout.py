@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgecritic.backends.base import Backend, ImageSpan, Span, TextSpan
-from edgecritic.judging.trie import Row, row_length
+from edgecritic.judging.demands import Read
+from edgecritic.judging.trie import Row, Units, row_length, units_of
 from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Setting, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Task
@@ -63,15 +64,17 @@ class LaidPrompt:
         spans = (span for span in self.spans if isinstance(span, ImageSpan))
         return "reduced" if any(span.reduced for span in spans) else "full"
 
-    @property
-    def verdict_rows(self) -> list[Row]:
-        """The rows whose logits decide; the first of them ends with the answer's lead-in."""
-        return [(*self.spans, TextSpan(tokens)) for tokens in self.answer_rows]
+    def read(self, *, behind: Units = (), keep: bool = False, reserve: int = 0) -> Read:
+        """The demand that reads its verdict.
 
-    @property
-    def answer_rows(self) -> list[tuple[int, ...]]:
-        """The same rows without the prompt."""
-        return [(*self.answers.outcomes.forced, *node) for node in self.answers.outcomes.nodes]
+        Args:
+            behind: what the assistant said before the answer.
+            keep: see `Read`.
+            reserve: see `Read`.
+        """
+        prompt, outcomes = units_of(self.spans) + behind, self.answers.outcomes
+        rows = tuple((*prompt, *outcomes.forced, *node) for node in outcomes.nodes)
+        return Read(rows, outcomes, keep, reserve)
 
 
 class Layout:

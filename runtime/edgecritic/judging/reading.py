@@ -1,19 +1,88 @@
-"""Prompts to their verdicts' log-probabilities, by one walk over the tree of all rows."""
+"""From the tree of all rows to the log-probabilities of verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecritic.backends.base import Backend, CancelToken, FloatArray, TextSpan
-from edgecritic.judging.generation import Generated, Sampling, generate
-from edgecritic.judging.layout import LaidPrompt, Layout
-from edgecritic.judging.sharing import Beginning
-from edgecritic.judging.trie import decode_rows
+from edgecritic.backends.base import Backend, FloatArray, ImageSpan
+from edgecritic.errors import ContextOverflowError
+from edgecritic.judging.demands import Read, Readout
+from edgecritic.judging.layout import LaidPrompt
+from edgecritic.judging.pool import PrefixPool
+from edgecritic.judging.trie import Units, count_cells
+from edgecritic.judging.walk import AppendAll, Walk
+
+
+class Reading:
+    """A walk that reads several prompts; each is told as soon as its last row is there.
+
+    Args:
+        pool: lends the sequences.
+        append: `Backend.append`.
+        reads: what to read.
+        tell: is given the index and what was read.
+        wanted: whether the one of an index is still wanted.
+    """
+
+    def __init__(
+        self,
+        pool: PrefixPool,
+        append: AppendAll,
+        reads: Sequence[Read],
+        tell: Callable[[int, Readout], None],
+        wanted: Callable[[int], bool] = lambda index: True,
+    ) -> None:
+        self._reads = reads
+        self._tell = tell
+        self._owners = [index for index, read in enumerate(reads) for _ in read.rows]
+        firsts = np.cumsum([0, *(len(read.rows) for read in reads)])
+        self._firsts = [int(first) for first in firsts]
+        self._rows: list[dict[int, FloatArray]] = [{} for _ in reads]
+        self.walk = Walk(
+            pool,
+            append,
+            [row for read in reads for row in read.rows],
+            self._collect,
+            owners=self._owners,
+            keep=[self._firsts[index] for index, read in enumerate(reads) if read.keep],
+            wanted=lambda row: wanted(self._owners[row]),
+        )
+
+    def _collect(self, row: int, logits: FloatArray) -> None:
+        index = self._owners[row]
+        rows, read = self._rows[index], self._reads[index]
+        rows[row - self._firsts[index]] = logits
+        if len(rows) == len(read.rows):
+            joint = read.outcomes.log_probs([rows[k] for k in range(len(rows))])
+            rows.clear()  # a row of a large vocabulary takes half a megabyte
+            self._tell(index, Readout(joint, self.walk.spent[index]))
+
+
+def check_fit(rows: Sequence[Units], reserve: int, n_ctx: int) -> None:
+    """Check that rows fit the context, the first with `reserve` cells behind it.
+
+    Raises:
+        ContextOverflowError: one does not.
+    """
+    needs = [count_cells(row) + (0 if index else reserve) for index, row in enumerate(rows)]
+    needed = max(needs)
+    if needed <= n_ctx:
+        return
+    longest = rows[needs.index(needed)]
+    n_image = count_cells([unit for unit in longest if isinstance(unit, ImageSpan)])
+    fitting = max(0, n_ctx - n_image)
+    beside = f"beside the {n_image} tokens of the picture, " if n_image else ""
+    raise ContextOverflowError(
+        f"the request needs {needed} tokens and the context has {n_ctx} available: "
+        f"{beside}{fitting} tokens of text fit, and the text has {needed - n_image} "
+        "(instructions and answer included)",
+        "shorten the question, the responses or the reference"
+        + (", or use a smaller picture" if n_image else ""),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,160 +92,28 @@ class Readings:
     Attributes:
         joints: per prompt the (n_outcomes,) joint log-probabilities.
         decoded: cells decoded.
-        kept: the open sequence of the prompt that was to be kept, the answer's lead-in included.
     """
 
     joints: tuple[NDArray[np.float64], ...]
     decoded: int
-    kept: int | None
 
 
-class _Collector:
-    """Gathers rows of logits; drops them as soon as a prompt's verdict can be computed."""
-
-    def __init__(self, prompts: Sequence[LaidPrompt]) -> None:
-        self._prompts = prompts
-        self._places = [
-            (index, node)
-            for index, prompt in enumerate(prompts)
-            for node in range(len(prompt.answers.outcomes.nodes))
-        ]
-        self._rows: list[dict[int, FloatArray]] = [{} for _ in prompts]
-        self.joints: dict[int, NDArray[np.float64]] = {}
-
-    def __call__(self, row: int, logits: FloatArray) -> None:
-        index, node = self._places[row]
-        rows, outcomes = self._rows[index], self._prompts[index].answers.outcomes
-        rows[node] = logits
-        if len(rows) == len(outcomes.nodes):
-            self.joints[index] = outcomes.log_probs([rows[k] for k in range(len(rows))])
-            rows.clear()
-
-
-def read_verdicts(
-    backend: Backend,
-    prompts: Sequence[LaidPrompt],
-    *,
-    keep: int | None = None,
-    beginning: Beginning | None = None,
-    cancel: CancelToken | None = None,
-) -> Readings:
-    """Read all verdicts at once; what the prompts share is decoded once.
+def read_verdicts(backend: Backend, prompts: Sequence[LaidPrompt]) -> Readings:
+    """Read all verdicts at once; what the prompts share is decoded once, and nothing is kept.
 
     Args:
-        backend: has no sequences open but `beginning`.
+        backend: has no sequences open.
         prompts: at least one.
-        keep: the prompt whose sequence stays open for a rationale; room for it is made sure of.
-        beginning: what the prompts share, where that is decoded already.
-        cancel: stops the decoding.
 
     Raises:
         ContextOverflowError: a prompt does not fit; nothing was decoded.
-        Cancelled: `cancel` was set.
     """
-    collector = _Collector(prompts)
-    per_prompt = [prompt.verdict_rows for prompt in prompts]
-    # The rationale needs the rest of the stated answer, and one cell for itself.
-    answers = None if keep is None else prompts[keep].answers
-    reserve = 0 if answers is None else answers.longest - len(answers.outcomes.forced) + 1
-    decoded = decode_rows(
-        backend,
-        [row if beginning is None else beginning.rest(row) for rows in per_prompt for row in rows],
-        collector,
-        base=None if beginning is None else beginning.sequence,
-        keep=None if keep is None else sum(map(len, per_prompt[:keep])),
-        reserve=reserve,
-        cancel=cancel,
-    )
-    joints = tuple(collector.joints[index] for index in range(len(prompts)))
-    return Readings(joints, decoded.cells, decoded.kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoned:
-    """A verdict that was read behind its reason.
-
-    Attributes:
-        joint: (n_outcomes,) joint log-probabilities; None when cancelled during the reason.
-        reason: the generated text.
-        decoded: cells decoded, those generated one by one not counted.
-    """
-
-    joint: NDArray[np.float64] | None
-    reason: Generated
-    decoded: int
-
-
-def read_after_reason(
-    backend: Backend,
-    layout: Layout,
-    prompt: LaidPrompt,
-    sampling: Sampling,
-    cancel: CancelToken | None = None,
-) -> Generator[str, None, Reasoned]:
-    """Generate the reason up to the answer's lead-in, then read the verdict behind it.
-
-    The reason is tokenized again as a whole, as it stood in training; it may have ended anywhere
-    inside a token.
-
-    Raises:
-        ContextOverflowError: prompt, reason and answer do not fit.
-        Cancelled: `cancel` was set while the prompt or the verdict was decoded.
-    """
-    last: dict[int, FloatArray] = {}
-    asked = decode_rows(
-        backend,
-        [prompt.spans],
-        last.__setitem__,
-        keep=0,
-        reserve=prompt.answers.longest,
-        cancel=cancel,
-    )
-    kept = cast(int, asked.kept)
-    try:
-        reason = yield from _reason(
-            backend, layout, prompt, asked=kept, logits=last[0], sampling=sampling, cancel=cancel
-        )
-        if reason.ended == "cancelled":
-            return Reasoned(None, reason, asked.cells)
-        collector = _Collector([prompt])
-        text = layout.text(reason.text)
-        answered = decode_rows(
-            backend,
-            [(text, TextSpan(tokens)) for tokens in prompt.answer_rows],
-            collector,
-            base=kept,
-            cancel=cancel,
-        )
-    finally:
-        backend.close_sequence(kept)
-    return Reasoned(collector.joints[0], reason, asked.cells + answered.cells)
-
-
-def _reason(
-    backend: Backend,
-    layout: Layout,
-    prompt: LaidPrompt,
-    *,
-    asked: int,
-    logits: FloatArray,
-    sampling: Sampling,
-    cancel: CancelToken | None,
-) -> Generator[str, None, Generated]:
-    """The reason, generated on a fork, so that `asked` still ends with the prompt."""
-    room = backend.info.n_ctx - backend.length(asked) - prompt.answers.longest
-    thinking = backend.fork(asked)
-    try:
-        return (
-            yield from generate(
-                backend,
-                thinking,
-                logits,
-                replace(sampling, max_tokens=min(sampling.max_tokens, room)),
-                stops=(layout.lead_in(prompt.prompt.setting),),
-                end_tokens=layout.end_tokens,
-                cancel=cancel,
-            )
-        )
-    finally:
-        backend.close_sequence(thinking)
+    reads = [prompt.read() for prompt in prompts]
+    for read in reads:
+        check_fit(read.rows, read.reserve, backend.info.n_ctx)
+    found: dict[int, Readout] = {}
+    pool = PrefixPool(backend, max_cells=0)
+    reading = Reading(pool, backend.append, reads, found.__setitem__)
+    reading.walk.run()
+    joints = tuple(found[index].joint for index in range(len(reads)))
+    return Readings(joints, sum(spent.decoded for spent in reading.walk.spent))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from edgecritic.debias import OUTCOMES, reconcile, relabelled, winner
 from edgecritic.judging.cycles import cycles
 from edgecritic.manifest import Calibration
 from edgecritic.scoring import expected_level, normalise
-from edgecritic.verdict import OrderVerdict, Preference, Ranking, Verdict
+from edgecritic.verdict import OrderVerdict, Preference, Ranking, Status, Verdict, Winner
 
 Shown: TypeAlias = Literal["first", "second"]
 """Which of the caller's responses stands first in the prompt."""
@@ -22,6 +23,7 @@ LogProbs: TypeAlias = NDArray[np.float64]
 
 # Digits: rewards of float32 logits that differ by less than 1e-9 differ by rounding alone.
 _REWARD_DIGITS = 9
+_OTHER: Final[Mapping[Winner, Winner]] = {"first": "second", "second": "first", "tie": "tie"}
 
 
 def pointwise_verdict(joint: LogProbs, levels: Sequence[int], calibration: Calibration) -> Verdict:
@@ -72,6 +74,88 @@ def preference(joints: Mapping[Shown, LogProbs], calibration: Calibration) -> Pr
             )
     if len(told) < len(joints):
         return Preference("unparsed", None, {}, None, None, tuple(orders))
+    return _agreed(told, orders, calibration)
+
+
+def _probabilities(log_probs: LogProbs) -> dict[Literal["first", "second", "tie"], float]:
+    return {outcome: float(p) for outcome, p in zip(OUTCOMES, np.exp(log_probs), strict=True)}
+
+
+def in_both_orders(given: Preference, swapped: Preference, calibration: Calibration) -> Preference:
+    """One preference of two that were made in one order each.
+
+    Args:
+        given: of i over j, i shown first.
+        swapped: of j over i, j shown first.
+        calibration: the bundle's.
+
+    Returns:
+        Of i over j; not ``ok`` unless both are.
+    """
+    orders = (*given.orders, *(_told_by_the_other(order) for order in swapped.orders))
+    if status := missing((given.status, swapped.status)):
+        found = Preference(status, None, {}, None, None, orders)
+    elif given.basis == "text":
+        found = voted(orders)
+    else:
+        with np.errstate(divide="ignore"):
+            told = [np.log([order.probabilities[o] for o in OUTCOMES]) for order in orders]
+        found = _agreed(told, orders, calibration)
+    return replace(
+        found,
+        usage=given.usage + swapped.usage,
+        timings=given.timings + swapped.timings,
+        critic=given.critic,
+        template=given.template,
+        basis=given.basis,
+        detail=given.detail,
+    )
+
+
+def of_the_other(preference: Preference) -> Preference:
+    """What was said of j over i, said of i over j."""
+    turned = {_OTHER[outcome]: p for outcome, p in preference.probabilities.items()}
+    return replace(
+        preference,
+        winner=None if preference.winner is None else _OTHER[preference.winner],
+        probabilities={outcome: turned[outcome] for outcome in OUTCOMES if outcome in turned},
+        orders=tuple(_told_by_the_other(order) for order in preference.orders),
+    )
+
+
+def _told_by_the_other(order: OrderVerdict) -> OrderVerdict:
+    return OrderVerdict(
+        "second" if order.shown_first == "first" else "first",
+        _OTHER[order.winner],
+        {outcome: order.probabilities[_OTHER[outcome]] for outcome in OUTCOMES},
+        order.mass,
+    )
+
+
+def voted(orders: Sequence[OrderVerdict]) -> Preference:
+    """The preference of statements without probabilities: each order has one vote.
+
+    Orders that contradict each other make a tie: a model that names the same place twice prefers
+    the place.
+
+    Source: the conservative rule of Zheng et al., arXiv:2306.05685, section 3.4.
+    """
+    votes = np.mean([[order.probabilities[o] for o in OUTCOMES] for order in orders], axis=0)
+    return Preference(
+        status="ok",
+        winner=winner(votes, 0.0),
+        probabilities={outcome: float(vote) for outcome, vote in zip(OUTCOMES, votes, strict=True)},
+        confidence=None,
+        consistent=_consistent(orders),
+        orders=tuple(orders),
+        basis="text",
+    )
+
+
+def _agreed(
+    told: Sequence[LogProbs], orders: Sequence[OrderVerdict], calibration: Calibration
+) -> Preference:
+    """The preference that log-probabilities in the same labels make."""
     reconciled = reconcile(told)
     if not np.isfinite(reconciled).any():  # what one order rules out the other one insists on
         return Preference("unparsed", None, {}, None, False, tuple(orders))
@@ -82,13 +166,13 @@ def preference(joints: Mapping[Shown, LogProbs], calibration: Calibration) -> Pr
         winner=best,
         probabilities=probabilities,
         confidence=probabilities[best],
-        consistent=len({order.winner for order in orders}) == 1 if len(orders) > 1 else None,
+        consistent=_consistent(orders),
         orders=tuple(orders),
     )
 
 
-def _probabilities(log_probs: LogProbs) -> dict[Literal["first", "second", "tie"], float]:
-    return {outcome: float(p) for outcome, p in zip(OUTCOMES, np.exp(log_probs), strict=True)}
+def _consistent(orders: Sequence[OrderVerdict]) -> bool | None:
+    return len({order.winner for order in orders}) == 1 if len(orders) > 1 else None
 
 
 def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]]) -> Ranking:
@@ -101,8 +185,8 @@ def pairwise_ranking(n: int, preferences: Sequence[tuple[int, int, Preference]])
     with soft judgements.
     """
     judgements = 2 * len(preferences)
-    if any(preference.status != "ok" for _, _, preference in preferences):
-        return Ranking("unparsed", (), (None,) * n, tuple(preferences), judgements=judgements)
+    if status := missing(preference.status for _, _, preference in preferences):
+        return Ranking(status, (), (None,) * n, tuple(preferences), judgements=judgements)
     terms: list[list[float]] = [[] for _ in range(n)]
     for i, j, preference in preferences:
         for order in preference.orders:
@@ -125,11 +209,17 @@ def pointwise_ranking(verdicts: Sequence[Verdict]) -> Ranking:
     """The responses by their scores."""
     rewards = tuple(verdict.score for verdict in verdicts)
     scores = [score for score in rewards if score is not None]
-    if len(scores) < len(rewards):
-        return Ranking("unparsed", (), rewards, verdicts=tuple(verdicts), judgements=len(verdicts))
+    if status := missing(verdict.status for verdict in verdicts):
+        return Ranking(status, (), rewards, verdicts=tuple(verdicts), judgements=len(verdicts))
     return Ranking(
         "ok", best_first(scores), rewards, verdicts=tuple(verdicts), judgements=len(verdicts)
     )
+
+
+def missing(statuses: Iterable[Status]) -> Status | None:
+    """Why there is no ranking, if one of its judgements is missing."""
+    found = set(statuses) - {"ok"}
+    return "cancelled" if "cancelled" in found else "unparsed" if found else None
 
 
 def best_first(rewards: Sequence[float]) -> tuple[int, ...]:

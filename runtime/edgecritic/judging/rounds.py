@@ -4,43 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import TypeVar
 
 from edgecritic.judging.adaptive import AdaptiveRanking, Pair
 from edgecritic.judging.cycles import cycles
-from edgecritic.judging.results import Shown, best_first
+from edgecritic.judging.results import best_first, in_both_orders, missing, of_the_other
+from edgecritic.manifest import Calibration
 from edgecritic.verdict import Preference, Ranking
-
-Read = TypeVar("Read")
 
 
 def rank_in_rounds(
     responses: Sequence[str],
-    read: Callable[[Sequence[Pair]], Sequence[Read]],
-    prefer: Callable[[Mapping[Shown, Read]], Preference],
+    judge: Callable[[Sequence[Pair]], Sequence[Preference]],
+    calibration: Calibration,
 ) -> Ranking:
     """Rank by as few ordered pairs as tell the order.
 
     Args:
         responses: at least two.
-        read: judges pairs of (shown first, shown second); what it raises ends the ranking.
-        prefer: what one or both orders of a pair say.
+        judge: judges pairs of (shown first, shown second), each in this order alone; what it
+            raises ends the ranking.
+        calibration: the bundle's.
 
     Returns:
-        Unparsed as soon as a judgement is.
+        Without an order as soon as a judgement is missing.
     """
     search = AdaptiveRanking(responses)
-    found: dict[Pair, Read] = {}
+    found: dict[Pair, Preference] = {}
     while pairs := search.ask():
-        found |= dict(zip(pairs, read(pairs), strict=True))
-        judged = {pair: prefer({"first": found[pair]}) for pair in pairs}
-        if any(preference.status != "ok" for preference in judged.values()):
+        judged = dict(zip(pairs, judge(pairs), strict=True))
+        found |= judged
+        if status := missing(preference.status for preference in judged.values()):
             unknown = (None,) * len(responses)
-            return Ranking(
-                "unparsed", (), unknown, _preferences(found, prefer), judgements=len(found)
-            )
+            told = _preferences(found, calibration)
+            return Ranking(status, (), unknown, told, judgements=len(found))
         search.tell({pair: _lead(preference) for pair, preference in judged.items()})
-    preferences = _preferences(found, prefer)
+    preferences = _preferences(found, calibration)
     return Ranking(
         "ok",
         best_first(search.rewards),
@@ -58,16 +56,16 @@ def _lead(preference: Preference) -> float:
 
 
 def _preferences(
-    found: Mapping[Pair, Read], prefer: Callable[[Mapping[Shown, Read]], Preference]
+    found: Mapping[Pair, Preference], calibration: Calibration
 ) -> tuple[tuple[int, int, Preference], ...]:
     """Of every two responses that were compared, by the orders that were judged."""
     told = []
     for i, j in combinations(sorted({index for pair in found for index in pair}), 2):
-        orders: dict[Shown, Read] = {}
-        if (i, j) in found:
-            orders["first"] = found[i, j]
-        if (j, i) in found:
-            orders["second"] = found[j, i]
-        if orders:
-            told.append((i, j, prefer(orders)))
+        given, swapped = found.get((i, j)), found.get((j, i))
+        if given is not None and swapped is not None:
+            told.append((i, j, in_both_orders(given, swapped, calibration)))
+        elif given is not None:
+            told.append((i, j, given))
+        elif swapped is not None:
+            told.append((i, j, of_the_other(swapped)))
     return tuple(told)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from edgecritic.backends.base import (
-    Append,
-    Backend,
-    Cancelled,
-    CancelToken,
-    FloatArray,
-    Span,
-    TextSpan,
-)
+from edgecritic.backends.base import CancelToken, FloatArray
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.judging.choosing import Chooser, Taste, Vocabulary
-from edgecritic.judging.generation import PieceBuffer
+from edgecritic.judging.generation import Generated, PieceBuffer
 from edgecritic.judging.grammar import Part, begin
 from edgecritic.scoring import log_softmax
 
@@ -93,110 +85,99 @@ class ChatPiece:
     ended: Ended | None = None
 
 
-def extended(
-    backend: Backend, sequence: int, spans: tuple[Span, ...], cancel: CancelToken | None
-) -> FloatArray:
-    """Append to one sequence; the (n_vocab,) logits after the last cell.
-
-    Raises:
-        ContextOverflowError: it does not fit.
-        Cancelled: `cancel` was set.
-    """
-    (row,) = backend.append([Append(sequence, spans)], cancel)
-    if row is None or np.isnan(row).any():
-        raise BackendUnavailableError(
-            "the engine's logits are no numbers", "load the critic again, or another quant of it"
-        )
-    return row
-
-
-class Writer:
-    """Writes one answer behind a sequence, which grows by it.
+class ChatWriter:
+    """Writes one answer, token by token.
 
     Args:
-        backend: the engine.
-        sequence: ends with the conversation.
+        vocabulary: of the model.
         ends: tokens that end an answer.
         options: how to answer.
         number: which of the answers it is.
+        limit: most tokens.
+        tell: is given the pieces.
+
+    Attributes:
+        tokens: what was written.
+        limit: most tokens.
     """
 
     def __init__(
         self,
-        backend: Backend,
-        sequence: int,
+        vocabulary: Vocabulary,
         ends: frozenset[int],
         options: ChatOptions,
         number: int,
+        limit: int,
+        *,
+        tell: Callable[[ChatPiece], None],
     ) -> None:
-        self._backend = backend
-        self._sequence = sequence
+        self.tokens: list[int] = []
+        self.limit = limit
+        self._vocabulary = vocabulary
         self._ends = ends
         self._options = options
         self._number = number
+        self._tell = tell
         self._chooser = Chooser(options.taste, number)
         self._text = PieceBuffer(options.stops)
         self._state = None if options.grammar is None else begin(options.grammar)
         self._unsaid: list[Choice] = []
 
-    def write(self, logits: FloatArray, vocabulary: Vocabulary) -> Generator[ChatPiece, None, int]:
-        """The answer's pieces.
-
-        Args:
-            logits: (n_vocab,) float32, the row behind the conversation.
-            vocabulary: of the model.
-
-        Returns:
-            How many tokens were written.
+    def feed(self, logits: FloatArray) -> Generated | None:
+        """See `Writing.feed`.
 
         Raises:
-            BackendUnavailableError: the engine fails.
+            BackendUnavailableError: the logits are no numbers.
         """
-        room = self._backend.info.n_ctx - self._backend.length(self._sequence)
-        limit = min(self._options.max_tokens, room)
-        for n in range(limit):
-            token = self._next(logits, vocabulary, limit - n)
-            if token is None:
-                yield self._piece(self._text.finish(), "end")
-                return n
-            text = vocabulary.bytes[token]
-            self._note(token, logits, vocabulary)
-            piece = self._text.feed(text)
-            self._state = None if self._state is None else self._state.read(text)
-            if self._text.stopped or self._finished:
-                yield self._piece(piece + self._text.finish(), "end")
-                return n + 1
-            yield self._piece(piece)
-            if n + 1 < limit:
-                try:
-                    span = (TextSpan((token,)),)
-                    logits = extended(self._backend, self._sequence, span, self._options.cancel)
-                except Cancelled:
-                    yield self._piece("", "cancelled")
-                    return n + 1
-        yield self._piece(self._text.finish(), "limit")
-        return limit
+        if np.isnan(logits).any():
+            raise BackendUnavailableError(
+                "the engine's logits are no numbers",
+                "load the critic again, or another quant of it",
+            )
+        token = self._next(logits, self.limit - len(self.tokens))
+        if token is None:
+            return self._ended(self._text.finish(), "end")
+        self.tokens.append(token)
+        text = self._vocabulary.bytes[token]
+        self._note(token, logits)
+        piece = self._text.feed(text)
+        self._state = None if self._state is None else self._state.read(text)
+        if self._text.stopped or self._finished:
+            return self._ended(piece + self._text.finish(), "end")
+        if len(self.tokens) == self.limit:
+            return self._ended(piece + self._text.finish(), "limit")
+        self._tell(self._piece(piece))
+        return None
+
+    def cancelled(self) -> Generated:
+        """See `Writing.cancelled`."""
+        return Generated(self._text.shown, len(self.tokens), "cancelled")
+
+    def _ended(self, text: str, ended: Literal["end", "limit"]) -> Generated:
+        self._tell(self._piece(text, ended))
+        return Generated(self._text.shown, len(self.tokens), ended)
 
     @property
     def _finished(self) -> bool:
         return self._state is not None and self._state.complete and not self._state.following
 
-    def _next(self, logits: FloatArray, vocabulary: Vocabulary, room: int) -> int | None:
+    def _next(self, logits: FloatArray, room: int) -> int | None:
         """The next token; None at the answer's end."""
         state = self._state
         if state is None:
             free = self._chooser.choose(logits)
             return None if free in self._ends else free
-        token = self._chooser.choose_within(logits, state, vocabulary, self._ends, room)
+        token = self._chooser.choose_within(logits, state, self._vocabulary, self._ends, room)
         return None if token is None or token in self._ends else token
 
-    def _note(self, token: int, logits: FloatArray, vocabulary: Vocabulary) -> None:
+    def _note(self, token: int, logits: FloatArray) -> None:
         if self._options.listed is None:
             return
         log_probs = log_softmax(logits)
         likeliest = np.argsort(-log_probs)[: self._options.listed]
-        others = tuple((vocabulary.bytes[k], float(log_probs[k])) for k in likeliest)
-        self._unsaid.append(Choice(vocabulary.bytes[token], float(log_probs[token]), others))
+        known = self._vocabulary.bytes
+        others = tuple((known[k], float(log_probs[k])) for k in likeliest)
+        self._unsaid.append(Choice(known[token], float(log_probs[token]), others))
 
     def _piece(self, text: str, ended: Ended | None = None) -> ChatPiece:
         tokens = tuple(self._unsaid)

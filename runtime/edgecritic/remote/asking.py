@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import log
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -31,6 +31,8 @@ _FORCED_TOKENS = 12
 # score by a thousandth.
 _WORTH_A_LOOK = log(1e-4)
 _MOST_LOOKS = 16
+# How often a request that waits for its turn looks whether it was cut.
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,14 @@ class Asker:
         return asked
 
     def read(
-        self, asked: Sequence[Asked], cancel: CancelToken | None
+        self, asked: Sequence[Asked], cancel: CancelToken | None, permits: Semaphore | None = None
     ) -> tuple[list[Reading], Usage]:
         """Read all verdicts, with second looks where outcomes begin alike.
+
+        Args:
+            asked: what to read.
+            cancel: stops it.
+            permits: one is taken for each request that is under way; no further limit without.
 
         Raises:
             CriticError: the endpoint cannot be used.
@@ -117,7 +124,7 @@ class Asker:
             Question(one.messages, _FORCED_TOKENS if one.begun else longest, one.begun, True)
             for one in asked
         ]
-        replies = self._replies(questions, cancel)
+        replies = self._replies(questions, cancel, permits)
         readings = [
             read(reply, one.begun, one.form) for one, reply in zip(asked, replies, strict=True)
         ]
@@ -133,7 +140,7 @@ class Asker:
                 Question(asked[index].messages, 1, beginning.text, log_probs=True)
                 for index, beginning in unclear
             ]
-            replies = self._replies(questions, cancel)
+            replies = self._replies(questions, cancel, permits)
             usage = sum(map(_of_verdict, replies), usage)
             for (index, beginning), reply in zip(unclear, replies, strict=True):
                 looks[index] += 1
@@ -165,8 +172,19 @@ class Asker:
             question = replace(question, messages=messages, begun="", stops=())
         return (yield from self._start(partial(self._endpoint.tell, question)).steps(cancel))
 
-    def _replies(self, questions: Sequence[Question], cancel: CancelToken | None) -> list[Reply]:
-        works = [partial(self._endpoint.ask, question) for question in questions]
+    def _replies(
+        self, questions: Sequence[Question], cancel: CancelToken | None, permits: Semaphore | None
+    ) -> list[Reply]:
+        def ask(question: Question, line: Line) -> Reply:
+            while not limit.acquire(timeout=_LOOK_SECONDS):
+                line.check()
+            try:
+                return self._endpoint.ask(question, line)
+            finally:
+                limit.release()
+
+        limit = permits or Semaphore(self._options.parallel)
+        works = [partial(ask, question) for question in questions]
         return gather(self._start, works, self._options.parallel, cancel)
 
     def _start(self, work: Callable[[Line], Result]) -> Call[Result]:

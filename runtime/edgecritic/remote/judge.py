@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock, Semaphore, Thread
 from time import perf_counter
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, cast
 
 from edgecritic.backends.base import Cancelled, CancelToken, EngineInfo
 from edgecritic.debias import OUTCOMES
-from edgecritic.errors import InputError
-from edgecritic.judging.adaptive import Pair
-from edgecritic.judging.base import SHOWN, Judged, Options, Orders
-from edgecritic.judging.results import Shown, pairwise_ranking, pointwise_ranking
-from edgecritic.judging.rounds import rank_in_rounds
+from edgecritic.errors import BackendUnavailableError, InputError, QueueFullError
+from edgecritic.judging.base import SHOWN, Judged, QueueState
+from edgecritic.judging.jobs import Job, JobToken, Judgement, JudgementJob
+from edgecritic.judging.results import Shown
 from edgecritic.pictures import ImageInput
 from edgecritic.profile import CriticProfile
 from edgecritic.remote.address import Address
@@ -24,11 +25,13 @@ from edgecritic.remote.images import data_urls
 from edgecritic.remote.options import RemoteOptions
 from edgecritic.remote.results import remote_preference, remote_verdict
 from edgecritic.remote.verdicts import Reading
+from edgecritic.requests import CompareRequest, ScoreRequest
 from edgecritic.task import Task
-from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
+from edgecritic.verdict import Preference, Timings, Usage, Verdict
 from edgecritic.vision import ImageLimits
 
-Result = TypeVar("Result")
+_UNDER_WAY: Final = 256
+"""Requests that may be under way or wait, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,12 @@ class _Case(Generic[Judged]):
         explained: the task that the rationale speaks of.
         conclude: from the tasks' readings to the judgement.
         outcome: index of the answer that states a judgement.
-        cancelled: the judgement when nothing is known yet.
     """
 
     tasks: tuple[Task, ...]
     explained: Task
     conclude: Callable[[Sequence[Reading]], Judged]
     outcome: Callable[[Judged], int]
-    cancelled: Judged
 
 
 class RemoteJudge:
@@ -84,94 +85,123 @@ class RemoteJudge:
         self._options = options
         self._limits = limits
         self._info = EngineInfo("remote", model, address.place)
+        self._lock = Lock()
+        self._under_way = 0
+        self._closed = False
 
     @property
     def info(self) -> EngineInfo:
         return self._info
 
     @property
-    def concurrent(self) -> bool:
-        return True
+    def queue(self) -> QueueState:
+        """Requests under way, those that the endpoint works at included."""
+        return QueueState(self._under_way, _UNDER_WAY)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See `Judging.submit`; jobs that come together share what may be asked at once."""
+        with self._lock:
+            if self._closed:
+                raise BackendUnavailableError(
+                    f"the critic {self._profile.name} is closed", "load it again"
+                )
+            if self._under_way and self._under_way + len(jobs) > _UNDER_WAY:
+                raise QueueFullError(self._under_way, _UNDER_WAY)
+            self._under_way += len(jobs)
+        waiting, permits = deque(jobs), Semaphore(self._options.parallel)
+        for _ in range(min(len(jobs), self._options.parallel)):
+            Thread(
+                target=self._work, args=(waiting, permits), name="edgecritic-judge", daemon=True
+            ).start()
+
+    def forget(self) -> None:
+        """Nothing is kept here."""
 
     def close(self) -> None:
         """Cut all requests that are under way."""
+        self._closed = True
         self._asker.close()
 
-    def pointwise(
-        self, image: ImageInput, task: Task, options: Options
-    ) -> Generator[Verdict | str, None, None]:
-        """Judge one response."""
+    def _work(self, waiting: deque[Job], permits: Semaphore) -> None:
+        """Judge jobs until none wait."""
+        while True:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                assert isinstance(job, JudgementJob)  # noqa: S101 - an endpoint gets no others
+                job.finish(self._judged(job, permits))
+            except BaseException as error:
+                job.fail(error)
+            with self._lock:
+                self._under_way -= 1
+
+    def _judged(self, job: JudgementJob, permits: Semaphore) -> Judgement:
+        if self._closed:
+            raise BackendUnavailableError("the critic was closed while it judged", "load it again")
+        if isinstance(job.request, CompareRequest):
+            return self._judge(job, self._comparison(job.request, job.task), permits)
+        return self._judge(job, self._score(job.request, job.task), permits)
+
+    def _score(self, request: ScoreRequest, task: Task) -> _Case[Verdict]:
         levels, calibration = task.rubric.range, self._profile.calibration
-        return self._judge(
-            image,
-            _Case(
-                tasks=(task,),
-                explained=task,
-                conclude=lambda readings: remote_verdict(readings[0], levels, calibration),
-                outcome=lambda verdict: levels.index(cast(int, verdict.level)),
-                cancelled=Verdict("cancelled", None, None, {}, None, 0.0),
-            ),
-            options,
+        return _Case(
+            tasks=(task,),
+            explained=task,
+            conclude=lambda readings: remote_verdict(readings[0], levels, calibration),
+            outcome=lambda verdict: levels.index(cast(int, verdict.level)),
         )
 
-    def pairwise(
-        self, image: ImageInput, task: Task, orders: Orders, options: Options
-    ) -> Generator[Preference | str, None, None]:
-        """Judge two responses, both orders at the same time."""
-        shown = SHOWN[orders]
+    def _comparison(self, request: CompareRequest, task: Task) -> _Case[Preference]:
+        """Both orders at the same time."""
+        shown = SHOWN[request.orders]
         tasks: dict[Shown, Task] = {"first": task, "second": task.swapped()}
         calibration = self._profile.calibration
-        return self._judge(
-            image,
-            _Case(
-                tasks=tuple(tasks[order] for order in shown),
-                explained=task,
-                conclude=lambda readings: remote_preference(
-                    dict(zip(shown, readings, strict=True)), calibration
-                ),
-                outcome=lambda found: OUTCOMES.index(found.winner or "tie"),
-                cancelled=Preference("cancelled", None, {}, None, None, ()),
+        return _Case(
+            tasks=tuple(tasks[order] for order in shown),
+            explained=task,
+            conclude=lambda readings: remote_preference(
+                dict(zip(shown, readings, strict=True)), calibration
             ),
-            options,
+            outcome=lambda found: OUTCOMES.index(found.winner or "tie"),
         )
 
-    def _judge(
-        self, image: ImageInput, case: _Case[Judged], options: Options
-    ) -> Generator[Judged | str, None, None]:
+    def _judge(self, job: JudgementJob, case: _Case[Judged], permits: Semaphore) -> Judged:
         template = self._profile.dialect.identity
         started = seen = perf_counter()
+        cancel, request = JobToken(job), job.request
         try:
-            urls = self._urls(image, options.cancel)
+            urls = self._urls(request.image, cancel)
             seen = perf_counter()
             tasks = (*case.tasks, case.explained)
-            *asked, explained = self._asker.lay(tasks, urls, options.wording, options.cancel)
+            *asked, explained = self._asker.lay(tasks, urls, request.wording, cancel)
             template = explained.template
-            readings, usage = self._asker.read(asked, options.cancel)
+            readings, usage = self._asker.read(asked, cancel, permits)
         except Cancelled:
             timings = Timings(seen - started, perf_counter() - seen)
-            yield self._signed(replace(case.cancelled, timings=timings), template)
-            return
+            return self._signed(replace(cast(Judged, job.unjudged()), timings=timings), template)
         judged = replace(
             case.conclude(readings),
             usage=usage,
             timings=Timings(seen - started, perf_counter() - seen),
         )
         judged = self._signed(judged, template)
-        yield judged
-        if options.rationale and judged.status == "ok":
-            yield (yield from self._explain(judged, explained, case.outcome(judged), options))
+        job.tell(judged)
+        if request.rationale and judged.status == "ok":
+            return self._explained(judged, explained, case.outcome(judged), job)
+        return judged
 
-    def _explain(
-        self, judged: Judged, asked: Asked, outcome: int, options: Options
-    ) -> Generator[str, None, Judged]:
-        """Have the stated answer explained; the pieces, and then the judgement with its reason."""
+    def _explained(self, judged: Judged, asked: Asked, outcome: int, job: JudgementJob) -> Judged:
+        """The judgement with its reason: the stated answer is explained."""
         started = perf_counter()
         pieces: list[str] = []
         usage, status = Usage(), judged.status
+
         try:
-            if options.sampling.max_tokens > 0:
-                steps = self._asker.explain(asked, outcome, options.sampling, options.cancel)
-                usage = yield from _kept(steps, pieces)
+            if job.sampling.max_tokens > 0:
+                steps = self._asker.explain(asked, outcome, job.sampling, JobToken(job))
+                usage = _told(steps, pieces, job)
         except Cancelled:
             status = "cancelled"
         return replace(
@@ -182,94 +212,6 @@ class RemoteJudge:
             timings=judged.timings + Timings(rationale=perf_counter() - started),
         )
 
-    def rank_pairwise(
-        self,
-        image: ImageInput,
-        task: Task,
-        responses: Sequence[str],
-        options: Options,
-        pairs: Sequence[tuple[int, int]],
-    ) -> Ranking:
-        """These pairs of `responses` in both orders; `task` names the rest."""
-        ordered = [order for i, j in pairs for order in ((i, j), (j, i))]
-        tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in ordered]
-
-        def conclude(readings: Sequence[Reading], template: str) -> Ranking:
-            by_pair = dict(zip(ordered, readings, strict=True))
-            found = []
-            for i, j in pairs:
-                orders: dict[Shown, Reading] = {"first": by_pair[i, j], "second": by_pair[j, i]}
-                judged = remote_preference(orders, self._profile.calibration)
-                found.append((i, j, self._signed(judged, template)))
-            return pairwise_ranking(len(responses), found)
-
-        return self._rank(image, tasks, len(responses), conclude, options)
-
-    def rank_adaptive(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """As few ordered pairs as tell the order, in rounds; `task` names the rest."""
-        started = seen = perf_counter()
-        template, usage = self._profile.dialect.identity, Usage()
-
-        def read(pairs: Sequence[Pair]) -> Sequence[Reading]:
-            nonlocal template, usage
-            tasks = [replace(task, responses=(responses[i], responses[j])) for i, j in pairs]
-            asked = self._asker.lay(tasks, urls, options.wording, options.cancel)
-            template = asked[0].template
-            readings, used = self._asker.read(asked, options.cancel)
-            usage += used
-            return readings
-
-        def prefer(orders: Mapping[Shown, Reading]) -> Preference:
-            judged = remote_preference(orders, self._profile.calibration)
-            return self._signed(judged, template)
-
-        try:
-            urls = self._urls(image, options.cancel)
-            seen = perf_counter()
-            ranking = rank_in_rounds(responses, read, prefer)
-        except Cancelled:
-            ranking = Ranking("cancelled", (), (None,) * len(responses))
-        timings = Timings(seen - started, perf_counter() - seen)
-        return replace(ranking, usage=usage, timings=timings)
-
-    def rank_pointwise(
-        self, image: ImageInput, task: Task, responses: Sequence[str], options: Options
-    ) -> Ranking:
-        """Every response by itself; `task` names the rest."""
-        tasks = [replace(task, responses=(response,)) for response in responses]
-        levels, calibration = task.rubric.range, self._profile.calibration
-
-        def conclude(readings: Sequence[Reading], template: str) -> Ranking:
-            found = [remote_verdict(reading, levels, calibration) for reading in readings]
-            return pointwise_ranking([self._signed(verdict, template) for verdict in found])
-
-        return self._rank(image, tasks, len(responses), conclude, options)
-
-    def _rank(
-        self,
-        image: ImageInput,
-        tasks: Sequence[Task],
-        n_responses: int,
-        conclude: Callable[[Sequence[Reading], str], Ranking],
-        options: Options,
-    ) -> Ranking:
-        started = seen = perf_counter()
-        try:
-            urls = self._urls(image, options.cancel)
-            seen = perf_counter()
-            asked = self._asker.lay(tasks, urls, options.wording, options.cancel)
-            readings, usage = self._asker.read(asked, options.cancel)
-        except Cancelled:
-            timings = Timings(seen - started, perf_counter() - seen)
-            return Ranking("cancelled", (), (None,) * n_responses, timings=timings)
-        return replace(
-            conclude(readings, asked[0].template),
-            usage=usage,
-            timings=Timings(seen - started, perf_counter() - seen),
-        )
-
     def _urls(self, image: ImageInput, cancel: CancelToken | None) -> list[str]:
         return data_urls(image, self._limits, self._options.longest_side, cancel)
 
@@ -277,13 +219,13 @@ class RemoteJudge:
         return replace(judged, critic=self._profile.name, template=template)
 
 
-def _kept(steps: Generator[str, None, Result], pieces: list[str]) -> Generator[str, None, Result]:
-    """The steps, whose pieces are also put into a list."""
+def _told(steps: Generator[str, None, Usage], pieces: list[str], job: JudgementJob) -> Usage:
+    """Tell the pieces, put them into a list, too, and return what the steps do."""
     while True:
         try:
             piece = next(steps)
         except StopIteration as end:
-            result: Result = end.value
-            return result
+            usage: Usage = end.value
+            return usage
         pieces.append(piece)
-        yield piece
+        job.tell(piece)

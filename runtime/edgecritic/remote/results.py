@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgecritic.debias import OUTCOMES, relabelled, winner
-from edgecritic.judging.results import LogProbs, Shown, pointwise_verdict, preference
+from edgecritic.judging.results import LogProbs, Shown, pointwise_verdict, preference, voted
 from edgecritic.manifest import Calibration
 from edgecritic.remote.verdicts import Reading
 from edgecritic.scoring import MIN_MASS
@@ -49,36 +49,13 @@ def _bounded(reading: Reading) -> LogProbs:
 
 
 def _voted(readings: Mapping[Shown, Reading]) -> Preference:
-    """The preference of statements without probabilities: each order has one vote.
-
-    Orders that contradict each other make a tie: a model that names the same place twice prefers
-    the place.
-
-    Source: the conservative rule of Zheng et al., arXiv:2306.05685, section 3.4.
-    """
     orders = []
     for shown, reading in readings.items():
         if reading.mass >= MIN_MASS:
             vote = np.eye(len(OUTCOMES))[int(reading.joint.argmax())]
             vote = relabelled(vote) if shown == "second" else vote
-            orders.append(OrderVerdict(shown, _winner(vote), _by_outcome(vote), 1.0))
+            said: dict[Winner, float] = dict(zip(OUTCOMES, map(float, vote), strict=True))
+            orders.append(OrderVerdict(shown, winner(vote, 0.0), said, 1.0))
     if len(orders) < len(readings):
         return Preference("unparsed", None, {}, None, None, tuple(orders), basis="text")
-    votes = np.mean([[order.probabilities[o] for o in OUTCOMES] for order in orders], axis=0)
-    return Preference(
-        status="ok",
-        winner=_winner(votes),
-        probabilities=_by_outcome(votes),
-        confidence=None,
-        consistent=len({order.winner for order in orders}) == 1 if len(orders) > 1 else None,
-        orders=tuple(orders),
-        basis="text",
-    )
-
-
-def _winner(votes: LogProbs) -> Winner:
-    return winner(votes, 0.0)
-
-
-def _by_outcome(votes: LogProbs) -> dict[Winner, float]:
-    return {outcome: float(vote) for outcome, vote in zip(OUTCOMES, votes, strict=True)}
+    return voted(orders)

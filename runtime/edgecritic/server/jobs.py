@@ -18,7 +18,7 @@ from edgecritic.task import Rubric
 if TYPE_CHECKING:
     from edgecritic.backends.base import CancelToken
     from edgecritic.critic import Critic, Method
-    from edgecritic.judging import Orders
+    from edgecritic.requests import Orders
     from edgecritic.verdict import Preference, Verdict
 
 JsonObject: TypeAlias = dict[str, Any]

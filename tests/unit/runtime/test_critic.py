@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgecritic.backends.base import Append, CancelToken, FloatArray, ImageSpan
+from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, ImageSpan
 from edgecritic.backends.options import EngineOptions
-from edgecritic.backends.scripted import History, ScriptedBackend
+from edgecritic.backends.scripted import History, Script, ScriptedBackend
 from edgecritic.critic import Critic, Method
 from edgecritic.errors import (
     ArtifactError,
@@ -33,10 +33,20 @@ from edgecritic.errors import (
 )
 from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput
+from edgecritic.requests import ScoreRequest
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits, ImageSource, load_image
-from hashed_critic import PROFILE, REASON, VISION, hashed_critic, noise, verdict_script, words
+from hashed_critic import (
+    PROFILE,
+    REASON,
+    VISION,
+    hashed_critic,
+    left_open,
+    noise,
+    verdict_script,
+    words,
+)
 
 QUESTION = "Which digit is this?"
 texts = st.text(max_size=12)
@@ -65,7 +75,7 @@ def test_a_verdict_is_complete() -> None:
     assert verdict.critic == "hashed-1"
     assert verdict.template.startswith("edgecritic-v1@")
     assert verdict.template.endswith("/pointwise-1")
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     assert backend.free_cells == backend.info.n_ctx
 
 
@@ -81,6 +91,8 @@ def test_usage_and_timings_are_what_was_done() -> None:
     assert verdict.timings.image > 0
     assert verdict.timings.verdict > 0
     assert verdict.timings.rationale == 0
+    assert usage.reused_tokens == 0
+    critic.forget()
     explained = critic.score(picture(), QUESTION, "a 7")
     assert explained.usage.rationale_tokens == len(REASON.encode())
     assert explained.timings.rationale > 0
@@ -177,7 +189,7 @@ def test_what_cannot_be_read_is_unparsed(logits: Mapping[int, float]) -> None:
     assert verdict.probabilities == {}
     assert verdict.mass < 0.5
     assert verdict.rationale is None
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     preference = critic.compare(None, QUESTION, "x", "y")
     assert preference.status == "unparsed"
     assert (preference.winner, preference.confidence, preference.orders) == (None, None, ())
@@ -273,7 +285,7 @@ def test_a_stream_left_alone_gives_everything_back() -> None:
     for item in critic.score_stream(None, QUESTION, "x"):
         if isinstance(item, str):
             break
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     assert critic.score(None, QUESTION, "x", rationale=False).status == "ok"
 
 
@@ -284,20 +296,21 @@ def test_a_callback_that_fails_gives_everything_back() -> None:
     critic, backend = hashed_critic()
     with pytest.raises(OSError, match="T"):
         critic.score(None, QUESTION, "x", on_text=fail)
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     assert critic.score(None, QUESTION, "x").status == "ok"
 
 
-def test_an_open_stream_is_named_instead_of_waited_for() -> None:
-    critic, _ = hashed_critic()
+def test_an_open_stream_keeps_nobody_waiting() -> None:
+    critic, backend = hashed_critic()
+    wanted = critic.score(None, QUESTION, "x").rationale
     stream = critic.score_stream(None, QUESTION, "x")
     next(stream)
-    with pytest.raises(InputError, match="still open"):
-        critic.score(None, QUESTION, "y")
-    with pytest.raises(InputError, match="still open"):
-        critic.rank(None, QUESTION, ["y", "z"])
-    stream.close()
     assert critic.score(None, QUESTION, "y").status == "ok"
+    assert critic.rank(None, QUESTION, ["y", "z"]).status == "ok"
+    *_, last = stream
+    assert isinstance(last, Verdict)
+    assert last.rationale == wanted
+    assert left_open(critic, backend) == 0
 
 
 def test_sampling_by_seed() -> None:
@@ -375,7 +388,7 @@ def test_the_rationale_speaks_in_the_given_order(orders: str) -> None:
     assert preference.rationale == REASON.strip()
     assert seen[-1].index(b"aaa") < seen[-1].index(b"bbb")
     assert f"Better: {preference.winner}\nReason:".encode() in seen[-1]
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_a_tie_by_margin_is_stated_as_one() -> None:
@@ -405,17 +418,21 @@ def test_one_unreadable_order_makes_the_preference_unparsed() -> None:
     assert (preference.winner, preference.confidence) == (None, None)
     assert (preference.consistent, preference.rationale) == (None, None)
     assert [order.shown_first for order in preference.orders] == ["first"]
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_both_orders_share_the_picture_and_the_question() -> None:
     critic, backend = hashed_critic()
     preference = critic.compare(picture(), QUESTION, "a" * 50, "b" * 50, rationale=False)
+    critic.forget()
     one = critic.compare(picture(), QUESTION, "a" * 50, "b" * 50, orders="given", rationale=False)
     assert preference.usage.prompt_tokens == 2 * one.usage.prompt_tokens
     extra = preference.usage.decoded_tokens - one.usage.decoded_tokens
     assert 0 < extra < one.usage.decoded_tokens / 2
-    assert backend.tiles == 2  # base view and grid of the one picture
+    assert preference.usage.reused_tokens == 2 * one.usage.decoded_tokens - (
+        preference.usage.decoded_tokens
+    )
+    assert backend.tiles == 2 * 2  # base view and grid of the one picture, twice
 
 
 def test_unknown_orders() -> None:
@@ -471,7 +488,7 @@ def test_equal_responses_are_ranked_equal(responses: list[str]) -> None:
         assert ordered == sorted(ordered, reverse=True)  # type: ignore[type-var]
         if method != "pointwise":
             assert sum(ranking.rewards) == pytest.approx(0, abs=1e-9)  # type: ignore[arg-type]
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_pointwise_ranking_is_by_score() -> None:
@@ -523,7 +540,7 @@ def test_only_the_pairs_that_were_asked_for_are_compared() -> None:
     assert found == replace(alone, usage=found.usage, timings=found.timings)
     assert ranking.rewards[1] == 0
     assert sum(ranking.rewards) == pytest.approx(0)  # type: ignore[arg-type]
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 @pytest.mark.parametrize("pairs", [[], [(0, 0)], [(0, 1), (1, 2)], [(-1, 0)]])
@@ -612,7 +629,7 @@ def test_a_missing_picture_is_named() -> None:
     critic, backend = hashed_critic()
     with pytest.raises(ImageError, match=r"nowhere\.png"):
         critic.score("nowhere.png", QUESTION, "x")
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     assert critic.score(None, QUESTION, "x").status == "ok"
 
 
@@ -736,7 +753,7 @@ def test_cancelled_while_the_prompt_is_decoded(at: int) -> None:
     assert verdict.critic == "hashed-1"
     assert verdict.template.endswith("pointwise-1")
     assert verdict.timings.image > 0
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
     assert critic.score(picture(), QUESTION, "x").status == "ok"
 
 
@@ -750,7 +767,7 @@ def test_cancelled_pairs_and_rankings() -> None:
         ranking = critic.rank(None, QUESTION, ["x", "y", "z"], method=method, cancel=backend.cancel)
         assert (ranking.status, ranking.order) == ("cancelled", ())
         assert ranking.rewards == (None, None, None)
-        assert backend.open_sequences == 0
+        assert left_open(critic, backend) == 0
 
 
 def test_cancelled_before_the_picture_is_encoded() -> None:
@@ -763,10 +780,30 @@ def test_cancelled_before_the_picture_is_encoded() -> None:
     assert (backend.tiles, backend.decoded) == (0, 0)
 
 
+class Stepping(ScriptedBackend):
+    """Waits for a permit before each batch from the one of a number on."""
+
+    def __init__(self, script: Script = verdict_script, freely: int = 0) -> None:
+        super().__init__(script)
+        self.permits = threading.Semaphore(0)
+        self.reached = threading.Event()
+        self.freely = freely
+
+    def append(
+        self, appends: Sequence[Append], cancel: CancelToken | None = None
+    ) -> list[FloatArray | None]:
+        if self.batches >= self.freely:
+            self.reached.set()
+            while not self.permits.acquire(timeout=0.01):
+                if cancel is not None and cancel.cancelled:
+                    raise Cancelled
+        return super().append(appends, cancel)
+
+
 def test_cancelled_in_the_rationale_keeps_the_verdict() -> None:
-    critic, backend = hashed_critic()
-    whole = critic.score(None, QUESTION, "x")
-    cancel = CancelToken()
+    whole = hashed_critic()[0].score(None, QUESTION, "x")
+    backend = Stepping(freely=10)
+    critic, cancel = Critic(backend, PROFILE), CancelToken()
     heard: list[str] = []
 
     def listen(piece: str) -> None:
@@ -781,12 +818,12 @@ def test_cancelled_in_the_rationale_keeps_the_verdict() -> None:
     assert whole.rationale is not None
     assert whole.rationale.startswith(verdict.rationale)
     assert 0 < verdict.usage.rationale_tokens < whole.usage.rationale_tokens
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_cancelled_between_verdict_and_rationale() -> None:
-    critic, backend = hashed_critic()
-    cancel = CancelToken()
+    backend = Stepping(freely=2)  # the prompt, and "1" behind it
+    critic, cancel = Critic(backend, PROFILE), CancelToken()
     stream = critic.score_stream(None, QUESTION, "x", cancel=cancel)
     first = next(stream)
     cancel.cancel()
@@ -794,7 +831,7 @@ def test_cancelled_between_verdict_and_rationale() -> None:
     assert isinstance(first, Verdict)
     assert isinstance(last, Verdict)
     assert (last.status, last.score, last.rationale) == ("cancelled", first.score, "")
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_a_closed_critic_says_so() -> None:
@@ -811,22 +848,33 @@ def test_a_closed_critic_says_so() -> None:
     assert critic.info.name == "scripted"
 
 
-def test_closing_ends_a_stream_of_the_same_thread() -> None:
-    critic, backend = hashed_critic()
+def test_closing_ends_a_stream() -> None:
+    backend = Stepping(freely=2)
+    critic = Critic(backend, PROFILE)
     stream = critic.score_stream(None, QUESTION, "x")
     next(stream)
     critic.close()
     assert backend.open_sequences == 0
-    assert list(stream) == []
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(BackendUnavailableError, match="closed while it judged"):
+        next(stream)
+    with pytest.raises(BackendUnavailableError, match="hashed-1 is closed"):
         critic.score(None, QUESTION, "x")
 
 
 def test_closed_from_its_own_callback() -> None:
-    critic, backend = hashed_critic()
-    verdict = critic.score(None, QUESTION, "x", on_text=lambda piece: critic.close())
-    assert verdict.rationale is None
+    backend = Stepping(freely=10)
+    critic = Critic(backend, PROFILE)
+    with pytest.raises(BackendUnavailableError, match="closed while it judged"):
+        critic.score(None, QUESTION, "x", on_text=lambda piece: critic.close())
     assert backend.open_sequences == 0
+
+
+def test_closed_from_a_listener() -> None:
+    critic, _ = hashed_critic()
+    future = critic.submit(ScoreRequest(None, QUESTION, "x"), on_event=lambda _: critic.close())
+    with pytest.raises(BackendUnavailableError, match="closed while it judged"):
+        future.result(timeout=30)
+    assert critic.closed
 
 
 def test_threads_take_turns() -> None:
@@ -844,64 +892,29 @@ def test_threads_take_turns() -> None:
     for thread in threads:
         thread.join(timeout=30)
     assert found == wanted
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_a_stream_may_be_handed_on_to_another_thread() -> None:
     critic, _ = hashed_critic()
     stream = critic.score_stream(None, QUESTION, "x")
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-        first.submit(next, stream).result(timeout=30)
-        second.submit(next, stream).result(timeout=30)
-        # The thread that began it waits its turn; it is not told that a stream of its own is open.
-        waiting = first.submit(critic.score, None, QUESTION, "y", rationale=False)
-        with pytest.raises(TimeoutError):
-            waiting.result(timeout=0.2)
-        assert second.submit(list, stream).result(timeout=30)
-        assert waiting.result(timeout=30).status == "ok"
+        assert isinstance(first.submit(next, stream).result(timeout=30), Verdict)
+        assert first.submit(critic.score, None, QUESTION, "y").result(timeout=30).status == "ok"
+        *_, last = second.submit(list, stream).result(timeout=30)
+    assert isinstance(last, Verdict)
+    assert last.rationale == REASON.strip()
 
 
-def test_a_stream_that_a_dead_thread_left_open_is_waited_for() -> None:
-    critic, _ = hashed_critic()
-    stream = critic.score_stream(None, QUESTION, "x")
-    found: list[Verdict] = []
-    begin = threading.Thread(target=next, args=(stream,))
-    begin.start()
-    begin.join(timeout=30)
-    # The system gives the number of a thread that is gone to the next one, as a rule.
-    other = threading.Thread(
-        target=lambda: found.append(critic.score(None, QUESTION, "y", rationale=False))
-    )
-    other.start()
-    other.join(timeout=0.2)
-    assert other.is_alive()
-    stream.close()
-    other.join(timeout=30)
-    assert found[0].status == "ok"
-
-
-def test_closing_waits_for_another_threads_judgement() -> None:
-    critic, _ = hashed_critic()
-    begun, go_on = threading.Event(), threading.Event()
-    found: list[Verdict] = []
-
-    def listen(piece: str) -> None:
-        begun.set()
-        assert go_on.wait(timeout=30)
-
-    thread = threading.Thread(
-        target=lambda: found.append(critic.score(None, QUESTION, "x", on_text=listen))
-    )
-    thread.start()
-    assert begun.wait(timeout=30)
-    closing = threading.Thread(target=critic.close)
-    closing.start()
-    assert not critic.closed
-    go_on.set()
-    thread.join(timeout=30)
-    closing.join(timeout=30)
-    assert critic.closed
-    assert found[0].rationale == REASON.strip()
+def test_closing_does_not_wait_for_another_threads_judgement() -> None:
+    backend = Stepping()
+    critic = Critic(backend, PROFILE)
+    with ThreadPoolExecutor(1) as pool:
+        judging = pool.submit(critic.score, None, QUESTION, "x")
+        assert backend.reached.wait(timeout=30)
+        critic.close()
+        with pytest.raises(BackendUnavailableError, match="closed while it judged"):
+            judging.result(timeout=30)
 
 
 def test_equal_pictures_are_equal_spans() -> None:

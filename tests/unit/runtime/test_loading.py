@@ -84,7 +84,9 @@ def test_a_real_engine_judges(critic: Critic) -> None:
     assert 0 < verdict.mass < 0.5
     assert verdict.critic == "tiny-1"
     again = critic.score(RED, QUESTION, "a 7", rationale=False)
-    assert again.mass == verdict.mass
+    # What is decoded behind a kept beginning is in batches of another shape.
+    assert again.mass == pytest.approx(verdict.mass, rel=1e-3)
+    assert again.usage.decoded_tokens < verdict.usage.decoded_tokens / 10
     assert critic.cache.hits == 1
     other = critic.score(BLUE, QUESTION, "a 7", rationale=False)
     assert other.mass != verdict.mass

@@ -9,6 +9,7 @@ are decoded with causal attention, at consecutive positions (LLaVA) or in rows a
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,10 +78,8 @@ class Decoder:
         self._context = context
         self._n_vocab = info.n_vocab
         self._batch = _Batch(native, n_batch, info.n_embd, grid=info.grid_positions)
-        self._cancel: CancelToken | None = None
-        # Kept as attributes: C calls them as long as the context lives.
-        self._abort_callback = native.llama.ggml_abort_callback(self._is_cancelled)
-        self._no_callback = native.llama.ggml_abort_callback()
+        self._stop = _StopFlag(native)
+        native.llama.llama_set_abort_callback(context, self._stop.callback, self._stop.address)
 
     def run(
         self, appends: Sequence[Append], positions: Sequence[int], cancel: CancelToken | None
@@ -104,26 +103,23 @@ class Decoder:
             _Pending(index, append.sequence, _pieces(append, position), append.logits)
             for index, (append, position) in enumerate(zip(appends, positions, strict=True))
         ]
-        self._cancel = cancel
-        try:
+        self._stop.clear()
+        cancel = cancel or CancelToken()
+        with cancel.telling(self._stop.set):
             while any(item.pieces for item in pending):
                 for features in (False, True):
                     while rows := self._batch.fill(pending, features=features):
+                        if cancel.cancelled:
+                            raise Cancelled
                         self._decode(features=features)
                         self._collect(rows, results)
-        finally:
-            self._cancel = None
         return results
 
     def _decode(self, *, features: bool) -> None:
-        if self._is_cancelled():
-            raise Cancelled
-        llama = self._native.llama
-        # Asked after every node of the graph; its cost was not measurable at 135M parameters.
-        callback = self._no_callback if self._cancel is None else self._abort_callback
-        llama.llama_set_abort_callback(self._context, callback, None)
         self._native.log.forget()
-        status = llama.llama_decode(self._context, self._batch.native(features=features))
+        status = self._native.llama.llama_decode(
+            self._context, self._batch.native(features=features)
+        )
         if status == _ABORTED:
             raise Cancelled
         if status != 0:
@@ -145,8 +141,30 @@ class Decoder:
             # A copy: the engine reuses the memory in the next batch.
             results[index] = np.ctypeslib.as_array(logits, shape=(self._n_vocab,)).copy()
 
-    def _is_cancelled(self, _user_data: object = None) -> bool:
-        return self._cancel is not None and self._cancel.cancelled
+
+class _StopFlag:
+    """A byte that llama.cpp looks at after every node of its graph, to stop if it is set.
+
+    The callback is C's own `strlen`, which is 0 for a byte of 0 and 1 for a byte followed by 0. A
+    Python function in its place would wait for the interpreter's lock each time, thousands of
+    times a batch, while other threads of the process compute; and an interrupt that is delivered
+    inside of it would be lost.
+    """
+
+    def __init__(self, native: Native) -> None:
+        self._byte = ctypes.create_string_buffer(2)
+        library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
+        function = ctypes.cast(library.strlen, ctypes.c_void_p).value
+        self.address = ctypes.cast(self._byte, ctypes.c_void_p)
+        self.callback: Any = native.llama.ggml_abort_callback(function)
+
+    def set(self) -> None:
+        """Stop what is computed."""
+        self._byte[0] = b"\1"
+
+    def clear(self) -> None:
+        """Let the next computation begin."""
+        self._byte[0] = b"\0"
 
 
 class _Batch:

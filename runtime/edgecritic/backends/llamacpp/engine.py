@@ -154,12 +154,13 @@ class LlamaCppBackend:
         self._require_open()
         return self._cells.open()
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence that shares all cells of `sequence`."""
+    def fork(self, sequence: int, length: int | None = None) -> int:
+        """A new sequence that shares the first cells of `sequence`; see `Backend.fork`."""
         self._require_open()
-        copy = self._cells.fork(sequence)
+        copy = self._cells.fork(sequence, length)
         # A fork marks cells as shared, so it must see those of every earlier append.
-        self._native.llama.llama_memory_seq_cp(self._memory, sequence, copy, -1, -1)
+        end = self._cells.position(copy)
+        self._native.llama.llama_memory_seq_cp(self._memory, sequence, copy, 0, end)
         return copy
 
     def close_sequence(self, sequence: int) -> None:
@@ -181,6 +182,11 @@ class LlamaCppBackend:
     def length(self, sequence: int) -> int:
         """Cells that the sequence holds."""
         return self._cells.length(sequence)
+
+    @property
+    def free_cells(self) -> int:
+        """Cells that no sequence holds."""
+        return self._cells.n_free
 
     def close(self) -> None:
         """Free everything. Idempotent."""

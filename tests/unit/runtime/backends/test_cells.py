@@ -19,10 +19,9 @@ class CellByCell:
     def __init__(self) -> None:
         self.cells: list[set[int]] = []
 
-    def fork(self, origin: int, copy: int) -> None:
-        for holders in self.cells:
-            if origin in holders:
-                holders.add(copy)
+    def fork(self, origin: int, copy: int, length: int) -> None:
+        for holders in [holders for holders in self.cells if origin in holders][:length]:
+            holders.add(copy)
 
     def close(self, sequence: int) -> None:
         for holders in self.cells:
@@ -56,9 +55,10 @@ def test_it_agrees_with_cell_by_cell(steps: list[tuple[str, int, int]]) -> None:
             if action == "open":
                 is_open.add(ledger.open())
             elif action == "fork":
-                copy = ledger.fork(sequence)
+                length = truth.length(sequence) * count // 6
+                copy = ledger.fork(sequence, length)
                 is_open.add(copy)
-                truth.fork(sequence, copy)
+                truth.fork(sequence, copy, length)
             elif action == "close":
                 ledger.close(sequence)
                 is_open.remove(sequence)

@@ -193,6 +193,46 @@ def test_a_trunk_grows_without_its_branches(backend: AnyBackend) -> None:
         backend.close_sequence(sequence)
 
 
+@pytest.mark.parametrize("n_shared", [0, 1, 5, 9])
+def test_a_fork_may_share_a_beginning_only(backend: AnyBackend, n_shared: int) -> None:
+    whole, ending = text(backend, "a prefix, more"), text(backend, " ending")
+    trunk = backend.open_sequence()
+    backend.append([Append(trunk, (TextSpan(whole.tokens[:5]),), logits=False)])
+    early = backend.fork(trunk)  # so that the trunk's cells are in several pieces
+    backend.append([Append(trunk, (TextSpan(whole.tokens[5:]),), logits=False)])
+    free = backend.free_cells
+    branch = backend.fork(trunk, n_shared)
+    assert backend.free_cells == free
+    assert backend.length(branch) == n_shared
+    forked = row(backend.append([Append(branch, (ending,))]))
+    shared = TextSpan(whole.tokens[:n_shared])
+    np.testing.assert_allclose(forked, decode(backend, shared, ending), atol=TOLERANCE)
+    again = row(backend.append([Append(trunk, (ending,))]))
+    np.testing.assert_allclose(again, decode(backend, whole, ending), atol=TOLERANCE)
+    for sequence in (trunk, early, branch):
+        backend.close_sequence(sequence)
+
+
+def test_a_fork_may_end_behind_an_image_and_outlive_its_trunk(backend: AnyBackend) -> None:
+    before, picture, after = text(backend, "look: "), image(backend, 6), text(backend, " what?")
+    trunk = backend.open_sequence()
+    backend.append([Append(trunk, (before, picture, after, after), logits=False)])
+    branch = backend.fork(trunk, len(before) + len(picture))
+    backend.close_sequence(trunk)
+    forked = row(backend.append([Append(branch, (after,))]))
+    np.testing.assert_allclose(forked, decode(backend, before, picture, after), atol=TOLERANCE)
+    backend.close_sequence(branch)
+
+
+def test_a_fork_takes_no_more_than_there_is(backend: AnyBackend) -> None:
+    sequence = backend.open_sequence()
+    backend.append([Append(sequence, (text(backend, "abc"),), logits=False)])
+    for length in (-1, 4):
+        with pytest.raises(InputError, match="3 cells"):
+            backend.fork(sequence, length)
+    backend.close_sequence(sequence)
+
+
 def test_one_batch_equals_one_by_one(backend: AnyBackend) -> None:
     # Longer than n_batch in sum, so that the batches are split within an append.
     spans = [text(backend, f"{i} " * (10 + 7 * i)) for i in range(4)]

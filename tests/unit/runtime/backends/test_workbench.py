@@ -58,8 +58,9 @@ def test_every_sequence_reads_its_own_history(steps: list[Step]) -> None:
             continue
         sequence = known[which % len(known)]
         if step == "fork":
-            bench.fork(sequence, index)
-            histories[index] = histories[sequence]
+            length = len(histories[sequence]) * len(words) // 6
+            bench.fork(sequence, index, length)
+            histories[index] = histories[sequence][:length]
         elif step == "close":
             bench.close(sequence)
             del histories[sequence]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -53,6 +54,9 @@ def test_while_it_decodes(
         self: ScriptedBackend, appends: Sequence[Append], cancel: CancelToken | None = None
     ) -> list[FloatArray | None]:
         interrupt_in_a_callback()
+        assert cancel is not None
+        while not cancel.cancelled:  # as an engine that is asked within a batch
+            time.sleep(0.001)
         return append(self, appends, cancel)
 
     monkeypatch.setattr(ScriptedBackend, "append", interrupted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -10,17 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgecritic.backends.base import Append, CancelToken, FloatArray, TextSpan
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.base import Append, TextSpan
 from edgecritic.backends.scripted import History, ScriptedBackend
 from edgecritic.errors import InputError
-from edgecritic.judging.generation import Generated, PieceBuffer, Sampling, choose, generate
+from edgecritic.judging.generation import Generated, PieceBuffer, Sampling, Writer, choose
 
 PROMPT = b"say: "
 END = 258
 
 
-def speaking(text: str, n_ctx: int = 4096) -> ScriptedBackend:
+def speaking(text: str) -> ScriptedBackend:
     """A backend that answers the prompt with `text` and an end token."""
 
     def script(history: History) -> Mapping[int, float]:
@@ -28,7 +27,7 @@ def speaking(text: str, n_ctx: int = 4096) -> ScriptedBackend:
         left = text.encode()[len(said) :]
         return {left[0] if left else END: 5.0}
 
-    return ScriptedBackend(script, options=EngineOptions(n_ctx=n_ctx))
+    return ScriptedBackend(script)
 
 
 def listen(
@@ -36,30 +35,27 @@ def listen(
     sampling: Sampling | None = None,
     *,
     stops: tuple[str, ...] = ("\n\n",),
-    end_tokens: frozenset[int] = frozenset(),
-    cancel: CancelToken | None = None,
-    cancel_after: int | None = None,
+    ends: frozenset[int] = frozenset(),
+    limit: int | None = None,
 ) -> tuple[list[str], Generated]:
     sequence = backend.open_sequence()
-    (logits,) = backend.append([Append(sequence, (TextSpan(tuple(PROMPT)),))])
-    assert logits is not None
-    stream = generate(
-        backend,
-        sequence,
-        logits,
-        sampling or Sampling(),
-        stops=stops,
-        end_tokens=end_tokens,
-        cancel=cancel,
-    )
     pieces: list[str] = []
+    sampling = sampling or Sampling()
+    writer = Writer(
+        sampling,
+        backend.token_bytes,
+        ends | backend.info.end_tokens,
+        sampling.max_tokens if limit is None else limit,
+        stops=stops,
+        tell=pieces.append,
+    )
+    spans = TextSpan(tuple(PROMPT))
     while True:
-        try:
-            pieces.append(next(stream))
-        except StopIteration as end:
-            return pieces, end.value
-        if cancel is not None and len(pieces) == cancel_after:
-            cancel.cancel()
+        (logits,) = backend.append([Append(sequence, (spans,))])
+        assert logits is not None
+        if found := writer.feed(logits):
+            return pieces, found
+        spans = TextSpan((writer.tokens[-1],))
 
 
 def test_pieces_are_the_text() -> None:
@@ -94,13 +90,12 @@ def test_text_held_back_at_the_limit_is_given_out() -> None:
     assert "".join(pieces) == generated.text == "ab\nSco"
 
 
-def test_the_context_is_a_limit() -> None:
-    backend = speaking("abcdefgh", n_ctx=len(PROMPT) + 3)
-    assert listen(backend)[1] == Generated("abc", 3, "limit")
+def test_less_room_is_a_limit() -> None:
+    assert listen(speaking("abcdefgh"), limit=3)[1] == Generated("abc", 3, "limit")
 
 
 def test_an_end_token_of_the_dialect_ends_too() -> None:
-    _, generated = listen(speaking("ab|cd"), end_tokens=frozenset({ord("|")}))
+    _, generated = listen(speaking("ab|cd"), ends=frozenset({ord("|")}))
     assert generated == Generated("ab", 2, "end")
 
 
@@ -114,24 +109,14 @@ def test_logits_that_are_no_numbers_end_it() -> None:
     assert listen(backend)[1] == Generated("", 0, "broken")
 
 
-def test_cancelled_between_tokens() -> None:
-    cancel = CancelToken()
-    pieces, generated = listen(speaking("abcdef"), cancel=cancel, cancel_after=2)
-    assert pieces == ["a", "b"]
-    assert generated == Generated("ab", 2, "cancelled")
-
-
-def test_cancelled_inside_the_engine() -> None:
-    class CancellingBackend(ScriptedBackend):
-        def append(
-            self, appends: Sequence[Append], cancel: CancelToken | None = None
-        ) -> list[FloatArray | None]:
-            if cancel is not None and self.decoded > len(PROMPT):
-                cancel.cancel()
-            return super().append(appends, cancel)
-
-    backend = CancellingBackend(lambda history: {65: 1.0})
-    assert listen(backend, cancel=CancelToken())[1] == Generated("AA", 2, "cancelled")
+def test_cancelled_is_what_was_shown() -> None:
+    backend = speaking("ab \ncdef")
+    writer = Writer(Sampling(), backend.token_bytes, frozenset(), 9, stops=("\n\n",))
+    for token in b"ab \n":
+        row = np.zeros(259, dtype=np.float32)
+        row[token] = 1
+        assert writer.feed(row) is None
+    assert writer.cancelled() == Generated("ab", 4, "cancelled")
 
 
 def test_greedy_takes_the_most_probable_and_sampling_follows_the_probabilities() -> None:

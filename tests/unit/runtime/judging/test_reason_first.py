@@ -11,12 +11,12 @@ from edgecritic.backends.base import CancelToken
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, Script, ScriptedBackend
 from edgecritic.critic import Critic
-from edgecritic.errors import BackendUnavailableError, ContextOverflowError
+from edgecritic.errors import ContextOverflowError
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts.template import read_dialect
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Verdict
-from hashed_critic import PROFILE, hashed_critic, noise, words
+from hashed_critic import PROFILE, hashed_critic, left_open, noise, words
 
 QUESTION = "Which digit is this?"
 DIALECT = """
@@ -77,11 +77,12 @@ def test_the_reason_comes_first_and_the_verdict_behind_it(profile: CriticProfile
     assert "".join(piece for piece in pieces if isinstance(piece, str)) == "Let me see."
     asked = f"user\n{QUESTION} x (1 to 3)\nassistant\nLet me see.\nAnswer: "
     assert verdict.level == 1 + max(range(3), key=noise(asked.encode(), 3).__getitem__)
-    assert (backend.open_sequences, backend.free_cells) == (0, backend.info.n_ctx)
+    assert left_open(critic, backend) == 0
+    assert backend.free_cells == backend.info.n_ctx
     # The text of the reason up to the lead-in, which stops it before its space.
     assert verdict.usage.rationale_tokens == len("Let me see.\nAnswer:")
-    behind = len("Let me see.\nAnswer: ")
-    assert verdict.usage.decoded_tokens == verdict.usage.prompt_tokens + behind
+    # The reason is read anew from where its text and what was generated part.
+    assert verdict.usage.decoded_tokens == verdict.usage.prompt_tokens + len(": ")
 
 
 @pytest.mark.parametrize("ending", ["", "\nAns", "\nAnswer: 3\nAnswer: 2"])
@@ -115,7 +116,7 @@ def test_the_context_leaves_room_for_the_verdict(profile: CriticProfile) -> None
     tighter, backend = hashed_critic(profile, script=reasoning(), options=options)
     with pytest.raises(ContextOverflowError):
         tighter.score(None, QUESTION, "x", rubric=Rubric(1, 3))
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_pairs_report_the_reason_of_the_given_order(
     assert len(preference.orders) == (2 if orders == "both" else 1)
     assert preference.rationale == ("Let me see." if reason else None)
     assert "".join(str(piece) for piece in pieces) == (preference.rationale or "")
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_without_a_rationale_it_still_reasons_and_keeps_it_to_itself(
@@ -145,6 +146,7 @@ def test_without_a_rationale_it_still_reasons_and_keeps_it_to_itself(
 ) -> None:
     critic, _ = hashed_critic(profile, script=reasoning())
     (verdict,) = critic.score_stream(None, QUESTION, "x", rationale=False, rubric=Rubric(1, 3))
+    critic.forget()
     told = critic.score(None, QUESTION, "x", rubric=Rubric(1, 3))
     assert isinstance(verdict, Verdict)
     assert verdict.rationale is None
@@ -157,23 +159,23 @@ def test_ranking_reasons_for_every_pair(profile: CriticProfile) -> None:
     ranking = critic.rank(None, QUESTION, ["x", "y", "z"])
     assert ranking.status == "ok"
     assert ranking.usage.rationale_tokens == 6 * len("Let me see.\nAnswer:")
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 def test_cancelled_while_reasoning(profile: CriticProfile) -> None:
-    cancel = CancelToken()
-    critic, backend = hashed_critic(profile, script=reasoning())
-    heard: list[str] = []
+    cancel, inner = CancelToken(), reasoning()
 
-    def listen(piece: str) -> None:
-        heard.append(piece)
-        if len(heard) == 3:
+    def script(history: History) -> Mapping[int, float]:
+        if words(history).endswith(b"Let me"):
             cancel.cancel()
+        return inner(history)
 
-    verdict = critic.score(None, QUESTION, "x", cancel=cancel, on_text=listen)
+    critic, backend = hashed_critic(profile, script=script)
+    heard: list[str] = []
+    verdict = critic.score(None, QUESTION, "x", cancel=cancel, on_text=heard.append)
     assert (verdict.status, verdict.score) == ("cancelled", None)
-    assert verdict.rationale == "".join(heard) == "Let"
-    assert backend.open_sequences == 0
+    assert verdict.rationale == "".join(heard) == "Let me"
+    assert left_open(critic, backend) == 0
 
 
 def test_a_cancelled_ranking_is_not_half_a_ranking(profile: CriticProfile) -> None:
@@ -186,13 +188,7 @@ def test_a_cancelled_ranking_is_not_half_a_ranking(profile: CriticProfile) -> No
         return inner(history)
 
     backend = ScriptedBackend(script)
-    ranking = Critic(backend, profile).rank(None, QUESTION, ["x", "y"], cancel=cancel)
+    critic = Critic(backend, profile)
+    ranking = critic.rank(None, QUESTION, ["x", "y"], cancel=cancel)
     assert (ranking.status, ranking.order, ranking.rewards) == ("cancelled", (), (None, None))
-    assert backend.open_sequences == 0
-
-
-def test_closed_from_its_own_callback_before_there_is_a_verdict(profile: CriticProfile) -> None:
-    critic, backend = hashed_critic(profile, script=reasoning())
-    with pytest.raises(BackendUnavailableError, match="closed while it judged"):
-        critic.score(None, QUESTION, "x", on_text=lambda piece: critic.close())
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0

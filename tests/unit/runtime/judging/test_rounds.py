@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from edgecritic.backends.base import CancelToken, ImageSpan, TextSpan
+from edgecritic.backends.base import CancelToken
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History
 from edgecritic.errors import ContextOverflowError
-from edgecritic.judging.sharing import Beginning, decode_beginning
-from hashed_critic import hashed_critic, words
+from hashed_critic import hashed_critic, left_open, words
 
 QUESTION = "Which is longest?"
 RESPONSES = ["a", "abcd", "abc", "ab", "abcde"]
 PICTURE = Image.new("RGB", (20, 20), "red")
-PICTURE_FEATURES = np.ones((4, 8), dtype=np.float32)
 
 
 def longest(history: History) -> Mapping[int, float]:
@@ -34,6 +31,7 @@ def longest(history: History) -> Mapping[int, float]:
 def test_the_order_of_all_pairs_for_half_of_them_and_one_prefix() -> None:
     critic, backend = hashed_critic(script=longest)
     full = critic.rank(PICTURE, QUESTION, RESPONSES)
+    critic.forget()
     before = backend.decoded
     found = critic.rank(PICTURE, QUESTION, RESPONSES, method="adaptive")
     assert full.order == found.order == (4, 1, 2, 3, 0)
@@ -47,7 +45,7 @@ def test_the_order_of_all_pairs_for_half_of_them_and_one_prefix() -> None:
     assert judged == found.judgements
     assert all(preference.critic == "hashed-1" for _, _, preference in found.preferences)
     assert critic.best_of_n(PICTURE, QUESTION, RESPONSES, method="adaptive") == 4
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0
 
 
 @pytest.mark.parametrize("max_sequences", [1, 2, 3, 4])
@@ -58,14 +56,14 @@ def test_few_sequences_give_the_same_ranking(max_sequences: int) -> None:
     )
     wanted = critic.rank(PICTURE, QUESTION, RESPONSES, method="adaptive")
     assert few.rank(PICTURE, QUESTION, RESPONSES, method="adaptive").rewards == wanted.rewards
-    assert backend.open_sequences == 0
+    assert left_open(few, backend) == 0
 
 
-def test_a_response_that_does_not_fit_is_refused_before_anything_is_decoded() -> None:
+def test_a_response_that_does_not_fit_is_refused() -> None:
     critic, backend = hashed_critic(script=longest, options=EngineOptions(n_ctx=400))
     with pytest.raises(ContextOverflowError, match="400 available"):
         critic.rank(None, QUESTION, ["a", "b", "c", "d", "e" * 400], method="adaptive")
-    assert (backend.decoded, backend.open_sequences) == (0, 0)
+    assert left_open(critic, backend) == 0
 
 
 def test_equal_responses_need_no_judgement() -> None:
@@ -90,25 +88,6 @@ def test_contradicting_preferences_are_told() -> None:
     assert found.cycles == ((0, 1, 2),)
 
 
-def test_a_beginning_is_decoded_once_and_cut_off_the_rows() -> None:
-    _, backend = hashed_critic()
-    picture = ImageSpan("key", PICTURE_FEATURES)
-    rows = [(TextSpan((1, 2)), picture, TextSpan((3, last))) for last in (4, 5)]
-    beginning = decode_beginning(backend, rows)
-    assert beginning is not None
-    assert beginning.cells == backend.decoded == 3 + len(picture)
-    assert [beginning.rest(row) for row in rows] == [(TextSpan((4,)),), (TextSpan((5,)),)]
-    backend.close_sequence(beginning.sequence)
-    assert Beginning(0, 1).rest(rows[0]) == (TextSpan((2,)), picture, TextSpan((3, 4)))
-
-
-def test_rows_with_nothing_in_common_have_no_beginning() -> None:
-    _, backend = hashed_critic()
-    assert decode_beginning(backend, [(TextSpan((1,)),), (TextSpan((2,)),)]) is None
-    assert decode_beginning(backend, [(TextSpan((1,)),), (TextSpan((1, 2)),)]) is None
-    assert backend.open_sequences == 0
-
-
 def test_cancelled_between_rounds() -> None:
     cancel = CancelToken()
 
@@ -119,4 +98,4 @@ def test_cancelled_between_rounds() -> None:
     critic, backend = hashed_critic(script=script)
     ranking = critic.rank(None, QUESTION, RESPONSES, method="adaptive", cancel=cancel)
     assert (ranking.status, ranking.order) == ("cancelled", ())
-    assert backend.open_sequences == 0
+    assert left_open(critic, backend) == 0

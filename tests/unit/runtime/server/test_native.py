@@ -17,7 +17,8 @@ RANK = {"question": "Which digit is this?", "responses": ["wrong", "right", "no"
 
 def timeless(result: dict[str, Any]) -> dict[str, Any]:
     """Without what differs from run to run."""
-    kept = {key: value for key, value in result.items() if key != "timings"}
+    # What a judgement costs depends on what was judged before.
+    kept = {key: value for key, value in result.items() if key not in ("timings", "usage")}
     for nested in kept.get("preferences", []):
         nested[2] = timeless(nested[2])
     kept["verdicts"] = [timeless(verdict) for verdict in kept.get("verdicts", [])]

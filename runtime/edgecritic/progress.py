@@ -1,0 +1,33 @@
+"""What a critic tells while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from edgecritic.verdict import Preference, Verdict
+
+Stage: TypeAlias = Literal["loading", "image", "prefill", "token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is.
+
+    Attributes:
+        stage: ``loading`` a critic, encoding its ``image`` (in tiles), reading the prompts
+            (``prefill``, in tokens), or writing the rationale (``token``).
+        done: units that are done, at most `total`.
+        total: units in all; of a rationale the most that it may have.
+    """
+
+    stage: Stage
+    done: int
+    total: int
+
+
+Event: TypeAlias = Progress | Verdict | Preference | str
+"""Progress; the judgement once, as soon as it is known; the rationale's pieces."""
+
+OnEvent: TypeAlias = Callable[[Event], None]
