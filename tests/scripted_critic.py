@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,13 +19,19 @@ END = 256
 CERTAIN = {True: (9.0, 1.0), False: (1.0, 9.0)}
 
 
-def scripted_critic(reason: str = REASON) -> Critic:
-    """Scores 9 for responses with b"right" in them and 2 for others; prefers the former."""
+def scripted_critic(
+    reason: str = REASON, meanwhile: Callable[[bytes], None] = lambda _prompt: None
+) -> Critic:
+    """Scores 9 for responses with b"right" in them and 2 for others; prefers the former.
+
+    `meanwhile` is called with the prompt whenever a token's logits are asked for.
+    """
     answer = (" " + reason).encode()
 
     def script(history: History) -> Mapping[int, float]:
         read = bytes(token for token in history if isinstance(token, int) and token < END)
         prompt, assistant = read.rsplit(b"assistant\n", 1)
+        meanwhile(prompt)
         if b"Reason:" in assistant:
             written = len(assistant.split(b"Reason:", 1)[1])
             return {answer[written] if written < len(answer) else END: 30.0}

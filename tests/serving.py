@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +16,10 @@ from typing import Any
 import uvicorn
 
 from edgecritic.critic import Critic
+from edgecritic.errors import ArtifactError
 from edgecritic.server import ServedModel, ServerOptions
 from edgecritic.server.app import create_app
+from edgecritic.server.running import bound, configured
 from edgecritic.server.service import Service
 from scripted_critic import scripted_critic
 
@@ -28,6 +32,39 @@ class ScriptedSource:
 
     def __call__(self) -> Critic:
         return scripted_critic(self.reason)
+
+
+@dataclass(frozen=True)
+class TroubledSource:
+    """The same critic in a process that does what the question says."""
+
+    def __call__(self) -> Critic:
+        return scripted_critic("it is so", _troubled)
+
+
+def _troubled(prompt: bytes) -> None:
+    if b"CRASH" in prompt:
+        os._exit(7)
+    if b"HANG" in prompt:
+        time.sleep(600)
+    if b"BUG" in prompt:
+        raise RuntimeError("a bug of the engine")
+    if b"SLOW" in prompt:
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class FailingSource:
+    """A model that cannot be loaded."""
+
+    how: str = "missing"
+
+    def __call__(self) -> Critic:
+        if self.how == "crash":
+            os._exit(9)
+        if self.how == "hang":
+            time.sleep(600)
+        raise ArtifactError("the model file is missing", "fetch it")
 
 
 def served(source: Any = None, name: str = "scripted") -> ServedModel:
@@ -115,12 +152,10 @@ def serving(
     models: Sequence[ServedModel] | None = None, options: ServerOptions | None = None
 ) -> Iterator[Running]:
     """A server in a thread of this process; its workers are processes."""
-    app = create_app(models or (served(),), options or ServerOptions())
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, ws="none", loop="asyncio", log_config=None, timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
+    options = options or ServerOptions(drain_s=1)
+    app = create_app(models or (served(),), options)
+    listening = bound("127.0.0.1", 0)
+    server = uvicorn.Server(configured(app, options))
     thread = Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     ready = Event()

@@ -144,8 +144,6 @@ def serve(args: argparse.Namespace, console: Console) -> int:
         raise MissingExtraError(
             f"the server needs a package: {error}", "pip install 'edgecritic[serve]'"
         ) from error
-    logging.basicConfig(level=logging.WARNING, format="edgecritic: %(message)s")
-    logging.getLogger("edgecritic.server").setLevel(logging.INFO)
     models, options = _models(args), _options(args)
     with bound(args.host, args.port) as listening:
         port: int = listening.getsockname()[1]
@@ -163,6 +161,8 @@ def serve(args: argparse.Namespace, console: Console) -> int:
                     }
                 )
 
+        logging.basicConfig(level=logging.WARNING, format="edgecritic: %(message)s")
+        logging.getLogger("edgecritic.server").setLevel(logging.INFO)
         run(models, options, listening, ready, args.parent_pid)
     return 0
 

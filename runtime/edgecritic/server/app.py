@@ -17,7 +17,7 @@ from starlette.routing import Route
 from edgecritic.server.catalogue import ServedModel
 from edgecritic.server.chat import ChatApi
 from edgecritic.server.counting import Counting
-from edgecritic.server.failures import Failure
+from edgecritic.server.failures import UNEXPECTED, Failure
 from edgecritic.server.fetching import Fetcher
 from edgecritic.server.native import NativeApi
 from edgecritic.server.options import ServerOptions
@@ -125,10 +125,4 @@ def _nobody_there(_request: Request, _error: Exception) -> Response:
 
 def _unforeseen(request: Request, _error: Exception) -> Response:
     """Starlette logs the traceback; the client learns no more than that there is one."""
-    failure = Failure(
-        500,
-        "internal_error",
-        "the server failed in a way that was not foreseen",
-        "its stderr tells more; please report it",
-    )
-    return _failed(request, failure)
+    return _failed(request, UNEXPECTED)

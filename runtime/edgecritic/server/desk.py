@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from edgecritic.server.catalogue import ServedModel
 from edgecritic.server.computation import Computation
-from edgecritic.server.failures import Failure, crashed
+from edgecritic.server.failures import UNEXPECTED, Failure, crashed
 from edgecritic.server.metrics import Metrics
 from edgecritic.server.options import Limits
 from edgecritic.server.process import LOST, Message, WorkerProcess
@@ -120,6 +120,9 @@ class Desk:
 
     async def _loaded(self, computation: Computation) -> WorkerProcess | None:
         """The process with the model; None if there is none, which the job is told."""
+        if self._process is not None and self._process.lost:
+            logger.error("%s: its process has ended, and is started anew", self.model.id)
+            await self._unload()
         if self._process is not None:
             return self._process
         self.state = "loading"
@@ -144,9 +147,10 @@ class Desk:
                 "try again when the machine has less to do",
             )
         logger.error("%s: %s", self.model.id, failure.message)
-        computation.fail(failure)
-        await self._unload()
         self.state = "failed"
+        computation.fail(failure)
+        process.kill()
+        await self._unload("failed")
         return None
 
     async def _judge(self, process: WorkerProcess, computation: Computation) -> None:
@@ -171,7 +175,9 @@ class Desk:
                 if message.event == "result":
                     self._metrics.used(self.model.id, message.data.get("usage", {}))
                 if message.event in ("result", "error"):
-                    return
+                    break
+            if message.data.get("error", {}).get("code") == UNEXPECTED.code:
+                await self._unload()  # what was left behind in the engine is unknown
         finally:
             overdue.cancel()
 
@@ -201,9 +207,9 @@ class Desk:
 
         later(self._limits.cancelling_s, insist)
 
-    async def _unload(self) -> None:
+    async def _unload(self, state: State = "unloaded") -> None:
         process, self._process = self._process, None
-        self.state = "unloaded"
+        self.state = state
         if process is not None:
             await process.stop()
 

@@ -89,6 +89,14 @@ def failure_of(error: CriticError) -> Failure:
     return Failure(status, code, error.message, error.hint)
 
 
+UNEXPECTED = Failure(
+    500,
+    "internal_error",
+    "the server failed in a way that was not foreseen",
+    "the server's stderr tells more; please report it",
+)
+
+
 def crashed(what: str) -> Failure:
     """The process of a model ended in the middle of something."""
     return Failure(

@@ -40,7 +40,8 @@ LOST = Message(None, "lost", {})
 class WorkerProcess:
     """A running worker.
 
-    Its messages arrive in `inbox`, the last of them `LOST`, however the process has ended.
+    Its messages arrive in `inbox`, the last of them `LOST`, however the process has ended; then
+    `lost` is true.
 
     Args:
         source: loads the model there.
@@ -51,7 +52,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._sending = Lock()
-        self._stopping = False
+        self.lost = False
         self._connection: Connection | None = None
         self._process: Any = None
 
@@ -90,7 +91,6 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the process when it has done its job, or after two seconds; wait for its end."""
-        self._stopping = True
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
@@ -117,6 +117,7 @@ class WorkerProcess:
         finally:
             self.kill()  # it may have closed its end only, or talk nonsense
             connection.close()
+            self.lost = True
             self._take(LOST)
 
     def _take(self, message: Message) -> None:

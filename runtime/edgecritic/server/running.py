@@ -71,22 +71,25 @@ def run(
     server.run([listening])
 
 
+def configured(app: Starlette, options: ServerOptions) -> uvicorn.Config:
+    """How uvicorn runs the application; with h11, which bounds what it reads of a head."""
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(options.drain_s) + _FAREWELL_S,
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which finishes what it has begun and tells those who wait that it ends."""
 
     def __init__(self, app: Starlette, options: ServerOptions, ready: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="h11",
-                ws="none",
-                loop="asyncio",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=round(options.drain_s) + _FAREWELL_S,
-            )
-        )
+        super().__init__(configured(app, options))
         self._service: Service = app.state.service
         self._ready = ready
 

@@ -114,7 +114,8 @@ def _is_page(path: str) -> bool:
 def _name(host: str) -> str:
     """The host without its port, lower case."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        inner, closed, _ = host[1:].partition("]")
+        return inner.lower() if closed else host
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
 
 

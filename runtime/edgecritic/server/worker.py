@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from edgecritic.backends.base import CancelToken
 from edgecritic.errors import CriticError
-from edgecritic.server.failures import Failure, failure_of
+from edgecritic.server.failures import UNEXPECTED, failure_of
 from edgecritic.server.jobs import Job, JsonObject
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class _Worker:
             self._say(number, "error", failure_of(error).body)
         except Exception:
             logger.exception("a %s failed", job.kind)
-            self._say(number, "error", _UNEXPECTED.body)
-            raise  # what it left behind in the engine is unknown
+            self._say(number, "error", UNEXPECTED.body)
         finally:
             del self._tokens[number]
 
@@ -97,11 +96,3 @@ class _Worker:
         message = json.dumps({"job": number, "event": name, "data": data}).encode()
         with self._sending:
             self._connection.send_bytes(message)
-
-
-_UNEXPECTED = Failure(
-    500,
-    "internal_error",
-    "the judgement failed in a way that was not foreseen",
-    "the server's stderr tells more; please report it",
-)
