@@ -190,7 +190,9 @@ class Desk:
                 "ask for less: a smaller picture, fewer tokens, no reason",
             )
         )
-        self._interrupt()
+        # Whether its engine is slow or hangs cannot be told from outside.
+        if self._process is not None:
+            self._process.kill()
 
     def _interrupt(self) -> None:
         """Have the current job stopped; a process that does not heed it is ended."""
