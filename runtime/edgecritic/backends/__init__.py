@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from edgecritic.errors import ArtifactError, InputError
 from edgecritic.vision.native import NativeGeometry
 
 if TYPE_CHECKING:
+    from edgecritic.backends.llamacpp.native import Package
     from edgecritic.bundle import Bundle
     from edgecritic.manifest import Format
 
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[str], None]
 
 
-def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
+def _llamacpp(
+    bundle: Bundle, options: EngineOptions, package: Package = "llama-cpp-python"
+) -> Backend:
     from edgecritic.backends.llamacpp import LlamaCppBackend
 
     manifest = bundle.manifest
@@ -30,6 +34,7 @@ def _llamacpp(bundle: Bundle, options: EngineOptions) -> Backend:
         mmproj=None if manifest.image is None else bundle.file("mmproj"),
         adapters=[bundle.verified(file) for file in manifest.having("adapter")],
         options=options,
+        package=package,
     )
 
 
@@ -115,6 +120,7 @@ class Engine:
 
 ENGINES: Final[dict[str, Engine]] = {
     "llamacpp": Engine("gguf", "llama_cpp", _llamacpp),
+    "inferna": Engine("gguf", "inferna", partial(_llamacpp, package="inferna")),
     "onnx": Engine("onnx", "onnxruntime", _onnx, derivable=Derivable(_has_onnx_form, _onnx_form)),
     "hf": Engine("hf", "transformers", _hf, chooses_weights=True),
 }

@@ -98,7 +98,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--bundle", metavar="DIR", help="folder with a critic.json; default: the embedded critic"
     )
     engine.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, onnx or hf"
+        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
     )
     engine.add_argument(
         "--device",

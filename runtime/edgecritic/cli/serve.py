@@ -113,7 +113,7 @@ def _add_critic(group: argparse._ArgumentGroup) -> None:
         help="folder with a critic.json; repeat for several; default: the embedded critic",
     )
     group.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, onnx or hf"
+        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
     )
     group.add_argument(
         "--device",

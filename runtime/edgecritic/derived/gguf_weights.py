@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -82,30 +81,12 @@ class GgufLanguageModel:
         self._adapters = [_Adapter(adapter) for adapter in adapters]
         self._check_adapters()
         _check_rotary(self._weights.header)
+        self._text = _text_shape(self._weights)
 
-    @cached_property
+    @property
     def text(self) -> TextShape:
         """Its numbers."""
-        header, weights = self._weights.header, self._weights
-        architecture: Architecture = "llama" if self._is_llama else "qwen2"
-        n_embd = header.count(f"{architecture}.embedding_length")
-        n_head = header.count(f"{architecture}.attention.head_count")
-        epsilon = header.number(f"{architecture}.attention.layer_norm_rms_epsilon", 0.0, 0.1)
-        theta = header.metadata.get(f"{architecture}.rope.freq_base", _ROTARY_DEFAULT)
-        return TextShape(
-            architecture=architecture,
-            n_layers=header.count(f"{architecture}.block_count"),
-            n_embd=n_embd,
-            n_ff=header.count(f"{architecture}.feed_forward_length"),
-            n_head=n_head,
-            n_head_kv=header.count(f"{architecture}.attention.head_count_kv", default=n_head),
-            head_dim=n_embd // n_head,
-            n_vocab=weights.shape("token_embd.weight")[0],
-            rms_eps=epsilon,
-            rope_theta=float(theta) if isinstance(theta, int | float) else _ROTARY_DEFAULT,
-            n_ctx=header.count(f"{architecture}.context_length"),
-            tied=not weights.has("output.weight"),
-        )
+        return self._text
 
     @property
     def rope_scaling(self) -> Mapping[str, object]:
@@ -132,16 +113,12 @@ class GgufLanguageModel:
             values = adapter.added_to(values, stored, wanted)
         return values[:, columns]
 
-    @property
-    def _is_llama(self) -> bool:
-        return self._weights.header.metadata.get("general.architecture") == "llama"
-
     def _row_order(self, stored: str, n_rows: int) -> Indices:
         """Where each of transformers' rows lies in the file."""
         order = np.arange(n_rows)
         heads = {"attn_q": self.text.n_head, "attn_k": self.text.n_head_kv}
         n_head = heads.get(stored.split(".")[-2])
-        if n_head is None or not self._is_llama:
+        if n_head is None or self.text.architecture != "llama":
             return order
         return np.argsort(permute_for_rope(order, n_head))
 
@@ -180,6 +157,29 @@ class _Adapter:
         up *= np.float32(self._alpha / len(down))
         values += up @ down
         return values
+
+
+def _text_shape(weights: GgufWeights) -> TextShape:
+    header = weights.header
+    llama = header.metadata.get("general.architecture") == "llama"
+    architecture: Architecture = "llama" if llama else "qwen2"
+    n_embd = header.count(f"{architecture}.embedding_length")
+    n_head = header.count(f"{architecture}.attention.head_count")
+    theta = header.metadata.get(f"{architecture}.rope.freq_base", _ROTARY_DEFAULT)
+    return TextShape(
+        architecture=architecture,
+        n_layers=header.count(f"{architecture}.block_count"),
+        n_embd=n_embd,
+        n_ff=header.count(f"{architecture}.feed_forward_length"),
+        n_head=n_head,
+        n_head_kv=header.count(f"{architecture}.attention.head_count_kv", default=n_head),
+        head_dim=n_embd // n_head,
+        n_vocab=weights.shape("token_embd.weight")[0],
+        rms_eps=header.number(f"{architecture}.attention.layer_norm_rms_epsilon", 0.0, 0.1),
+        rope_theta=float(theta) if isinstance(theta, int | float) else _ROTARY_DEFAULT,
+        n_ctx=header.count(f"{architecture}.context_length"),
+        tied=not weights.has("output.weight"),
+    )
 
 
 def _check_rotary(header: GgufHeader) -> None:

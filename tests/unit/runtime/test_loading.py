@@ -175,11 +175,12 @@ def test_the_choice_falls_on_an_installed_engine_and_says_why(
     load = ENGINES["llamacpp"].load
     monkeypatch.setitem(ENGINES, "llamacpp", Engine("gguf", "no_such_module", load))
     monkeypatch.setitem(ENGINES, "onnx", Engine("onnx", "no_such_module", load))
+    monkeypatch.setitem(ENGINES, "inferna", Engine("gguf", "no_such_module", load))
     assert choose_backend(bundle, "auto") == "llamacpp"  # which then says what to install
     monkeypatch.setitem(ENGINES, "abacus", Engine("gguf", "json", load))
     with caplog.at_level("INFO", "edgecritic"):
         assert choose_backend(bundle, "auto") == "abacus"
-    assert "installed of llamacpp, abacus: abacus" in caplog.text
+    assert "installed of llamacpp, inferna, abacus: abacus" in caplog.text
     monkeypatch.setattr("edgecritic.backends.ENGINES", {})
     with pytest.raises(InputError, match="no backend runs gguf files"):
         choose_backend(bundle, "auto")

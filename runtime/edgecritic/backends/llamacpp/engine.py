@@ -25,7 +25,13 @@ from edgecritic.backends.llamacpp.artifacts import (
     check_language_model,
 )
 from edgecritic.backends.llamacpp.decoding import Decoder
-from edgecritic.backends.llamacpp.native import FLASH_ATTENTION, Native, gpu_name, load_native
+from edgecritic.backends.llamacpp.native import (
+    FLASH_ATTENTION,
+    Native,
+    Package,
+    gpu_name,
+    load_native,
+)
 from edgecritic.backends.llamacpp.projector import Projector
 from edgecritic.backends.llamacpp.projector_file import check_projector
 from edgecritic.backends.llamacpp.tokenizer import Tokenizer
@@ -71,9 +77,10 @@ class LlamaCppBackend:
             ``qwen2.5vl_merger``.
         adapters: LoRA GGUFs, all applied at full strength.
         options: context, threads, device.
+        package: who brings llama.cpp.
 
     Raises:
-        MissingExtraError: llama-cpp-python is not installed.
+        MissingExtraError: the package is not installed.
         ArtifactError: a file is missing, damaged, of another kind, or does not fit the others.
         BackendUnavailableError: the device or the memory asked for is not there.
     """
@@ -85,13 +92,14 @@ class LlamaCppBackend:
         mmproj: Path | None = None,
         adapters: Sequence[Path] = (),
         options: EngineOptions | None = None,
+        package: Package = "llama-cpp-python",
     ) -> None:
         options = options or EngineOptions()
         facts = check_language_model(language_model)
         projector = None if mmproj is None else check_projector(mmproj, facts)
         for adapter in adapters:
             check_adapter(adapter, facts)
-        native = load_native()
+        native = load_native(package)
         handles = _Handles(native)
         self._native = native
         self._handles = handles

@@ -1,7 +1,9 @@
 """llama.cpp's libraries, loaded once, with their logging under Python's.
 
-llama-cpp-python's low-level modules mirror llama.h and mtmd.h one to one. Its chat handlers and
-its `Llama` class are not used: they clear the KV cache and encode images again on every call.
+What the engine calls are functions of llama.h and mtmd.h. llama-cpp-python's low-level modules
+mirror them one to one; its chat handlers and its `Llama` class are not used: they clear the KV
+cache and encode images again on every call. `edgecritic.backends.llamacpp.inferna` gives the same
+functions over the package inferna.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from edgecritic.errors import BackendUnavailableError, MissingExtraError
 
@@ -32,16 +36,20 @@ class Native:
     """The loaded library.
 
     Attributes:
-        llama: ctypes functions of llama.h.
-        mtmd: ctypes functions of mtmd.h.
+        llama: functions of llama.h.
+        mtmd: functions of mtmd.h.
         engine: name and version for reports.
         log: what it said last.
+        one_picture: a bitmap as ``mtmd_tokenize_from_parts`` takes it.
+        gpu_name: the description of the first GPU that ggml knows, or ``"gpu"``.
     """
 
-    llama: ModuleType
-    mtmd: ModuleType
+    llama: Any
+    mtmd: Any
     engine: str
     log: EngineLog
+    one_picture: Callable[[Any], Any]
+    gpu_name: Callable[[], str]
 
 
 class EngineLog:
@@ -76,36 +84,60 @@ class EngineLog:
             return "; ".join(self._complaints) or "the engine gave no reason"
 
 
+Package: TypeAlias = Literal["llama-cpp-python", "inferna"]
+"""Who brings llama.cpp."""
+
 _lock: Final = threading.Lock()
-_loaded: Native | None = None
-_callback: Any = None  # kept for the life of the process: the library calls it from C
+_loaded: Final[dict[Package, Native]] = {}
+_callbacks: Final[list[Any]] = []  # kept for the life of the process: the libraries call them
 
 
-def load_native() -> Native:
-    """The library; loaded and silenced on the first call.
+def load_native(package: Package = "llama-cpp-python") -> Native:
+    """A package's library; loaded and silenced on the first call.
 
     Raises:
-        MissingExtraError: llama-cpp-python is not installed.
+        MissingExtraError: the package is not installed.
         BackendUnavailableError: it is installed, but its libraries do not load.
     """
-    global _loaded, _callback  # noqa: PLW0603 - one library, one log sink a process
     with _lock:
-        if _loaded is not None:
-            return _loaded
-        llama, mtmd, package_version = _import()
-        log = EngineLog()
-        _callback = llama.llama_log_callback(log.write)
-        no_data = ctypes.c_void_p(0)
-        llama.llama_log_set(_callback, no_data)
-        mtmd.mtmd_log_set(_callback, no_data)
-        llama.llama_backend_init()
-        version = llama.llama_version().decode("ascii")
-        engine = f"llama.cpp {version} (llama-cpp-python {package_version})"
-        _loaded = Native(llama, mtmd, engine, log)
-        return _loaded
+        if package not in _loaded:
+            _loaded[package] = _silenced(package)
+        return _loaded[package]
 
 
-def _import() -> tuple[ModuleType, ModuleType, str]:
+def _silenced(package: Package) -> Native:
+    llama, mtmd, version = (_import_inferna if package == "inferna" else _import)()
+    log = EngineLog()
+    callback = llama.llama_log_callback(log.write)
+    _callbacks.append(callback)
+    no_data = ctypes.c_void_p(0)
+    llama.llama_log_set(callback, no_data)
+    mtmd.mtmd_log_set(callback, no_data)
+    llama.llama_backend_init()
+    engine = f"llama.cpp {llama.llama_version().decode('ascii')} ({package} {version})"
+    if package == "inferna":
+        return Native(llama, mtmd, engine, log, mtmd.one_picture, llama.gpu_name)
+    return Native(llama, mtmd, engine, log, partial(_one_picture, mtmd), partial(_gpu_name, llama))
+
+
+def _import_inferna() -> tuple[Any, Any, str]:
+    from edgecritic.backends.llamacpp import inferna
+
+    try:
+        return inferna.load()
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "inferna, a prebuilt llama.cpp, is not installed",
+            "pip install 'edgecritic[inferna]', on Python 3.12 or newer",
+        ) from error
+    except (ImportError, OSError) as error:
+        raise BackendUnavailableError(
+            f"inferna's llama.cpp does not load: {error}",
+            "pip install --force-reinstall inferna, or take 'edgecritic[llama]'",
+        ) from error
+
+
+def _import() -> tuple[Any, Any, str]:
     try:
         import llama_cpp
         from llama_cpp import llama_cpp as llama
@@ -127,9 +159,18 @@ def _import() -> tuple[ModuleType, ModuleType, str]:
 
 def gpu_name(native: Native) -> str:
     """The description of the first GPU that ggml knows, or ``"gpu"``."""
+    return native.gpu_name()
+
+
+def _one_picture(mtmd: ModuleType, bitmap: int) -> Any:
+    part: Any = mtmd.mtmd_input_part(text=None, bitmap=bitmap)
+    return (ctypes.POINTER(mtmd.mtmd_input_part) * 1)(ctypes.pointer(part))
+
+
+def _gpu_name(llama: ModuleType) -> str:
     from llama_cpp._ctypes_extensions import load_shared_library
 
-    folder = Path(str(native.llama.__file__)).parent / "lib"
+    folder = Path(str(llama.__file__)).parent / "lib"
     registry = load_shared_library("ggml", folder)
     base = load_shared_library("ggml-base", folder)
     registry.ggml_backend_dev_by_type.restype = ctypes.c_void_p

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
 
 import numpy as np
 
@@ -129,8 +128,7 @@ class Projector:
 
     def _prepare(self, bitmap: int, chunks: int) -> None:
         mtmd = self._native.mtmd
-        part: Any = mtmd.mtmd_input_part(text=None, bitmap=bitmap)
-        parts = (ctypes.POINTER(mtmd.mtmd_input_part) * 1)(ctypes.pointer(part))
+        parts = self._native.one_picture(bitmap)
         self._native.log.forget()
         add_special = False
         if mtmd.mtmd_tokenize_from_parts(self._context, chunks, parts, 1, add_special) != 0:

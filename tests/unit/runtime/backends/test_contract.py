@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from edgecritic.backends.base import (
 )
 from edgecritic.backends.hf import HfBackend
 from edgecritic.backends.llamacpp import LlamaCppBackend
+from edgecritic.backends.llamacpp.native import Package
 from edgecritic.backends.onnx import OnnxBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, ScriptedBackend
@@ -36,6 +39,8 @@ from tiny_models import TinyModels
 TOLERANCE = 1e-3  # F32 weights, F16 cache; the scripted backend is exact
 OPTIONS = EngineOptions(n_ctx=256, n_threads=1, n_batch=64, n_ubatch=32, max_sequences=8)
 
+PREBUILT = [name for name in ("inferna",) if find_spec(name) is not None]
+
 AnyBackend = ScriptedBackend | LlamaCppBackend | OnnxBackend | HfBackend
 MakeBackend = Callable[[EngineOptions], AnyBackend]
 
@@ -45,19 +50,23 @@ def hashed_script(history: History) -> Mapping[int, float]:
     return dict(enumerate(rng.standard_normal(200)))
 
 
-@pytest.fixture(scope="module", params=["scripted", "llamacpp", "onnx", "hf"])
+@pytest.fixture(scope="module", params=["scripted", "llamacpp", *PREBUILT, "onnx", "hf"])
 def make_backend(request: pytest.FixtureRequest, tiny_models: TinyModels) -> Iterator[MakeBackend]:
     made: list[AnyBackend] = []
 
     def scripted(options: EngineOptions) -> ScriptedBackend:
         return ScriptedBackend(hashed_script, options=options)
 
-    def llamacpp(options: EngineOptions) -> LlamaCppBackend:
+    def llamacpp(options: EngineOptions, package: Package = "llama-cpp-python") -> LlamaCppBackend:
         return LlamaCppBackend(
-            tiny_models.language_model, mmproj=tiny_models.mmproj, options=options
+            tiny_models.language_model, mmproj=tiny_models.mmproj, options=options, package=package
         )
 
-    local = {"scripted": scripted, "llamacpp": llamacpp}
+    local = {
+        "scripted": scripted,
+        "llamacpp": llamacpp,
+        "inferna": partial(llamacpp, package="inferna"),
+    }
     make = local.get(request.param) or request.getfixturevalue(f"make_{request.param}")
 
     def remembered(options: EngineOptions) -> AnyBackend:

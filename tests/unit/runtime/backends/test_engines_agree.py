@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,10 @@ OPTIONS = EngineOptions(
 QUESTION = "Which digit is this?"
 RESPONSES = ["a 7", "the digit is an 8, drawn in red", ""]
 WORDS = TextSpan(tuple(range(40, 90)))
+PREBUILT = [name for name in ("inferna",) if find_spec(name) is not None]
 ON_TEXT = 1e-5
-BEHIND_PICTURES = {"onnx": 1e-5, "llamacpp": 2e-3}
-FEATURES = {"onnx": 5e-5, "llamacpp": 0.02}
+BEHIND_PICTURES = {"onnx": 1e-5, "llamacpp": 2e-3, "inferna": 2e-3}
+FEATURES = {"onnx": 5e-5, "llamacpp": 0.02, "inferna": 0.02}
 
 
 def picture(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -68,7 +70,7 @@ def bundles(
 @pytest.fixture(scope="module")
 def loaded(bundles: dict[str, Bundle], torch_threads: None) -> Iterator[dict[str, Loaded]]:
     engines = {}
-    for name, bundle in bundles.items():
+    for name, bundle in (bundles | dict.fromkeys(PREBUILT, bundles["llamacpp"])).items():
         backend = load_backend(bundle, name, OPTIONS)
         engines[name] = Loaded(backend, PictureEncoder(backend, CriticProfile.of(bundle).vision))
     yield engines
@@ -76,14 +78,14 @@ def loaded(bundles: dict[str, Bundle], torch_threads: None) -> Iterator[dict[str
         engine.backend.close()
 
 
-@pytest.mark.parametrize("name", ["onnx", "llamacpp"])
+@pytest.mark.parametrize("name", ["onnx", "llamacpp", *PREBUILT])
 def test_logits_of_text(loaded: dict[str, Loaded], name: str) -> None:
     for span in (WORDS, TextSpan((7,)), TextSpan(tuple(range(256)))):
         expected = loaded["hf"].decode(span)
         np.testing.assert_allclose(loaded[name].decode(span), expected, atol=ON_TEXT)
 
 
-@pytest.mark.parametrize("name", ["onnx", "llamacpp"])
+@pytest.mark.parametrize("name", ["onnx", "llamacpp", *PREBUILT])
 @pytest.mark.parametrize("size", [(60, 40), (30, 90)])
 def test_features_and_logits_of_pictures(
     loaded: dict[str, Loaded], name: str, size: tuple[int, int]

@@ -452,7 +452,7 @@ def test_log_lines_in_pieces(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_engine_is_not_installed(
     tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setattr(native, "_loaded", {})
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(MissingExtraError, match="not installed") as caught:
         LlamaCppBackend(tiny_models.language_model)
