@@ -37,7 +37,8 @@ def test_without_it_the_error_says_how_to_install_it(
     tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "_loaded", {})
-    monkeypatch.setitem(sys.modules, "inferna", None)
+    for module in ("inferna", "inferna.llama._llama_native"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match="inferna, a prebuilt llama") as caught:
         LlamaCppBackend(tiny_models.language_model, package="inferna")
     assert "edgecritic[inferna]" in caught.value.hint
