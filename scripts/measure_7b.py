@@ -1,16 +1,22 @@
 """A 7B critic's way from LLaVA-NeXT's checkpoint to a verdict: seconds, sizes, peak memory.
 
-    python scripts/measure_7b.py WORK [--steps original,import,merge,gguf,onnx,judge] [--tiny]
+    python scripts/measure_7b.py WORK [--steps original,import,...] [--picture 1920x1080]
 
 The checkpoint has the shape of lmms-lab/llava-onevision-qwen2-7b-ov and random weights: what it
 costs does not depend on their values, and what it says means nothing. Every step is a process of
-its own. What a step has read and no later one needs is removed, so that 60 GB of disk are enough.
-A step that ``WORK/steps.jsonl`` has is not repeated.
+its own, and judges on a GPU where nvidia-smi finds one. What a step has read and no later one needs
+is removed, so that 55 GB of disk are enough.
+
+Steps that ``WORK/steps.jsonl`` has are not repeated: a machine that is lent for some minutes at a
+time runs this several times, with ``--stop-after SECONDS`` to begin no step later than that. The
+table of all steps so far is printed at the end. It needs the extras llama, onnx and export, and
+no network.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -19,8 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +35,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from edgecritic_export.checkpoints.shard_writer import ShardWriter
 from edgecritic_export.checkpoints.tensors import TensorInfo
 
-STEPS = ("original", "import", "merge", "gguf", "onnx", "judge")
+STEPS = (
+    *("original", "import", "merge", "gguf F16", "gguf Q4_K_M", "onnx q4"),
+    *("judge gguf Q4_K_M", "judge onnx q4"),
+)
+NEEDED = (
+    *("numpy", "PIL", "platformdirs", "tokenizers", "safetensors", "gguf"),
+    *("llama_cpp", "torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
+)
 EXPORT = "import sys; from edgecritic_export.cli import main; sys.exit(main(sys.argv[1:]))"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 RANK = 64
@@ -59,7 +71,10 @@ class Step:
     Attributes:
         name: of the step.
         seconds: of wall time.
-        ram_gb: greatest resident memory of its process, mapped files included.
+        cpu_seconds: of all its threads.
+        own_gb: greatest memory that its process had to itself; what no other can have meanwhile.
+        ram_gb: greatest resident memory, the pages of mapped files included that the system may
+            drop whenever it needs them.
         vram_gb: greatest memory of the GPU above what it held before; 0 without one.
         gb: of the files that it left.
         said: last line of its output.
@@ -67,10 +82,25 @@ class Step:
 
     name: str
     seconds: float
+    cpu_seconds: float
+    own_gb: float
     ram_gb: float
     vram_gb: float
     gb: float
     said: str
+
+    def row(self) -> str:
+        """Its line of the table."""
+        return (
+            f"| {self.name} | {self.seconds:,.0f} | {self.cpu_seconds:,.0f} | {self.own_gb:.2f} "
+            f"| {self.ram_gb:.2f} | {self.vram_gb:.2f} | {self.gb:.2f} |"
+        )
+
+
+HEAD = (
+    "| step | seconds | CPU seconds | own RAM, GB | with files, GB | VRAM, GB | files, GB |\n"
+    "| :--- | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
 
 
 # --- the checkpoint ------------------------------------------------------------------------------
@@ -211,24 +241,47 @@ def _json(path: Path, content: object) -> None:
 # --- running and watching ------------------------------------------------------------------------
 
 
-@contextmanager
-def watched() -> Iterator[list[float]]:
-    """GB of GPU memory above what was used before: ``[peak]`` when the block is left."""
-    peak, before, done = [0.0], _vram(), threading.Event()
+class Watcher:
+    """Samples what a process holds while it runs.
 
-    def watch() -> None:
-        while not done.wait(0.2):
-            peak[0] = max(peak[0], _vram() - before)
+    Attributes:
+        own_gb, vram_gb: see `Step`.
+    """
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    yield peak
-    done.set()
-    watcher.join()
+    def __init__(self, pid: int) -> None:
+        self.own_gb = self.vram_gb = 0.0
+        self._pid, self._before = pid, _vram()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more samples."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            self.own_gb = max(self.own_gb, _own(self._pid))
+            self.vram_gb = max(self.vram_gb, _vram() - self._before)
+
+
+def _own(pid: int) -> float:
+    """GB of a process's memory that are no pages of files; 0 where Linux does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    lines = (line.split() for line in status.splitlines())
+    return sum(float(line[1]) for line in lines if line[0] in ("RssAnon:", "RssShmem:")) / 1e6
+
+
+def _has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
 
 def _vram() -> float:
-    if shutil.which("nvidia-smi") is None:
+    if not _has_gpu():
         return 0.0
     asked = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
@@ -243,17 +296,28 @@ def run(name: str, command: Sequence[str], left: Path, work: Path) -> Step:
     """
     log = work / f"{name}.log"
     begun = time.monotonic()
-    with log.open("w") as output, watched() as peak:
+    with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        watcher = Watcher(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
+        watcher.stop()
     text = log.read_text(errors="replace").strip()
     if status:
         raise SystemExit(f"{name} failed with {os.waitstatus_to_exitcode(status)}:\n{text[-3000:]}")
-    size = sum(path.stat().st_size for path in left.rglob("*") if path.is_file()) / 1e9
-    last = text.splitlines()[-1] if text else ""
     return Step(
-        name, time.monotonic() - begun, usage.ru_maxrss * 1024 / 1e9, peak[0], size, last[:400]
+        name,
+        time.monotonic() - begun,
+        usage.ru_utime + usage.ru_stime,
+        watcher.own_gb,
+        usage.ru_maxrss * 1024 / 1e9,
+        watcher.vram_gb,
+        _gigabytes(left),
+        text.splitlines()[-1] if text else "",
     )
+
+
+def _gigabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
 
 
 def export(*words: object) -> list[str]:
@@ -261,86 +325,103 @@ def export(*words: object) -> list[str]:
     return [sys.executable, "-c", EXPORT, *map(str, words)]
 
 
-def judged(bundle: Path, device: str, picture: Path) -> list[str]:
-    """The command that scores one answer about a 1080p picture."""
+def judged(bundle: Path, picture: Path) -> list[str]:
+    """The command that scores one answer about a picture; ONNX Runtime here is that of the CPU."""
     asked = ["--question", "What is shown?", "--response", "A gradient.", "--json"]
+    device = "gpu" if "gguf" in bundle.parts and _has_gpu() else "cpu"
     where = ["--bundle", str(bundle), "--device", device, "--image", str(picture)]
     return [sys.executable, "-m", "edgecritic", "score", *asked, *where, "--no-rationale"]
 
 
-def steps(work: Path, shape: Shape) -> Mapping[str, Callable[[], list[Step]]]:
-    """What each step does, by its name."""
-    made, bundles, picture = work / "merged", work / "bundles", work / "picture.png"
+def steps(work: Path, shape: Shape, size: tuple[int, int]) -> Mapping[str, Callable[[], Step]]:
+    """What each step does, by its name; `size` is the picture's, (width, height) in pixels."""
+    made, bundles = work / "merged", work / "bundles"
+    gguf, onnx = bundles / "gguf", bundles / "onnx"
     plain = ("--out", bundles, "--licence", "Apache-2.0", "--name", "seven")
 
-    def original() -> list[Step]:
+    def original() -> Step:
+        for folder in (work / "adapter", work / "original"):
+            shutil.rmtree(folder, ignore_errors=True)
         write_adapter(work / "adapter", shape)
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), time.process_time()
         write_original(work / "original", shape)
-        size = sum(path.stat().st_size for path in (work / "original").iterdir()) / 1e9
-        return [Step("original", time.monotonic() - begun, 0.0, 0.0, size, "")]
+        took = time.monotonic() - begun, time.process_time() - cpu
+        return Step("original", *took, 0.0, 0.0, 0.0, _gigabytes(work / "original"), "")
 
-    def imported() -> list[Step]:
+    def imported() -> Step:
         command = export("import", work / "original", "--out", work / "imported")
         step = run("import", command, work / "imported", work)
         shutil.rmtree(work / "original")
-        return [step]
+        return step
 
-    def merged() -> list[Step]:
+    def merged() -> Step:
         command = export("merge", work / "imported", work / "adapter", "--out", made)
         step = run("merge", command, made, work)
         shutil.rmtree(work / "imported")
-        return [step]
+        return step
 
-    def gguf() -> list[Step]:
-        found = []
-        for quant in ("F16", "Q4_K_M"):
-            command = export("all", made, *plain, "--quants", quant)
-            found.append(run(f"gguf {quant}", command, bundles / "gguf" / quant, work))
-        return found
+    def quantized(quant: str) -> Callable[[], Step]:
+        command = export("all", made, *plain, "--quants", quant)
+        return lambda: run(f"gguf {quant}", command, gguf / quant, work)
 
-    def onnx() -> list[Step]:
-        shutil.rmtree(bundles / "gguf" / "F16", ignore_errors=True)
-        command = export("all", made, *plain, "--quants", "", "--onnx", "q4")
-        return [run("onnx q4", command, bundles / "onnx", work)]
+    def exported() -> Step:
+        shutil.rmtree(gguf / "F16", ignore_errors=True)
+        return run("onnx q4", export("all", made, *plain, "--onnx", "q4"), onnx / "onnx", work)
 
-    def judge() -> list[Step]:
-        ramp = np.linspace(0, 255, 1920, dtype=np.uint8)
-        Image.fromarray(np.broadcast_to(ramp, (1080, 1920)).copy()).convert("RGB").save(picture)
-        found = []
-        for bundle in sorted(path.parent for path in bundles.rglob("critic.json")):
-            device = "gpu" if "gguf" in bundle.parts and _vram() else "cpu"
-            name = f"judge {bundle.name} {device}"
-            found.append(run(name, judged(bundle, device, picture), work / "judged", work))
-        return found
+    def judge(name: str, bundle: Path) -> Callable[[], Step]:
+        def act() -> Step:
+            picture = work / "picture.png"
+            ramp = np.linspace(0, 255, size[0], dtype=np.uint8)
+            Image.fromarray(np.broadcast_to(ramp, size[::-1]).copy()).convert("RGB").save(picture)
+            step = run(name, judged(bundle, picture), work / "no files", work)
+            return replace(step, name=f"{name}, {size[0]}x{size[1]}")
 
-    return dict(zip(STEPS, (original, imported, merged, gguf, onnx, judge), strict=True))
+        return act
+
+    actions = (
+        *(original, imported, merged, quantized("F16"), quantized("Q4_K_M"), exported),
+        *(judge(STEPS[-2], gguf / "Q4_K_M"), judge(STEPS[-1], onnx / "variants" / "q4")),
+    )
+    return dict(zip(STEPS, actions, strict=True))
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", default=",".join(STEPS))
-    parser.add_argument("--tiny", action="store_true", help="two narrow layers, to try the script")
-    args = parser.parse_args()
+    begun = time.monotonic()
+    args = _parse()
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        sys.stderr.write(f"not installed: {', '.join(missing)}\n")
+        return 1
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / "steps.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    done = {json.loads(line)["step"] for line in lines}
-    actions = steps(args.work.resolve(), TINY if args.tiny else SEVEN_B)
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    width, height = map(int, args.picture.split("x"))
+    shape = TINY if args.tiny else replace(SEVEN_B, layers=args.layers)
+    actions = steps(args.work.resolve(), shape, (width, height))
     for name in args.steps.split(","):
-        if name in done:
+        if name in {entry["step"] for entry in done}:
             continue
-        for step in actions[name]():
-            with log.open("a") as output:
-                output.write(json.dumps({"step": name, **asdict(step)}) + "\n")
-            sys.stdout.write(
-                f"| {step.name} | {step.seconds:.0f} s | {step.ram_gb:.2f} GB RAM "
-                f"| {step.vram_gb:.2f} GB VRAM | {step.gb:.2f} GB of files | {step.said[:300]}\n"
-            )
-            sys.stdout.flush()
+        if time.monotonic() - begun > args.stop_after:
+            sys.stderr.write(f"{name} and what follows is left for another run\n")
+            break
+        done.append({"step": name, **asdict(actions[name]())})
+        with log.open("a") as output:
+            output.write(json.dumps(done[-1]) + "\n")
+        sys.stderr.write(f"{name}: {done[-1]['seconds']:.0f} s; {done[-1]['said'][:400]}\n")
+    rows = (Step(**{k: v for k, v in entry.items() if k != "step"}).row() for entry in done)
+    sys.stdout.write("\n".join((HEAD, *rows)) + "\n")
     return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", default=",".join(STEPS), help="in this order")
+    parser.add_argument("--picture", default="1920x1080", help="of the judgement, in pixels")
+    parser.add_argument("--layers", type=int, default=SEVEN_B.layers, help="of the language model")
+    parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds")
+    parser.add_argument("--tiny", action="store_true", help="two narrow layers, to try the script")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgecritic.manifest import BundleFile, Manifest
+from edgecritic_export.bundles.facts import BASE_LICENCE, DATA_LICENCES
 from edgecritic_export.verify.checks import Check, table
 
 CARD = "README.md"
+_SEE_BASE = "not stated here; see where it comes from"
 _LIBRARIES = {"gguf": "gguf", "onnx": "onnx", "hf": "transformers"}
 
 
@@ -100,6 +102,9 @@ def _use(manifest: Manifest) -> Iterator[str]:
 def _origin(manifest: Manifest) -> Iterator[str]:
     yield f"- Base model: {manifest.base_model}"
     yield f"- Licence of these files: {manifest.licence}"
+    training = manifest.training if isinstance(manifest.training, Mapping) else {}
+    yield f"- Licence of the base model: {training.get(BASE_LICENCE, _SEE_BASE)}"
+    yield f"- Licences of the training data: {training.get(DATA_LICENCES, 'not stated')}"
     yield f"- Prompts: {manifest.dialect.name}, sha256 {manifest.dialect.digest[:12]}"
     for heading, facts in (("Training", manifest.training), ("Rounding", manifest.rounding)):
         if facts is not None:

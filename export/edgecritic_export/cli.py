@@ -74,11 +74,18 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    base = resolve(args.base, args.revision).folder
+    base = resolve(args.base, args.revision)
     adapter = resolve(args.adapter, args.adapter_revision).folder
     told = _Told()
     dequantise = False if args.original_base else None
-    done = merge_adapter(base, adapter, args.out, dequantise=dequantise, progress=told)
+    done = merge_adapter(
+        base.folder,
+        adapter,
+        args.out,
+        dequantise=dequantise,
+        base_model=base.described,
+        progress=told,
+    )
     told(f"largest relative change: {done.largest_change:.3g}, of {done.most_changed}")
     if done.vanished:
         told(f"lost in rounding to the base's type: {', '.join(done.vanished)}")
@@ -103,14 +110,15 @@ def _imatrix(args: argparse.Namespace) -> int:
 
 
 def _all(args: argparse.Namespace) -> int:
-    if not args.quants and not args.onnx:
-        raise InputError("nothing is asked for", "name --quants, --onnx, or both")
     importance = None if args.imatrix is None else ImportanceMatrix.read(args.imatrix)
+    gguf = GgufOptions(args.quants, tuple(args.override), importance, args.mmproj)
     options = ExportOptions(
-        GgufOptions(args.quants, tuple(args.override), importance) if args.quants else None,
-        OnnxOptions(args.onnx) if args.onnx else None,
-        _layer_calibration(args),
-        _verify_options(args) if args.rows else None,
+        gguf=gguf if args.quants else None,
+        onnx=OnnxOptions(args.onnx, vision=args.vision) if args.onnx else None,
+        hf=args.hf,
+        calibration=_layer_calibration(args),
+        adapter=None if args.adapter is None else resolve(args.adapter).folder,
+        verify=_verify_options(args) if args.rows else None,
     )
     source = resolve(args.checkpoint, args.revision)
     with Checkpoint.open(source.folder) as checkpoint:
@@ -146,7 +154,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _verify_options(args: argparse.Namespace) -> VerifyOptions:
     engine = EngineOptions(n_threads=args.threads, device=args.device)
-    return VerifyOptions(args.rows, args.limit, replace(engine, weights="fp32"), engine)
+    reference = replace(engine, weights=args.reference_weights)
+    adapter = None if args.adapter is None else resolve(args.adapter).folder
+    return VerifyOptions(args.rows, args.limit, reference, engine, adapter)
 
 
 def _embedded(args: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from edgecritic.errors import InputError
 from edgecritic.manifest import Calibration
 from edgecritic.task import Rubric
 from edgecritic_export.bundles.facts import CriticFacts
+from edgecritic_export.bundles.gguf import TOWERS
+from edgecritic_export.checkpoints.training import SUMMARY
 
 if TYPE_CHECKING:
     from edgecritic_export.checkpoints.source import Source
@@ -84,6 +86,18 @@ def _add_all(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument("--quants", type=_listed, default=(), help="GGUF, such as Q8_0,Q4_K_M")
     kinds.add_argument("--onnx", type=_listed, default=(), help="ONNX, of fp32,fp16,q8,q4,q4f16")
     kinds.add_argument(
+        "--hf", action="store_true", help="the checkpoint's own files, for transformers"
+    )
+    kinds.add_argument(
+        "--mmproj", choices=TOWERS, help="vision tower of GGUF; half precision when left out"
+    )
+    kinds.add_argument(
+        "--vision",
+        choices=("fp32", "fp16", "int8"),
+        help="vision tower of ONNX, of all but fp32; fp16 when left out",
+    )
+    _add_adapter(kinds, "stays a file of its own in GGUF and for transformers")
+    kinds.add_argument(
         "--calibration",
         type=Path,
         metavar="SET",
@@ -112,7 +126,12 @@ def _add_all(parser: argparse.ArgumentParser) -> None:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help=_BUNDLE)
     parser.add_argument("--reference", required=True, help=f"its checkpoint: {_SOURCE}")
+    _add_adapter(parser, "belongs to the checkpoint")
     _add_verification(parser, required=True)
+
+
+def _add_adapter(parser: argparse._ActionsContainer, what: str) -> None:
+    parser.add_argument("--adapter", metavar="ADAPTER", help=f"LoRA of PEFT that {what}: {_SOURCE}")
 
 
 def _add_verification(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -121,6 +140,12 @@ def _add_verification(parser: argparse.ArgumentParser, *, required: bool) -> Non
         "--rows", type=Path, required=required, help="evaluation set to judge, with items.jsonl"
     )
     group.add_argument("--limit", type=int, default=40, help="pairs to judge; default: 40")
+    group.add_argument(
+        "--reference-weights",
+        choices=("fp32", "bf16", "fp16"),
+        default="fp32",
+        help="of the checkpoint that is compared with; bf16 takes half of the memory",
+    )
     _add_engine(group)
 
 
@@ -180,7 +205,9 @@ def read_facts(args: argparse.Namespace, source: Source) -> CriticFacts:
     found |= {key: value for key, value in given.items() if value is not None}
     found.setdefault("name", source.name.rpartition("/")[2])
     found.setdefault("version", "1.0")
-    found.setdefault("base_model", source.origin or source.name)
+    found.setdefault("base_model", source.described)
+    if (training := _training(args, source)) is not None:
+        found.setdefault("training", training)
     if "licence" not in found:
         raise InputError(
             "the licence of the exported files is not named",
@@ -202,6 +229,13 @@ def read_facts(args: argparse.Namespace, source: Source) -> CriticFacts:
         return CriticFacts(**found)
     except TypeError as error:
         raise InputError(f"{args.facts}: {error}", "look at the keys of a critic.json") from error
+
+
+def _training(args: argparse.Namespace, source: Source) -> object:
+    """What the training wrote down: beside the adapter, or where that was merged."""
+    adapter = getattr(args, "adapter", None)
+    folder = source.folder if adapter is None else Path(adapter)
+    return _read_json(folder / SUMMARY) if (folder / SUMMARY).is_file() else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -47,6 +47,27 @@ def write_text(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def existing(path: Path) -> Path:
+    """The folder that is there already of those above a path, itself included."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def link(source: Path, target: Path) -> bool:
+    """Make `target` the same file as `source`.
+
+    Returns:
+        Whether that could be done: not across disks, nor without a source.
+    """
+    unfinished = temporary(target)
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), unfinished)
+    except OSError:
+        return False
+    unfinished.replace(target)
+    return True
+
+
 @contextmanager
 def staged_folder(out: Path) -> Iterator[Path]:
     """A folder to fill that takes the place `out` when the block ends without an error.

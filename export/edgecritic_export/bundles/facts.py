@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.families import load_family
 from edgecritic_export.checkpoints.folder import Checkpoint
+
+BASE_LICENCE: Final = "base_licence"
+DATA_LICENCES: Final = "data_licences"
+"""Where a manifest's summary of the training states licences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class CriticFacts:
         n_ctx: tokens that it shall be run with at most; the checkpoint's own limit is the bound.
         calibration: of its probabilities.
         training: summary of its training, JSON.
+        base_licence: of what it was trained from, in words.
+        data_licences: of what it was trained on, in words.
         good_for: what it judges well, in words.
         bad_for: what it does not.
     """
@@ -39,6 +47,8 @@ class CriticFacts:
     n_ctx: int = 16_384
     calibration: Calibration = field(default_factory=Calibration)
     training: object = None
+    base_licence: str = ""
+    data_licences: str = ""
     good_for: tuple[str, ...] = ()
     bad_for: tuple[str, ...] = ()
 
@@ -57,9 +67,22 @@ class CriticFacts:
             image=checkpoint.geometry,
             calibration=self.calibration,
             licence=self.licence,
-            training=self.training,
+            training=self._training(),
             verification=None,
             good_for=self.good_for,
             bad_for=self.bad_for,
             created=datetime.now(UTC).date().isoformat(),
         )
+
+    def _training(self) -> object:
+        stated = {
+            key: text
+            for key, text in (
+                (BASE_LICENCE, self.base_licence),
+                (DATA_LICENCES, self.data_licences),
+            )
+            if text
+        }
+        if not stated:
+            return self.training
+        return {**(self.training if isinstance(self.training, Mapping) else {}), **stated}

@@ -15,6 +15,8 @@ from edgecritic.backends.options import EngineOptions
 from edgecritic.profile import CriticProfile
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions, export_gguf, source_type
+from edgecritic_export.bundles.plan import Plan, announce
+from edgecritic_export.bundles.stages import gguf_stage
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.calibration import critic_rows
 from edgecritic_export.gguf.forward import ForwardOptions
@@ -65,7 +67,9 @@ def checkpoint_importance(
         # Removed again before anybody could read what its manifest says.
         n_ctx = options.engine.n_ctx
         facts = CriticFacts("calibration", "0", "unknown", "unknown", options.dialect, n_ctx=n_ctx)
-        (bundle,) = export_gguf(checkpoint, Path(made), facts, GgufOptions((kind,)), progress)
+        gguf = GgufOptions((kind,))
+        announce(Plan((gguf_stage(checkpoint, facts.name, gguf),)), Path(made), progress)
+        (bundle,) = export_gguf(checkpoint, Path(made), facts, gguf, progress)
         return bundle_importance(bundle, options, progress)
 
 

@@ -13,10 +13,9 @@ from edgecritic.errors import InputError
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.recipe import claim
 from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.checkpoints.provenance import check_disk
 from edgecritic_export.gguf.calibration import ITEMS
 from edgecritic_export.onnx.calibrate import calibrate, read_choice, write_choice
-from edgecritic_export.onnx.layout import export_onnx, planned_bytes, remove_variant
+from edgecritic_export.onnx.layout import export_onnx, remove_variant
 from edgecritic_export.onnx.options import LayerChoice, OnnxOptions, QuantizationLimits
 from edgecritic_export.onnx.precision import Variant
 from edgecritic_export.progress import SILENCE, Progress
@@ -72,18 +71,17 @@ def export_onnx_bundles(
         progress: is told what goes on.
 
     Raises:
-        ArtifactError: the folder holds another export, the disk is too small, or the checkpoint
-            cannot be exported.
+        ArtifactError: the folder holds another export, or the checkpoint cannot be exported.
         InputError: the items cannot be used.
     """
-    measured = calibration if _measurable(options) else None
+    measured = calibration if measurable(options) else None
     claim(out, checkpoint, {"vision": options.vision, "calibration": _identity(measured)})
     folders = {variant: out / "variants" / variant for variant in options.variants}
     missing = tuple(name for name, folder in folders.items() if not (folder / MANIFEST).exists())
     if missing:
         rest = replace(options, variants=missing, default=options.variants[-1])
         export = _Export(checkpoint, out, facts, rest, progress)
-        export.write(measured if _measurable(rest) else None)
+        export.write(measured if measurable(rest) else None)
         if _HELPER not in options.variants:
             remove_variant(out, _HELPER, options)
     return [Bundle.read(folder) for folder in folders.values()]
@@ -99,12 +97,6 @@ class _Export:
 
     def write(self, calibration: LayerCalibration | None) -> None:
         """Everything that `options` asks for."""
-        helping = () if calibration is None else (_HELPER,)
-        written = replace(self.options, variants=(*self.options.variants, *helping))
-        planned = planned_bytes(self.checkpoint, written)
-        self.progress(f"{planned / 1e9:9.2f} GB  of ONNX files")
-        there = sum(path.stat().st_size for path in self.out.glob("onnx/*"))
-        check_disk(self.out, max(0, planned - there))
         if calibration is None:
             self._export(self.options)
             return
@@ -119,7 +111,7 @@ class _Export:
         return export_onnx(self.checkpoint, self.out, described, options, self.progress, keep=True)
 
     def _measure(self, calibration: LayerCalibration) -> LayerChoice:
-        helper = self._export(replace(self.options, variants=(_HELPER,)))[_HELPER]
+        helper = self._export(helping(self.options))[_HELPER]
         self.progress(f"choosing the four-bit layers on judgements of {calibration.items.name}")
         choice = calibrate(
             self.checkpoint,
@@ -134,7 +126,12 @@ class _Export:
         return choice
 
 
-def _measurable(options: OnnxOptions) -> bool:
+def helping(options: OnnxOptions) -> OnnxOptions:
+    """What is written besides while the layers of a four-bit decoder are chosen."""
+    return replace(options, variants=(_HELPER,))
+
+
+def measurable(options: OnnxOptions) -> bool:
     """Whether there is a four-bit decoder among the variants."""
     return any(options.spec(variant).decoder == "int4" for variant in options.variants)
 

@@ -1,23 +1,12 @@
-"""What an export will write, and whether there is room for it: before anything is written."""
+"""What an export will write and hold, told before it begins."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgecritic_export.checkpoints.folder import Checkpoint
-from edgecritic_export.gguf.mmproj import tower_type
-
-BITS = {
-    "F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7,
-    "Q4_K_M": 4.9, "Q4_0": 4.6, "IQ4_XS": 4.4, "Q3_K_M": 4.0, "Q2_K": 3.2,
-}  # fmt: skip
-"""Bits per weight of a whole file, output and embeddings included (the 7B of Qwen2's shape)."""
-_READ_S_PER_GB, _QUANTIZE_CORE_S_PER_GB = 3.0, 80.0
-"""Writing 15.2 GB took 30 s on a local disk, quantizing it to Q4_K_M 75 s on 16 cores."""
-_SPARE_BYTES = 256 << 20
+from edgecritic_export.checkpoints.provenance import check_disk
+from edgecritic_export.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +27,62 @@ class PlannedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All of them.
+class Stage:
+    """Files whose intermediate ones are removed together.
 
     Attributes:
-        files: in the order of writing.
+        needs: what the memory is for.
         peak_ram: bytes held at once at most, estimated; memory maps not counted.
+        files: in the order of writing; none where files are only read.
     """
 
-    files: tuple[PlannedFile, ...]
+    needs: str
     peak_ram: int
+    files: tuple[PlannedFile, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay."""
+        return sum(file.size for file in self.files if file.kept)
 
     @property
     def disk(self) -> int:
-        """Bytes on disk at the fullest moment, which is the last one before the clean-up."""
+        """Bytes at the fullest moment, which is the last one before the clean-up."""
         return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The stages of an export, one behind the other; at least one."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def files(self) -> tuple[PlannedFile, ...]:
+        return tuple(file for stage in self.stages for file in stage.files)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay."""
+        return sum(stage.kept for stage in self.stages)
+
+    @property
+    def disk(self) -> int:
+        """Bytes at the fullest moment."""
+        before, most = 0, 0
+        for stage in self.stages:
+            most = max(most, before + stage.disk)
+            before += stage.kept
+        return most
+
+    @property
+    def hungriest(self) -> Stage:
+        """The stage that needs most memory."""
+        return max(self.stages, key=lambda stage: stage.peak_ram)
 
     @property
     def seconds(self) -> float:
+        """Of writing; what verification takes depends on its rows, and is not estimated."""
         return sum(file.seconds for file in self.files)
 
     def describe(self) -> str:
@@ -64,72 +91,25 @@ class Plan:
             f"{file.size / 1e9:9.2f} GB  {file.path}" + ("" if file.kept else "  (intermediate)")
             for file in self.files
         ]
-        kept = sum(file.size for file in self.files if file.kept)
-        lines.append(f"{kept / 1e9:9.2f} GB  to stay, {self.disk / 1e9:.2f} GB while it works")
-        lines.append(f"{self.peak_ram / 1e9:9.2f} GB  of memory at most")
+        most = self.hungriest
+        lines.append(f"{self.kept / 1e9:9.2f} GB  to stay, {self.disk / 1e9:.2f} GB while it works")
+        lines.append(f"{most.peak_ram / 1e9:9.2f} GB  of memory at most, for {most.needs}")
         lines.append(f"{max(1, round(self.seconds / 60)):6d} min  or so on this machine")
         return "\n".join(lines)
 
 
-def plan_gguf(checkpoint: Checkpoint, name: str, quants: Sequence[str], source: str) -> Plan:
-    """The plan of an export to GGUF.
+def announce(plan: Plan, out: Path, progress: Progress) -> None:
+    """Tell a plan, and refuse one that the disk has no room for.
 
     Args:
-        checkpoint: open.
-        name: of the critic's files.
-        quants: types of the language model.
-        source: type of the intermediate file that quantization starts from.
+        plan: of an export that is not complete.
+        out: its folder; files that are there already need no further room.
+        progress: is told.
+
+    Raises:
+        ArtifactError: the disk is too small.
     """
-    language, vision = _language(checkpoint), _vision(checkpoint)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    files = []
-    if any(quant != source for quant in quants):
-        files.append(_written(f".work/{name}-{source}.gguf", language, source, kept=False))
-    for quant in quants:
-        path = f"{quant}/{name}-{quant}.gguf"
-        if quant in ("F32", "F16", "BF16"):
-            files.append(_written(path, language, quant))
-        else:
-            seconds = language * 2e-9 * _QUANTIZE_CORE_S_PER_GB / (cores or 1)
-            files.append(PlannedFile(path, _size(language, quant), seconds))
-        if vision:
-            precision = "F32" if quant == "F32" else tower_type(checkpoint.family)
-            files.append(_written(f"{quant}/mmproj-{name}-{precision}.gguf", vision, precision))
-    largest = max((_elements(checkpoint, n) for n in checkpoint.store.names), default=0)
-    return Plan(tuple(files), 2 * 4 * largest + _SPARE_BYTES)
-
-
-def language_bytes(checkpoint: Checkpoint, quant: str) -> int:
-    """Size of the language model's file, estimated."""
-    return _size(_language(checkpoint), quant)
-
-
-def vision_bytes(checkpoint: Checkpoint, quant: str) -> int:
-    """Size of the file of vision tower and projector, estimated."""
-    return _size(_vision(checkpoint), quant)
-
-
-def _language(checkpoint: Checkpoint) -> int:
-    return _count(checkpoint, checkpoint.language_tensors().values())
-
-
-def _vision(checkpoint: Checkpoint) -> int:
-    tower = _count(checkpoint, checkpoint.vision_tensors().values())
-    return tower + _count(checkpoint, checkpoint.projector_tensors().values())
-
-
-def _written(path: str, n: int, quant: str, *, kept: bool = True) -> PlannedFile:
-    size = _size(n, quant)
-    return PlannedFile(path, size, size * 1e-9 * _READ_S_PER_GB, kept)
-
-
-def _size(n: int, quant: str) -> int:
-    return round(n * BITS[quant] / 8)
-
-
-def _elements(checkpoint: Checkpoint, stored: str) -> int:
-    return math.prod(checkpoint.store.shape(stored))
-
-
-def _count(checkpoint: Checkpoint, names: Iterable[str]) -> int:
-    return sum(_elements(checkpoint, name) for name in names)
+    progress(plan.describe())
+    paths = (out / file.path for file in plan.files)
+    there = sum(path.stat().st_size for path in paths if path.exists())
+    check_disk(out, max(0, plan.disk - there))

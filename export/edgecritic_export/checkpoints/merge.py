@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ from edgecritic_export.checkpoints.store import (
     narrowed,
     widened,
 )
-from edgecritic_export.checkpoints.training import trained_over_nf4
+from edgecritic_export.checkpoints.training import SUMMARY, trained_over_nf4
 from edgecritic_export.progress import SILENCE, Progress
 
 _SETTINGS: Final = (".json", ".txt", ".jinja", ".model")
@@ -52,6 +52,7 @@ class Merged:
             Frobenius norm.
         most_changed: name of that tensor.
         vanished: tensors whose update is lost in the rounding to the base's type.
+        base_model: what the base is called.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Merged:
     largest_change: float
     most_changed: str
     vanished: tuple[str, ...]
+    base_model: str = ""
 
 
 def merge_adapter(
@@ -70,6 +72,7 @@ def merge_adapter(
     *,
     dequantise: bool | None = None,
     double_quantised: bool = True,
+    base_model: str = "",
     shard_bytes: int = 5_000_000_000,
     progress: Progress = SILENCE,
 ) -> Merged:
@@ -87,6 +90,7 @@ def merge_adapter(
             the adapter corrects. False merges into the weights as they are. None asks the summary
             of the training beside the adapter; without one it is as if True.
         double_quantised: NF4's scales were in 8 bits, as with ``bnb_4bit_use_double_quant``.
+        base_model: what the base is called, for the cards of what is made of the result.
         shard_bytes: of tensors in one file.
         progress: is shown how much is written.
 
@@ -115,6 +119,8 @@ def merge_adapter(
         merge = _Merge(checkpoint, update, dequantise, double_quantised)
         with staged_folder(target) as staged:
             _copy_settings(checkpoint.folder, staged)
+            if (summary := update.folder / SUMMARY).is_file():
+                shutil.copyfile(summary, staged / SUMMARY)
             with (
                 ShardWriter(staged, plan, shard_bytes=shard_bytes) as writer,
                 progress.measured(target.name, writer.nbytes, lambda: writer.written),
@@ -122,7 +128,7 @@ def merge_adapter(
                 for name, info in plan.items():
                     writer.write(name, info.dtype, merge.bits(name))
                 writer.finish()
-            merged = merge.result(target)
+            merged = replace(merge.result(target), base_model=base_model)
             Checkpoint.open(staged).close()
             write_record(staged, inputs, _recorded(merged))
     return merged

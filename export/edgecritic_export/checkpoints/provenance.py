@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import ArtifactError
-from edgecritic.staging import write_text
+from edgecritic.staging import existing, write_text
 from edgecritic_export.checkpoints.folder import read_json
 
 RECORD: Final = "edgecritic-checkpoint.json"
@@ -64,11 +64,20 @@ def write_record(folder: Path, inputs: Mapping[str, object], result: Mapping[str
 
 def recorded_origin(folder: Path) -> str:
     """``owner/name@commit`` that an import was told; empty without one."""
+    return _recorded(folder, "origin")
+
+
+def recorded_base(folder: Path) -> str:
+    """What the checkpoint was made from, as its import or merge was told; empty if nobody was."""
+    return _recorded(folder, "base_model") or recorded_origin(folder)
+
+
+def _recorded(folder: Path, key: str) -> str:
     if not (folder / RECORD).is_file():
         return ""
     result = read_json(folder / RECORD).get("result")
-    origin = result.get("origin") if isinstance(result, dict) else None
-    return origin if isinstance(origin, str) else ""
+    found = result.get(key) if isinstance(result, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def check_disk(out: Path, nbytes: int) -> None:
@@ -77,10 +86,10 @@ def check_disk(out: Path, nbytes: int) -> None:
     Raises:
         ArtifactError: they do not.
     """
-    existing = next(path for path in (out, *out.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free
+    folder = existing(out)
+    free = shutil.disk_usage(folder).free
     if free < nbytes + _DISK_MARGIN:
         raise ArtifactError(
-            f"{out} needs {nbytes / 1e9:.2f} GB, {existing} has {free / 1e9:.2f} GB left",
+            f"{out} needs {nbytes / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB left",
             "free some space, or name a folder on another disk",
         )

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgecritic.errors import ArtifactError, MissingExtraError, shown
-from edgecritic_export.checkpoints.provenance import recorded_origin
+from edgecritic.staging import existing
+from edgecritic_export.checkpoints.provenance import recorded_base, recorded_origin
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -55,6 +56,11 @@ class Source:
     def origin(self) -> str:
         """``owner/name@commit`` of what came from the hub; empty for a folder that was named."""
         return f"{self.repo}@{self.revision}" if self.repo else ""
+
+    @property
+    def described(self) -> str:
+        """What a card calls it: for what was merged, the base that it was merged into."""
+        return self.origin or recorded_base(self.folder) or self.name
 
 
 def resolve(
@@ -151,11 +157,11 @@ def _checked_listing(repo: str, files: list[DryRunFileInfo], cache: Path | None)
         )
     needed = sum(file.file_size or 0 for file in files if file.will_download)
     folder = _cache_folder(cache)
-    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free
+    above = existing(folder)
+    free = shutil.disk_usage(above).free
     if needed and free < needed + _DISK_MARGIN:
         raise ArtifactError(
-            f"{repo} needs {needed / 1e9:.2f} GB, {existing} has {free / 1e9:.2f} GB left",
+            f"{repo} needs {needed / 1e9:.2f} GB, {above} has {free / 1e9:.2f} GB left",
             "free some space, or name a cache folder on another disk in HF_HUB_CACHE",
         )
     log.info("%s: %.2f GB to fetch", repo, needed / 1e9)

@@ -48,6 +48,14 @@ class LoraConfig:
     rank_stabilised: bool = False
 
     @classmethod
+    def read(cls, folder: Path, checkpoint: Checkpoint) -> LoraConfig:
+        """Read the settings of a folder that PEFT has saved; raises as `from_checkpoint` does."""
+        return cls.from_checkpoint(
+            read_json(folder / ADAPTER_CONFIG),
+            checkpoint.config.get("text_config") or checkpoint.config,
+        )
+
+    @classmethod
     def from_checkpoint(
         cls, adapter_config: Mapping[str, object], text_config: Mapping[str, object]
     ) -> LoraConfig:
@@ -156,10 +164,7 @@ def write_adapter(
         ArtifactError: the folder cannot be read, the adapter changes more than the matrices of
             the language model's layers, or it belongs to a model of other shapes.
     """
-    config = LoraConfig.from_checkpoint(
-        read_json(folder / ADAPTER_CONFIG),
-        checkpoint.config.get("text_config") or checkpoint.config,
-    )
+    config = LoraConfig.read(folder, checkpoint)
     with TensorStore.open(folder / ADAPTER_WEIGHTS) as store:
         state = {key: store.read(key) for key in store.names}
     _check_widths(state, checkpoint, folder)

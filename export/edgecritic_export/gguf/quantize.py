@@ -43,7 +43,7 @@ _FILE_TYPES: Final[Mapping[str, int]] = {  # LLAMA_FTYPE_*
     "IQ2_XS": 20,
 }
 _NEED_IMPORTANCE: Final = ("IQ3_XXS", "IQ2_XS")
-_UNQUANTIZED: Final = ("F32", "F16", "BF16")
+UNQUANTIZED: Final = ("F32", "F16", "BF16")
 # Types that a tensor can be given: ggml's number, and the values in a block.
 _TENSOR_TYPES: Final[Mapping[str, tuple[int, int]]] = {
     "F32": (0, 1),
@@ -140,7 +140,7 @@ def quantize(
 
 def _check_source(header: GgufHeader) -> None:
     for claim in header.tensors.values():
-        if claim.type_name not in _UNQUANTIZED:
+        if claim.type_name not in UNQUANTIZED:
             raise ArtifactError(
                 f"{header.path} is quantized: {claim.name} is {claim.type_name}",
                 "start from the F16 or BF16 file: rounding twice loses more",
@@ -151,7 +151,7 @@ def _resolve(
     overrides: Sequence[tuple[str, str]], header: GgufHeader, quant: str
 ) -> dict[str, str]:
     """The type of each tensor that an override names."""
-    if overrides and quant in _UNQUANTIZED:
+    if overrides and quant in UNQUANTIZED:
         raise InputError(
             f"{quant} files have one type: {overrides[0][0]!r} cannot be followed",
             "choose a quantized type, and override single tensors with F16",
@@ -230,13 +230,13 @@ def _importance(native: Native, matrix: ImportanceMatrix, kept: list[Any]) -> An
 
 
 def _unquantized(path: Path, quant: str) -> tuple[str, ...]:
-    if quant in _UNQUANTIZED:
+    if quant in UNQUANTIZED:
         return ()
     return tuple(
         claim.name
         for claim in read_header(path).tensors.values()
         if len(claim.shape) == 2
-        and claim.type_name in _UNQUANTIZED
+        and claim.type_name in UNQUANTIZED
         and not claim.name.endswith("position_embd.weight")
     )
 
@@ -250,7 +250,7 @@ def _check_result(quantized: Quantized, partial: Path, overrides: Mapping[str, s
                 "leave this tensor out of the overrides",
             )
     types = {share.type_name for share in quantized.mix.shares}
-    if quantized.quant not in _UNQUANTIZED and types <= set(_UNQUANTIZED):
+    if quantized.quant not in UNQUANTIZED and types <= set(UNQUANTIZED):
         raise ArtifactError(
             f"no matrix of {quantized.path} could become {quantized.quant}: "
             f"{quantized.fallbacks[0]} has rows of "

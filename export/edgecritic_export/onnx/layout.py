@@ -11,7 +11,6 @@ A variant's folder is complete in itself, and transformers.js loads it as well.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from edgecritic.graphs.model_file import DATA_SUFFIX
 from edgecritic.graphs.precision import DecoderPrecision, Precision
 from edgecritic.manifest import Manifest, Role
 from edgecritic.prompts import load_dialect
-from edgecritic.staging import bytes_written, synced, temporary, write_text
+from edgecritic.staging import bytes_written, link, synced, temporary, write_text
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.onnx.decoder import write_decoder, write_embed_tokens
 from edgecritic_export.onnx.options import OnnxOptions
@@ -111,19 +110,16 @@ def export_onnx(
     return bundles
 
 
-def planned_bytes(checkpoint: Checkpoint, options: OnnxOptions) -> int:
-    """Size of all graphs, estimated; each counts once, however many variants share it."""
-    specs = [options.spec(variant) for variant in options.variants]
-    return sum(
-        (
-            *(
-                decoder_bytes(checkpoint, precision)
-                for precision in {_decoder_precision(checkpoint, spec, options) for spec in specs}
-            ),
-            *(embedding_bytes(checkpoint, part) for part in {spec.embed_tokens for spec in specs}),
-            *(vision_bytes(checkpoint, part) for part in {spec.vision for spec in specs}),
-        )
-    )
+def planned_graphs(checkpoint: Checkpoint, options: OnnxOptions) -> dict[str, int]:
+    """Bytes of each graph with its weights, estimated, by its file's name."""
+    found: dict[str, int] = {}
+    for spec in map(options.spec, options.variants):
+        names = graph_names(spec)
+        bits = _decoder_precision(checkpoint, spec, options)
+        found[names[DECODER]] = decoder_bytes(checkpoint, bits)
+        found[names[EMBED_TOKENS]] = embedding_bytes(checkpoint, spec.embed_tokens)
+        found[names[VISION_ENCODER]] = vision_bytes(checkpoint, spec.vision)
+    return found
 
 
 def remove_variant(out: Path, variant: Variant, options: OnnxOptions) -> None:
@@ -248,7 +244,7 @@ def _bundle(
     roles: dict[str, Role] = {TOKENIZER: "tokenizer", NEWLINE: "image_newline"}
     listed += [(roles.get(path.name, "config"), path, "") for path in shared]
     for _, path, _ in listed:
-        _link(path, folder / path.relative_to(out))
+        link(path, folder / path.relative_to(out))  # where it cannot, `write_bundle` copies
     config = folder / CONFIG
     write_text(config, dumps(model_config(checkpoint, spec, folder / "onnx")))
     listed.append(("config", config, ""))
@@ -262,14 +258,3 @@ def _bundle(
     )
     manifest = replace(described, files=files, image=checkpoint.geometry)
     return write_bundle(folder, manifest, sources)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the same file; where that cannot be, `write_bundle` copies it."""
-    unfinished = temporary(target)
-    unfinished.unlink(missing_ok=True)
-    try:
-        os.link(source, unfinished)
-    except OSError:
-        return
-    unfinished.replace(target)

@@ -12,7 +12,7 @@ from edgecritic.backends import ENGINES, choose_backend, load_backend
 from edgecritic.backends.hf import HfBackend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import write_bundle
-from edgecritic.manifest import Manifest
+from edgecritic.manifest import Manifest, Role
 from edgecritic.pictures import NativeVision, Vision, VisionProfile
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts import load_dialect
@@ -37,12 +37,14 @@ class VerifyOptions:
         limit: pairs to judge.
         reference: of the engine that runs the checkpoint.
         export: of the engines that run the bundles.
+        adapter: folder of a LoRA adapter that belongs to the checkpoint, or None.
     """
 
     rows: Path
     limit: int = 40
     reference: EngineOptions = field(default_factory=lambda: EngineOptions(weights="fp32"))
     export: EngineOptions = field(default_factory=EngineOptions)
+    adapter: Path | None = None
 
 
 def verify_bundles(
@@ -82,7 +84,9 @@ def _reference(
         vision = VisionProfile(geometry, newline, tower)
     profile = CriticProfile(manifest.name, load_dialect(manifest.dialect.name), vision=vision)
     engine = replace(options.reference, n_ctx=manifest.n_ctx)
-    backend = HfBackend(checkpoint.folder, geometry=checkpoint.geometry, options=engine)
+    backend = HfBackend(
+        checkpoint.folder, adapter=options.adapter, geometry=checkpoint.geometry, options=engine
+    )
     try:
         return observe(backend, profile, rows, _counting(tell, "checkpoint", len(rows)))
     finally:
@@ -129,8 +133,8 @@ def record(bundle: Bundle, verification: Verification, engine: str) -> Bundle:
 
 
 def _quant(manifest: Manifest) -> str:
-    files = manifest.having("language_model") or manifest.having("decoder")
-    return files[0].quant if files else "F32"
+    roles: tuple[Role, ...] = ("language_model", "decoder", "checkpoint")
+    return next(file.quant for role in roles for file in manifest.having(role)) or "F32"
 
 
 def _counting(tell: Tell, name: str, total: int) -> Callable[[int], None]:

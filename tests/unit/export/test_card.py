@@ -61,6 +61,17 @@ def test_a_critic_that_was_not_checked_says_so(manifest):
     assert "was not checked" in model_card(replace(manifest, verification=None))
 
 
+def test_licences_of_base_and_data_are_told(manifest):
+    card = model_card(manifest)
+    assert "- Licence of these files: Apache-2.0" in card
+    assert "- Licence of the base model: not stated here" in card
+    assert "- Licences of the training data: not stated" in card
+    stated = {"base_licence": "Apache-2.0", "data_licences": "CC-BY-4.0, MIT"}
+    card = model_card(replace(manifest, training=stated))
+    assert "- Licence of the base model: Apache-2.0" in card
+    assert "- Licences of the training data: CC-BY-4.0, MIT" in card
+
+
 def test_a_critic_of_text_is_no_vision_model(manifest):
     text_only = replace(manifest, files=manifest.files[:1], image=None)
     assert 'pipeline_tag: "text-generation"' in model_card(text_only)

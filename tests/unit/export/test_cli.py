@@ -10,6 +10,7 @@ from edgecritic import Bundle
 from edgecritic.cli import main
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
+from tiny_adapters import write_adapter
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
 
 
@@ -227,6 +228,45 @@ def test_verify_tells_what_an_export_is_worth(run, checkpoint, rows, tmp_path):
     status, out, _ = run("verify", bundle, "--reference", checkpoint, "--rows", rows, *ENGINE)
     assert status == 0
     assert "**fail**" not in out
+
+
+def test_a_merged_critic_remembers_base_and_training(run, checkpoint, tmp_path):
+    adapter = tmp_path / "adapter"
+    write_adapter(checkpoint, adapter)
+    (adapter / "training.json").write_text(
+        json.dumps({"step": 7, "base": {"quantization": "none"}})
+    )
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps({"licence": "MIT", "data_licences": "CC-BY-4.0"}))
+    kinds = ("--quants", "F32", "--facts", facts)
+    status, _, err = run("merge", checkpoint, adapter, "--out", tmp_path / "merged")
+    assert status == 0, err
+    for name, arguments in (
+        ("whole", (tmp_path / "merged",)),
+        ("apart", (checkpoint, "--adapter", adapter)),
+    ):
+        status, _, err = run("all", *arguments, "--out", tmp_path / name, *kinds)
+        assert status == 0, err
+        bundle = Bundle.read(tmp_path / name / "gguf" / "F32")
+        assert bundle.manifest.base_model == "critic-mini"
+        assert bundle.manifest.training["step"] == 7
+        assert bundle.manifest.training["data_licences"] == "CC-BY-4.0"
+        assert bool(bundle.manifest.having("adapter")) == (name == "apart")
+        assert (
+            "Licences of the training data: CC-BY-4.0" in (bundle.folder / "README.md").read_text()
+        )
+
+
+def test_types_of_towers_are_chosen(run, checkpoint, tmp_path):
+    kinds = ("--quants", "F16", "--mmproj", "Q8_0", "--onnx", "q8", "--vision", "int8", "--hf")
+    status, out, err = run("all", checkpoint, "--out", tmp_path, *kinds, "--licence", "MIT")
+    assert status == 0, err
+    assert len(out.splitlines()) == 3
+    gguf = Bundle.read(tmp_path / "gguf" / "F16").manifest
+    onnx = Bundle.read(tmp_path / "onnx" / "variants" / "q8").manifest
+    assert gguf.having("mmproj")[0].quant == "Q8_0"
+    assert onnx.having("vision_encoder")[0].path == "onnx/vision_encoder_quantized.onnx"
+    assert Bundle.read(tmp_path / "hf").manifest.having("checkpoint")
 
 
 def test_merge_refuses_what_is_no_adapter(run, checkpoint, tmp_path):

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from edgecritic import ArtifactError, Critic, InputError
+from edgecritic.gguf_header import read_header
 from edgecritic_export.bundles import gguf as bundling
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
-from edgecritic_export.bundles.plan import plan_gguf
 from edgecritic_export.checkpoints.folder import Checkpoint
 from tiny_checkpoints import write_llava_onevision
 from told import Told
@@ -47,7 +47,6 @@ def test_every_type_becomes_a_bundle_that_judges(checkpoint, tmp_path):
     towers = [tmp_path / "out" / quant / "mmproj-tiny-F16.gguf" for quant in OPTIONS.quants]
     assert os.path.samefile(*towers)
     assert not (tmp_path / "out" / ".work").exists()
-    assert any("GB  to stay" in line for line in told.lines)
     # The intermediate file, both language models and the tower, which the bundles share.
     assert [name for name, _, _ in told.steps] == [
         *("tiny-F16.gguf", "mmproj-tiny-F16.gguf", "tiny-F32.gguf", "tiny-Q8_0.gguf")
@@ -104,25 +103,32 @@ def test_a_folder_takes_one_checkpoint_only(checkpoint, tmp_path):
         export_gguf(checkpoint, tmp_path / "out", FACTS, overrides)
 
 
-def test_a_plan_comes_near_the_files(checkpoint, tmp_path):
-    plan = plan_gguf(checkpoint, "tiny", ("F32",), "F32")
-    (bundle,) = export_gguf(checkpoint, tmp_path, FACTS, GgufOptions(("F32",)))
-    model = bundle.folder / plan.files[0].path.split("/")[1]
-    # The file of a tiny model is for a good part header and vocabulary.
-    assert plan.files[0].size < model.stat().st_size < 2 * plan.files[0].size + 100_000
-    assert "to stay" in plan.describe()
+def test_a_file_in_the_checkpoints_own_type_is_written_once(checkpoint, tmp_path):
+    for name, quants in (("before", ("F32", "Q8_0")), ("behind", ("Q8_0", "F32"))):
+        told = Told()
+        export_gguf(checkpoint, tmp_path / name, FACTS, GgufOptions(quants), told)
+        steps = [step for step, _, _ in told.steps]
+        assert steps.count("tiny-F32.gguf") == 1, name
+        whole = tmp_path / name / "F32" / "tiny-F32.gguf"
+        assert whole.stat().st_nlink == 1, "the intermediate file is gone"
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
-    checkpoint, tmp_path, monkeypatch
-):
-    class Full:
-        free = 1000
-
-    monkeypatch.setattr("shutil.disk_usage", lambda path: Full)
-    with pytest.raises(ArtifactError, match="GB left"):
-        export_gguf(checkpoint, tmp_path / "out", FACTS, OPTIONS)
-    assert not list((tmp_path / "out").rglob("*.gguf"))
+def test_a_tower_in_eight_bits(checkpoint, tmp_path):
+    options = GgufOptions(("F16", "Q8_0"), tower="Q8_0")
+    bundles = export_gguf(checkpoint, tmp_path / "out", FACTS, options)
+    towers = [bundle.folder / bundle.manifest.having("mmproj")[0].path for bundle in bundles]
+    assert [tower.name for tower in towers] == ["mmproj-tiny-Q8_0.gguf"] * 2
+    assert os.path.samefile(*towers)
+    types = {claim.type_name for claim in read_header(towers[0]).tensors.values()}
+    assert "Q8_0" in types
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("F16", "Q8_0", "export.json")
+    ]
+    with Critic.load(bundles[0], device="cpu", threads=1) as critic:
+        picture = Image.new("RGB", (60, 40), "red")
+        assert critic.score(picture, "What?", "a 7", rationale=False).mass > 0
+    with pytest.raises(InputError, match="'Q4_0'"):
+        GgufOptions(tower="Q4_0")
 
 
 def test_an_unknown_type_is_refused():
