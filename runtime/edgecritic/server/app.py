@@ -24,6 +24,7 @@ from edgecritic.server.options import ServerOptions
 from edgecritic.server.page import Page
 from edgecritic.server.paths import Aliases
 from edgecritic.server.pictures import Pictures
+from edgecritic.server.ranking import RankingApi
 from edgecritic.server.schema.openapi import openapi
 from edgecritic.server.security import Gate
 from edgecritic.server.service import Service
@@ -77,7 +78,7 @@ def _routes(service: Service) -> list[Route]:
     limits = service.options.limits
     pictures = Pictures(limits, Fetcher(service.options.image_hosts, limits))
     native = NativeApi(service, pictures)
-    chat = ChatApi(service, pictures)
+    chat, ranking = ChatApi(service, pictures), RankingApi(service, pictures)
     status, page = StatusApi(service), Page()
     document = JSONResponse(openapi(service.default.id))
 
@@ -93,6 +94,9 @@ def _routes(service: Service) -> list[Route]:
         Route("/v1/models", status.models),
         Route("/v1/models/{id:path}", status.model),
         Route("/v1/chat/completions", chat.chat, methods=["POST"]),
+        Route("/v1/completions", chat.complete, methods=["POST"]),
+        Route("/v1/score", ranking.score, methods=["POST"]),
+        Route("/v1/rerank", ranking.rerank, methods=["POST"]),
         Route("/v1/judge/score", native.score, methods=["POST"]),
         Route("/v1/judge/compare", native.compare, methods=["POST"]),
         Route("/v1/judge/rank", native.rank, methods=["POST"]),

@@ -10,10 +10,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from edgecritic.prompts.conversation import Turn
 from edgecritic.server.answering import EventStream, answered
 from edgecritic.server.catalogue import ServedModel
-from edgecritic.server.chat_reply import Reply
-from edgecritic.server.chat_request import ChatRequest, read_chat
+from edgecritic.server.chat_reply import Reply, completion
+from edgecritic.server.chat_request import REFUSED, ChatRequest, read_chat, sampled
+from edgecritic.server.failures import bad_request
 from edgecritic.server.kit_answer import as_chat, kit_of, with_described_form
 from edgecritic.server.kits import Recognised
 from edgecritic.server.pictures import Pictures
@@ -55,6 +57,24 @@ class ChatApi:
             said = _whole_chunks(as_chat(kit.write({}), asked.job, {}), asked, reply)
             return EventStream(said, lambda: None)
         return await answered(request, self._whole(model, asked, kit, reply))
+
+    async def complete(self, request: Request) -> Response:
+        """Answer a prompt; it is asked as a conversation of one message, and never streamed."""
+        limits = self._service.options.limits
+        body = await read_json(request, chatting.COMPLETION, limits)
+        if body.get("stream"):
+            raise bad_request("completions are not streamed", "use /v1/chat/completions")
+        for name in (*REFUSED, "logprobs", "best_of"):
+            if body.get(name):
+                raise bad_request(f"{name} is not supported", "leave it out", "unsupported")
+        prompt = body["prompt"] if isinstance(body["prompt"], str) else body["prompt"][0]
+        job = replace(sampled(body, limits), turns=(Turn("user", (prompt,)),))
+        model = self._service.alias(body.get("model"))
+
+        async def work() -> Response:
+            return JSONResponse(completion(model.id, await self._service.result(model, job)))
+
+        return await answered(request, work())
 
     async def _whole(
         self, model: ServedModel, asked: ChatRequest, kit: Recognised | None, reply: Reply

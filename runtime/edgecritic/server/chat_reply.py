@@ -114,5 +114,26 @@ def usage(costs: dict[str, int]) -> dict[str, int]:
     }
 
 
+def completion(model: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The answer of ``/v1/completions``."""
+    choices = [
+        {
+            "index": index,
+            "text": answer["text"],
+            "finish_reason": _FINISH[answer["ended"]],
+            "logprobs": None,
+        }
+        for index, answer in enumerate(result["answers"])
+    ]
+    return {
+        "id": f"cmpl-{secrets.token_hex(12)}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+        "usage": usage(result["usage"]),
+    }
+
+
 def _data(value: object) -> bytes:
     return f"data: {json.dumps(value)}\n\n".encode()

@@ -19,8 +19,10 @@ Body = Mapping[str, Any]
 _DEFAULT_TOKENS = 512
 _SEEDS = 2**63
 # They would change the answer, so they are not ignored.
-_REFUSED = (
+REFUSED = (
     "functions",
+    "suffix",
+    "echo",
     "function_call",
     "logit_bias",
     "guided_json",
@@ -63,7 +65,7 @@ async def read_chat(body: Body, pictures: Pictures, limits: Limits) -> ChatReque
     Raises:
         Failure: it asks for what there is not, or a picture cannot be used.
     """
-    for name in _REFUSED:
+    for name in REFUSED:
         if body.get(name):
             raise bad_request(f"{name} is not supported", "leave it out", "unsupported")
     turns, urls = _turns(body["messages"])

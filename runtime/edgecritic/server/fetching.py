@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from time import monotonic
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -119,17 +120,22 @@ class Fetcher:
     ) -> bytes:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={"Host": parts.netloc, "Accept": "image/*"})
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:
-            raise _unusable(
-                f"{where} cannot be fetched from {parts.hostname}: status {answer.status}"
-                + (", and redirects are not followed" if 300 <= answer.status < 400 else "")
-            )
-        data = bytearray()
-        while chunk := answer.read(_CHUNK):
+        with connection.getresponse() as answer:
+            if answer.status != http.client.OK:
+                raise _unusable(
+                    f"{where} cannot be fetched from {parts.hostname}: status {answer.status}"
+                    + (", and redirects are not followed" if 300 <= answer.status < 400 else "")
+                )
+            return self._read(answer, where)
+
+    def _read(self, answer: http.client.HTTPResponse, where: str) -> bytes:
+        data, limit = bytearray(), monotonic() + _FETCH_S
+        while chunk := answer.read1(_CHUNK):
             data += chunk
             if len(data) > self._limits.image_bytes:
                 raise _unusable(f"{where} has over {self._limits.image_bytes:,} bytes")
+            if monotonic() > limit:  # whoever waited has been told already
+                raise _unusable(f"{where} was not sent within {_FETCH_S:g} s")
         return bytes(data)
 
 

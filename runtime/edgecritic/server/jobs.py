@@ -6,7 +6,9 @@ holds files from strangers, so nothing that it says is unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from edgecritic.verdict import Preference, Verdict
 
 JsonObject: TypeAlias = dict[str, Any]
+_AT_ONCE = 16
 Tell: TypeAlias = Callable[[str, JsonObject], None]
 """Says an event: its name and its data."""
 
@@ -204,12 +207,21 @@ class Batch:
         return sum(job.weight for job in self.jobs if not isinstance(job, Refusal))
 
     def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
-        """The results in the jobs' order."""
-        results = []
-        for number, job in enumerate(self.jobs):
-            results.append(_result_or_error(job, critic, cancel))
-            tell("progress", {"stage": "batch", "done": number + 1, "total": len(self.jobs)})
-        return {"results": results}
+        """The results in the jobs' order; what waits for the engine together shares its work."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            waiting = [pool.submit(_result_or_error, job, critic, cancel) for job in self.jobs]
+            results = []
+            for number, one in enumerate(waiting, start=1):
+                results.append(one.result())
+                tell("progress", {"stage": "batch", "done": number, "total": len(self.jobs)})
+        return {"results": results, "usage": _summed(results)}
+
+
+def _summed(results: Sequence[JsonObject]) -> JsonObject:
+    total = Counter[str]()
+    for result in results:
+        total.update(result.get("usage", {}))
+    return dict(total)
 
 
 def _result_or_error(job: Job | Refusal, critic: Critic, cancel: CancelToken) -> JsonObject:

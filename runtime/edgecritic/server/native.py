@@ -95,7 +95,9 @@ class NativeApi:
 
     async def _result(self, request: Request, model: ServedModel, job: Job) -> Response:
         async def work() -> Response:
-            return JSONResponse(await self._service.result(model, job))
+            result = await self._service.result(model, job)
+            # A batch's usage is there for the metrics; its results tell their own.
+            return JSONResponse({"results": result["results"]} if "results" in result else result)
 
         return await answered(request, work())
 

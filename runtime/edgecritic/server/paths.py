@@ -16,6 +16,8 @@ _ALIASES = (
     (re.compile(rf"{_PREFIX}/chat/completions"), CHAT),
     (re.compile(rf"{_PREFIX}/completions"), "/v1/completions"),
     (re.compile(rf"{_PREFIX}/models"), "/v1/models"),
+    (re.compile(r"(?:/v1|/v2)*/rerank"), "/v1/rerank"),
+    (re.compile(r"(?:/v1)*/score"), "/v1/score"),
 )
 _BARE = ("", "/v1", "/v1/v1")
 

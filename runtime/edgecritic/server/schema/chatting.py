@@ -115,7 +115,6 @@ COMPLETION: Final = open_object(
             ]
         },
         **_SAMPLING,
-        "logprobs": nullable({"type": "integer", "minimum": 0, "maximum": 20}),
     },
     ("prompt",),
 )

@@ -45,6 +45,10 @@ PICTURE: Final = {
     "description": "A data URL (data:image/png;base64,...) or bare base64; a http(s) URL only if "
     "the operator has allowed its host.",
 }
+PICTURES: Final = {
+    "description": "The picture or pictures that the question is about.",
+    "anyOf": [{"type": "null"}, PICTURE, listed(PICTURE, 0, _LIMITS.images)],
+}
 _RUBRIC = {
     "description": "The scale: as 1-5, or as an object. The critic's own when left out.",
     "anyOf": [
@@ -65,10 +69,7 @@ _RUBRIC = {
     ],
 }
 _SHARED: Schema = {
-    "image": {
-        "description": "The picture or pictures that the question is about.",
-        "anyOf": [{"type": "null"}, PICTURE, listed(PICTURE, 0, _LIMITS.images)],
-    },
+    "image": PICTURES,
     "question": text("What was asked."),
     "reference": nullable(text("A right answer to compare with.")),
     "rubric": _RUBRIC,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgecritic.server.schema import chatting, judging
+from edgecritic.server.schema import chatting, judging, ranking
 from edgecritic.server.schema.judging import obj
 from edgecritic.version import installed_version
 
@@ -21,6 +21,12 @@ _SCHEMAS: dict[str, Schema] = {
     "BatchResult": judging.RESULTS,
     "ChatRequest": chatting.CHAT,
     "ChatAnswer": chatting.CHAT_ANSWER,
+    "CompletionRequest": chatting.COMPLETION,
+    "CompletionAnswer": chatting.COMPLETION_ANSWER,
+    "ScoresRequest": ranking.SCORE,
+    "Scores": ranking.SCORES,
+    "RerankRequest": ranking.RERANK,
+    "Reranked": ranking.RERANKED,
     "Error": judging.ERROR,
 }
 _TEXT = {"type": "string"}
@@ -93,6 +99,9 @@ def openapi(model: str) -> Schema:
             "/v1/judge/rank": _post("Rank several", "RankRequest", "Ranking"),
             "/v1/judge/batch": _post("Several judgements", "BatchRequest", "BatchResult"),
             "/v1/chat/completions": _post("Chat", "ChatRequest", "ChatAnswer", True),
+            "/v1/completions": _post("Complete", "CompletionRequest", "CompletionAnswer"),
+            "/v1/score": _post("Score many texts", "ScoresRequest", "Scores"),
+            "/v1/rerank": _post("Sort documents", "RerankRequest", "Reranked"),
             "/v1/models": _get("The models on offer", _MODELS),
             "/v1/models/{id}": _get("One model", _MODEL, named=True),
             "/health": _get("How the server does", _HEALTH),
