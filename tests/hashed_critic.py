@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, Script, ScriptedBackend
 from edgecritic.critic import Critic
@@ -73,3 +75,23 @@ def left_open(critic: Critic, backend: ScriptedBackend) -> int:
     """Sequences that are open although nothing is under way and nothing is to be kept."""
     critic.forget()
     return backend.open_sequences
+
+
+class Stepping(ScriptedBackend):
+    """Waits for a permit before each batch from the one of a number on."""
+
+    def __init__(self, script: Script = verdict_script, freely: int = 0) -> None:
+        super().__init__(script)
+        self.permits = threading.Semaphore(0)
+        self.reached = threading.Event()
+        self.freely = freely
+
+    def append(
+        self, appends: Sequence[Append], cancel: CancelToken | None = None
+    ) -> list[FloatArray | None]:
+        if self.batches >= self.freely:
+            self.reached.set()
+            while not self.permits.acquire(timeout=0.01):
+                if cancel is not None and cancel.cancelled:
+                    raise Cancelled
+        return super().append(appends, cancel)

@@ -106,6 +106,8 @@ class Critic:
     ) -> None:
         if queue_limit < 1:
             raise InputError(f"queue_limit is {queue_limit}", "give 1 or more")
+        if deterministic:  # then there is no noise
+            profile = replace(profile, calibration=replace(profile.calibration, noise=0.0))
         cache = cache if cache is not None else FeatureCache()
         pictures = PictureEncoder(backend, profile.vision, cache, limits or ImageLimits())
         judging = EngineThread(
@@ -162,7 +164,8 @@ class Critic:
             limits: see `Critic`.
             queue_limit: see `Critic`.
             deterministic: give equal requests equal bits, whatever else is asked at the same time
-                or was asked before. Judgements are then made one at a time.
+                or was asked before. Judgements are then made one at a time, and of what was
+                decoded only the pictures of the last one are kept.
             on_event: is told the stages of loading.
 
         Raises:

@@ -154,11 +154,20 @@ class Calibration:
         pointwise_temperature: divides the levels' log-probabilities, > 0.
         pairwise_temperature: divides the winners' log-probabilities, > 0.
         tie_margin: in nats, >= 0; a smaller lead of one response over the other is a tie.
+        noise: in nats, >= 0: how much the log-odds of two outcomes change with what else is
+            computed at the same time, as measured; 0 where that was not measured. A lead within it
+            is none: the verdict is marked, and of two responses neither wins.
     """
 
     pointwise_temperature: float = 1.0
     pairwise_temperature: float = 1.0
     tie_margin: float = 0.0
+    noise: float = 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready form; without the noise where that is 0, which older versions can read."""
+        plain = asdict(self)
+        return plain if self.noise else {key: plain[key] for key in plain if key != "noise"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +263,7 @@ class Manifest:
             "rubric": {"low": self.rubric.low, "high": self.rubric.high},
             "n_ctx": self.n_ctx,
             "image": None if self.image is None else self.image.to_dict(),
-            "calibration": asdict(self.calibration),
+            "calibration": self.calibration.to_dict(),
             "licence": self.licence,
             "training": self.training,
             "verification": self.verification,
@@ -299,7 +308,13 @@ class Manifest:
             n_ctx=top.integer("n_ctx", 1, _MAX_CONTEXT),
             image=_image(top),
             calibration=_calibration(
-                top.below("calibration", *(f.name for f in fields(Calibration)))
+                top.below(
+                    "calibration",
+                    "pointwise_temperature",
+                    "pairwise_temperature",
+                    "tie_margin",
+                    optional={"noise"},
+                )
             ),
             licence=top.text("licence"),
             training=top.raw("training"),
@@ -421,6 +436,7 @@ def _calibration(calibration: JsonObject) -> Calibration:
         calibration.number("pointwise_temperature", _LEAST_TEMPERATURE),
         calibration.number("pairwise_temperature", _LEAST_TEMPERATURE),
         calibration.number("tie_margin", 0),
+        0.0 if calibration.raw("noise") is None else calibration.number("noise", 0),
     )
 
 

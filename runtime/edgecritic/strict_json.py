@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Never
 
 from edgecritic.errors import ArtifactError, shown
@@ -152,9 +152,10 @@ class JsonObject:
             raise self._wrong(key, "a list")
         return [(f"{self.where}: {key}[{index}]", item) for index, item in enumerate(value)]
 
-    def below(self, key: str, *keys: str) -> JsonObject:
-        """The object at `key`, which has `keys`."""
-        return JsonObject(f"{self.where}: {key}", self.raw(key), frozenset(keys))
+    def below(self, key: str, *keys: str, optional: Collection[str] = ()) -> JsonObject:
+        """The object at `key`, which has `keys`, and may have the `optional` ones."""
+        where = f"{self.where}: {key}"
+        return JsonObject(where, self.raw(key), frozenset(keys), frozenset(optional))
 
     def _wrong(self, key: str, expected: str) -> ArtifactError:
         return ArtifactError(f"{self.where}: {key} is {shown(self.raw(key))}, not {expected}", HINT)

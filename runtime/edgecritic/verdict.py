@@ -122,6 +122,8 @@ class Verdict(_Record):
         template: dialect, wording and hash of the prompt.
         basis: what the probabilities rest on.
         detail: in which the pictures were seen.
+        within_noise: the most probable level leads by less than what this critic's
+            log-probabilities change with what else is computed at the same time.
     """
 
     status: Status
@@ -137,6 +139,7 @@ class Verdict(_Record):
     template: str = ""
     basis: Basis = "logits"
     detail: Detail = "full"
+    within_noise: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))
@@ -181,6 +184,9 @@ class Preference(_Record):
         template: dialect, wording and hash of the prompt.
         basis: what the probabilities rest on.
         detail: in which the pictures were seen.
+        within_noise: the most probable outcome leads by less than what this critic's
+            log-probabilities change with what else is computed at the same time. Between two
+            responses that makes it a tie.
     """
 
     status: Status
@@ -196,6 +202,7 @@ class Preference(_Record):
     template: str = ""
     basis: Basis = "logits"
     detail: Detail = "full"
+    within_noise: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))

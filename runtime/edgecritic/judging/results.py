@@ -48,6 +48,7 @@ def pointwise_verdict(joint: LogProbs, levels: Sequence[int], calibration: Calib
         probabilities=dict(zip(levels, probabilities, strict=True)),
         confidence=probabilities[best],
         mass=found.mass,
+        within_noise=_is_close(found.log_probs, calibration.noise),
     )
 
 
@@ -160,7 +161,7 @@ def _agreed(
     if not np.isfinite(reconciled).any():  # what one order rules out the other one insists on
         return Preference("unparsed", None, {}, None, False, tuple(orders))
     probabilities = _probabilities(reconciled)
-    best = winner(reconciled, calibration.tie_margin)
+    best = winner(reconciled, max(calibration.tie_margin, calibration.noise))
     return Preference(
         status="ok",
         winner=best,
@@ -168,7 +169,14 @@ def _agreed(
         confidence=probabilities[best],
         consistent=_consistent(orders),
         orders=tuple(orders),
+        within_noise=_is_close(reconciled, calibration.noise),
     )
+
+
+def _is_close(log_probs: LogProbs, noise: float) -> bool:
+    """Whether the two most probable outcomes are less than `noise` nats apart."""
+    second, first = np.sort(log_probs)[-2:]
+    return bool(first - second < noise)
 
 
 def _consistent(orders: Sequence[OrderVerdict]) -> bool | None:

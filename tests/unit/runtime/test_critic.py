@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgecritic.backends.base import Append, Cancelled, CancelToken, FloatArray, ImageSpan
+from edgecritic.backends.base import Append, CancelToken, FloatArray, ImageSpan
 from edgecritic.backends.options import EngineOptions
-from edgecritic.backends.scripted import History, Script, ScriptedBackend
+from edgecritic.backends.scripted import History, ScriptedBackend
 from edgecritic.critic import Critic, Method
 from edgecritic.errors import (
     ArtifactError,
@@ -41,6 +41,7 @@ from hashed_critic import (
     PROFILE,
     REASON,
     VISION,
+    Stepping,
     hashed_critic,
     left_open,
     noise,
@@ -778,26 +779,6 @@ def test_cancelled_before_the_picture_is_encoded() -> None:
     assert verdict.status == "cancelled"
     assert verdict.template.startswith("edgecritic-v1@")
     assert (backend.tiles, backend.decoded) == (0, 0)
-
-
-class Stepping(ScriptedBackend):
-    """Waits for a permit before each batch from the one of a number on."""
-
-    def __init__(self, script: Script = verdict_script, freely: int = 0) -> None:
-        super().__init__(script)
-        self.permits = threading.Semaphore(0)
-        self.reached = threading.Event()
-        self.freely = freely
-
-    def append(
-        self, appends: Sequence[Append], cancel: CancelToken | None = None
-    ) -> list[FloatArray | None]:
-        if self.batches >= self.freely:
-            self.reached.set()
-            while not self.permits.acquire(timeout=0.01):
-                if cancel is not None and cancel.cancelled:
-                    raise Cancelled
-        return super().append(appends, cancel)
 
 
 def test_cancelled_in_the_rationale_keeps_the_verdict() -> None:

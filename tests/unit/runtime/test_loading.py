@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,14 @@ import pytest
 from PIL import Image
 
 import edgecritic
-from edgecritic import ArtifactError, Bundle, Critic, InputError
+from edgecritic import (
+    ArtifactError,
+    Bundle,
+    CompareRequest,
+    Critic,
+    InputError,
+    ScoreRequest,
+)
 from edgecritic.backends import ENGINES, Engine, backend_names, choose_backend, load_backend
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
@@ -272,3 +281,36 @@ def test_without_a_name_the_embedded_critic_is_loaded(
     monkeypatch.setattr("edgecritic.bundle.package_files", lambda package: tmp_path)
     with pytest.raises(ArtifactError, match="no embedded critic"):
         Critic.load()
+
+
+def test_a_deterministic_critic_gives_the_same_bits_in_any_company(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecritic.scoring.MIN_MASS", 0.0)
+    request = CompareRequest(RED, QUESTION, "a 7", "an 8", max_rationale_tokens=4)
+    others = [
+        ScoreRequest(image, QUESTION, response, max_rationale_tokens=3)
+        for image in (None, RED, BLUE)
+        for response in ("a 7", "no digit at all, " * 12)
+    ]
+    choose = random.Random(0)
+    with Critic.load(bundle, device="cpu", threads=1, deterministic=True) as critic:
+        first = critic.submit(request).result()
+        for _ in range(10):
+            company = choose.choices(others, k=choose.randrange(4))
+            futures = critic.submit_many([*company, request])
+            found = futures[-1].result()
+            assert found == replace(first, usage=found.usage, timings=found.timings)
+            if choose.random() < 0.3:
+                critic.forget()
+
+
+def test_judging_opens_no_socket(critic: Critic, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("a socket was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert critic.score(RED, QUESTION, "a 7", max_rationale_tokens=2).mass > 0
+    assert critic.rank(BLUE, QUESTION, ["a", "b"]).judgements == 2

@@ -136,7 +136,13 @@ _COSTS: Schema = {
     "usage": obj(
         {
             name: {"type": "integer", "minimum": 0}
-            for name in ("prompt_tokens", "image_tokens", "decoded_tokens", "rationale_tokens")
+            for name in (
+                "prompt_tokens",
+                "image_tokens",
+                "decoded_tokens",
+                "rationale_tokens",
+                "reused_tokens",
+            )
         }
     ),
     "timings": obj(dict.fromkeys(("image", "verdict", "rationale"), _NUMBER)),
@@ -148,6 +154,10 @@ _SIGNED: Schema = {
     "template": {"type": "string"},
     "basis": {"enum": ["logits", "top_logprobs", "text"]},
     "detail": {"enum": ["full", "reduced"]},
+    "within_noise": {
+        "type": "boolean",
+        "description": "The lead is smaller than what batches change in this critic's numbers.",
+    },
 }
 _VERDICT: Schema = {
     "status": _STATUS,
