@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+_TEMPORARY: Final = re.compile(r"\..+\.\d+")
 
 
 def temporary(path: Path) -> Path:
     """Where a file is written until it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed left of `temporary` paths below a folder.
+
+    The caller holds a lock that all who write there hold.
+    """
+    for path in sorted(folder.rglob(".*")):
+        if _TEMPORARY.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def synced(file: IO[bytes] | IO[str]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from edgecritic import Bundle
 from edgecritic.bundle import MANIFEST
 from edgecritic.errors import InputError
+from edgecritic.locking import exclusive
+from edgecritic.staging import remove_unfinished
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions, export_gguf
 from edgecritic_export.bundles.hf import export_hf
@@ -23,6 +26,8 @@ from edgecritic_export.onnx.decoder import check_family
 from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.progress import Progress
 from edgecritic_export.verify.bundles import VerifyOptions, verify_bundles
+
+_LOCK: Final = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def export_all(
 ) -> list[Bundle]:
     """Write bundles, verify those that were not yet, and give each its card.
 
-    A run that was interrupted goes on; what is there is not made again.
+    A run that was interrupted or killed goes on; what is there is not made again. Two at a time
+    wait for each other.
 
     Args:
         checkpoint: open.
@@ -84,6 +90,20 @@ def export_all(
         check_family(checkpoint)
     if options.adapter is not None:
         _check_adapter(options.adapter, checkpoint, gguf=options.gguf is not None)
+    out.mkdir(parents=True, exist_ok=True)
+    busy = f"another export to {out} is going on: waiting for its end"
+    with exclusive(out / _LOCK, lambda: progress(busy)):
+        remove_unfinished(out)
+        return _export_all(checkpoint, out, facts, options, progress)
+
+
+def _export_all(
+    checkpoint: Checkpoint,
+    out: Path,
+    facts: CriticFacts,
+    options: ExportOptions,
+    progress: Progress,
+) -> list[Bundle]:
     if stages := tuple(_stages(checkpoint, out, facts, options)):
         announce(Plan(stages), out, progress)
     bundles = _write(checkpoint, out, facts, options, progress)

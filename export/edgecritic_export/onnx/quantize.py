@@ -8,6 +8,7 @@ pictures: each layer alone at four bits among eight-bit ones, then the worst one
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -69,7 +70,8 @@ def choose_eight_bit(
     if not rows:
         raise InputError("there are no calibration rows", "give at least one prompt")
     n_layers = checkpoint.text.n_layers
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".calibration-") as made:
+    made_by = f".{os.getpid()}"
+    with tempfile.TemporaryDirectory(made_by, ".calibration-", folder) as made:
         mixes = _Mixes(checkpoint, Path(made), rows, limits.n_threads)
         alone = tuple(mixes.kl(frozenset(range(n_layers)) - {layer}) for layer in range(n_layers))
         worst_first = sorted(range(n_layers), key=lambda layer: -alone[layer])

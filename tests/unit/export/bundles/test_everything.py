@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from edgecritic import ArtifactError, Critic, InputError
 from edgecritic.backends.options import EngineOptions
+from edgecritic.locking import exclusive
 from edgecritic_export.bundles.everything import ExportOptions, export_all
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions
@@ -72,7 +75,35 @@ def test_a_disk_that_is_too_small_for_all_is_told_before_anything_is_written(
     monkeypatch.setattr("shutil.disk_usage", lambda path: Disk)
     with pytest.raises(ArtifactError, match="GB left"):
         export_all(checkpoint, tmp_path / "out", FACTS, ExportOptions(gguf, onnx), Told())
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_what_a_killed_run_left_is_removed_and_the_rest_is_kept(checkpoint, tmp_path):
+    unfinished = tmp_path / "gguf" / "F32" / ".tiny-F32.gguf.4242"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_bytes(b"half of a model")
+    measuring = tmp_path / "onnx" / ".calibration-x.4242"
+    measuring.mkdir(parents=True)
+    (measuring / "eight.onnx").write_bytes(b"half of a decoder")
+    kept = tmp_path / "gguf" / ".mine"
+    kept.write_bytes(b"mine")
+    export_all(checkpoint, tmp_path, FACTS, ExportOptions(GgufOptions(("F32",))), Told())
+    assert not unfinished.exists()
+    assert not measuring.exists()
+    assert kept.exists()
+
+
+def test_two_exports_to_one_folder_wait_for_each_other(checkpoint, tmp_path):
+    options, told = ExportOptions(GgufOptions(("F32",))), Told()
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive(tmp_path / ".lock"):
+            other = pool.submit(export_all, checkpoint, tmp_path, FACTS, options, told)
+            deadline = time.monotonic() + 60
+            while not told.lines and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert "another export" in told.lines[0]
+            assert not other.done()
+        assert len(other.result()) == 1
 
 
 def test_plans_come_near_the_files(checkpoint, tmp_path):
