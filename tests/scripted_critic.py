@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgecritic.backends.scripted import History, ScriptedBackend
+from edgecritic.backends.scripted import History, Script, ScriptedBackend
 from edgecritic.critic import Critic
 from edgecritic.pictures import VisionProfile
 from edgecritic.profile import CriticProfile
@@ -20,11 +20,14 @@ CERTAIN = {True: (9.0, 1.0), False: (1.0, 9.0)}
 
 
 def scripted_critic(
-    reason: str = REASON, meanwhile: Callable[[bytes], None] = lambda _prompt: None
+    reason: str = REASON,
+    meanwhile: Callable[[bytes], None] = lambda _prompt: None,
+    around: Callable[[Script], Script] = lambda script: script,
 ) -> Critic:
     """Scores 9 for responses with b"right" in them and 2 for others; prefers the former.
 
-    `meanwhile` is called with the prompt whenever a token's logits are asked for.
+    `meanwhile` is called with the prompt whenever a token's logits are asked for; `around` gets the
+    script and returns the one that is played.
     """
     answer = (" " + reason).encode()
 
@@ -44,7 +47,7 @@ def scripted_critic(
             return {CHAT[len(assistant)] if len(assistant) < len(CHAT) else END: 30.0}
         return {ord('"'): 2.0, ord("}"): 1.0}
 
-    backend = ScriptedBackend(script)
+    backend = ScriptedBackend(around(script))
     geometry = ImageGeometry(tile_size=28, patch_size=14, pinpoints=((28, 28), (28, 56)))
     vision = VisionProfile(geometry, np.zeros(backend.info.n_embd, np.float32), "0" * 64)
     return Critic(backend, CriticProfile("scripted-1", load_dialect(), vision=vision))

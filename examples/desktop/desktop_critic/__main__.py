@@ -19,7 +19,7 @@ from edgecritic import Critic
 def main() -> int:
     """Show the window until it is closed."""
     app = QApplication(sys.argv)
-    window = Window(Critic.load)
+    window = Window(lambda tell: Critic.load(on_event=tell))
     if len(sys.argv) > 1:
         window.picture.show_file(Path(sys.argv[1]))
     window.show()

@@ -46,7 +46,9 @@ class ProbabilityBar(QWidget):
         track = QRectF(label_width, height / 2 - 6, self.width() - label_width - number_width, 12)
         shape = QPainterPath()
         shape.addRoundedRect(track, 6, 6)
-        painter.fillPath(shape, self.palette().midlight())
+        faint = self.palette().mid().color()
+        faint.setAlpha(70)
+        painter.fillPath(shape, faint)
         if self.probability is not None:
             painter.setClipPath(shape)
             track.setWidth(track.width() * self.probability)

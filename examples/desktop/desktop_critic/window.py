@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QThread, Signal
@@ -23,9 +22,16 @@ from PySide6.QtWidgets import (
 
 from desktop_critic.picture import PicturePanel
 from desktop_critic.verdict import VerdictPanel
-from desktop_critic.worker import MAX_REASON_TOKENS, Job, Worker
-from edgecritic import Critic, Preference
+from desktop_critic.worker import Job, Load, Worker
+from edgecritic import CompareRequest, Preference
+from edgecritic.progress import Progress
 
+STAGES = {
+    "loading": "Loading the critic ...",
+    "image": "Looking at the picture ...",
+    "prefill": "Reading ...",
+    "token": "Writing the reason ...",
+}
 PICTURES = "Pictures (*.png *.jpg *.jpeg *.webp *.gif *.bmp)"
 
 
@@ -39,7 +45,7 @@ class Window(QMainWindow):
     _asked = Signal(object)
     _load = Signal()
 
-    def __init__(self, load: Callable[[], Critic]) -> None:
+    def __init__(self, load: Load) -> None:
         super().__init__()
         self.setWindowTitle("Which answer is better?")
         self.job: Job | None = None
@@ -51,13 +57,14 @@ class Window(QMainWindow):
         # Between threads Qt queues signals: a slot runs in the thread of its object.
         self._load.connect(self._worker.load)
         self._asked.connect(self._worker.judge)
+        self._worker.progressed.connect(self._on_progressed)
         self._worker.loaded.connect(self._on_loaded)
         self._worker.preferred.connect(self._on_preferred)
         self._worker.said.connect(self._on_said)
         self._worker.failed.connect(self._on_failed)
         self._worker.ended.connect(self._on_ended)
         self._thread.start()
-        self._busy("Loading the critic ...")
+        self._busy(STAGES["loading"])
         self._load.emit()
 
     def _build(self) -> None:
@@ -114,13 +121,15 @@ class Window(QMainWindow):
         if self.job is not None or not self._ready:
             return
         self.job = Job(
-            self.picture.path,
-            self.question.text(),
-            self.first.toPlainText(),
-            self.second.toPlainText(),
+            CompareRequest(
+                self.picture.path,
+                self.question.text(),
+                self.first.toPlainText(),
+                self.second.toPlainText(),
+            )
         )
         self.verdict.clear()
-        self._busy("Reading the verdict ...")
+        self._busy("Waiting for the critic ...")
         self._allow()
         self._asked.emit(self.job)
 
@@ -153,17 +162,18 @@ class Window(QMainWindow):
         self.verdict.show_preference(preference)
         if preference.status == "cancelled":
             self._tell("Stopped")
-        elif preference.rationale is None:
-            self.progress.setRange(0, MAX_REASON_TOKENS)
-            self.progress.setValue(0)
-            self._tell("Writing the reason ...")
-        else:
+        elif preference.rationale is not None:
             seconds = preference.timings.total
             self._tell(f"Done in {seconds:.1f} s, {preference.usage.prompt_tokens} tokens read")
 
     def _on_said(self, piece: str) -> None:
         self.verdict.add_reason(piece)
-        self.progress.setValue(self.progress.value() + 1)
+
+    def _on_progressed(self, progress: Progress) -> None:
+        if self.job is None or not self.job.cancel.cancelled:
+            self._tell(STAGES[progress.stage])
+        self.progress.setRange(0, progress.total)
+        self.progress.setValue(progress.done)
 
     def _on_failed(self, message: str, hint: str) -> None:
         self.progress.hide()

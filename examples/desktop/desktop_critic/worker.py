@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeAlias
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from edgecritic import CancelToken, Critic, CriticError
+from edgecritic import CancelToken, CompareRequest, Critic, CriticError
+from edgecritic.progress import Event, OnEvent, Progress
 
-MAX_REASON_TOKENS = 96
+Load: TypeAlias = Callable[[OnEvent], Critic]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One comparison. `cancel` may be set from any thread; that is how the window stops it."""
 
-    image: Path | None
-    question: str
-    first: str
-    second: str
+    request: CompareRequest
     cancel: CancelToken = field(default_factory=CancelToken)
 
 
@@ -29,9 +26,12 @@ class Worker(QObject):
     """Lives in a `QThread`. Its slots are called through queued connections, one after another.
 
     Args:
-        load: makes the critic; called in the worker's thread, because it takes a second.
+        load: makes the critic and tells how far it is; called in the worker's thread, because it
+            takes a second.
     """
 
+    progressed = Signal(object)
+    """A `Progress`: of loading, of the picture, of reading, of writing."""
     loaded = Signal(str)
     """The critic's name."""
     preferred = Signal(object)
@@ -43,7 +43,7 @@ class Worker(QObject):
     ended = Signal()
     """Behind each job, however it ended."""
 
-    def __init__(self, load: Callable[[], Critic]) -> None:
+    def __init__(self, load: Load) -> None:
         super().__init__()
         self._load = load
         self._critic: Critic | None = None
@@ -52,7 +52,7 @@ class Worker(QObject):
     def load(self) -> None:
         """Load the critic."""
         try:
-            self._critic = self._load()
+            self._critic = self._load(self._tell)
         except CriticError as error:
             self.failed.emit(error.message, error.hint)
         else:
@@ -62,29 +62,23 @@ class Worker(QObject):
     def judge(self, job: Job) -> None:
         """Compare, and emit each step as it happens."""
         try:
-            self._compare(job)
+            if self._critic is None:
+                raise CriticError("there is no critic", "start the app again when it can be loaded")
+            judging = self._critic.submit(job.request, cancel=job.cancel, on_event=self._tell)
+            self.preferred.emit(judging.result())
         except CriticError as error:
             self.failed.emit(error.message, error.hint)
         finally:
             self.ended.emit()
 
-    def _compare(self, job: Job) -> None:
-        if self._critic is None:
-            raise CriticError("there is no critic", "start the app again when it can be loaded")
-        steps = self._critic.compare_stream(
-            job.image,
-            job.question,
-            job.first,
-            job.second,
-            cancel=job.cancel,
-            max_rationale_tokens=MAX_REASON_TOKENS,
-        )
-        with closing(steps):  # a stream keeps its turn until it is closed
-            for step in steps:
-                if isinstance(step, str):
-                    self.said.emit(step)
-                else:
-                    self.preferred.emit(step)
+    def _tell(self, event: Event) -> None:
+        """Called on the engine's thread; Qt carries signals over to the window's."""
+        if isinstance(event, Progress):
+            self.progressed.emit(event)
+        elif isinstance(event, str):
+            self.said.emit(event)
+        else:
+            self.preferred.emit(event)
 
     def close(self) -> None:
         """Free the critic; the thread must have ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, current_thread
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from edgecritic import ArtifactError, Critic
 from edgecritic.backends.base import CancelToken
+from edgecritic.progress import OnEvent
 from scripted_critic import REASON, scripted_critic
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -22,6 +23,7 @@ QtWidgets = pytest.importorskip(
 )
 if sys.version_info < (3, 12) and QtCore.__version_info__ >= (6, 12):
     pytest.skip("PySide6 6.12 loses references to None here", allow_module_level=True)
+Load = Callable[[OnEvent], Critic]
 window_module = pytest.importorskip("desktop_critic.window")
 
 ROOT = Path(__file__).parents[3]
@@ -34,11 +36,11 @@ def app() -> Any:
 
 
 @pytest.fixture
-def show(app: Any) -> Iterator[Callable[[Callable[[], Critic]], Any]]:
+def show(app: Any) -> Iterator[Callable[[Load], Any]]:
     """Opens windows, and closes them at the end."""
     windows: list[Any] = []
 
-    def opened(load: Callable[[], Critic]) -> Any:
+    def opened(load: Load) -> Any:
         windows.append(window_module.Window(load))
         windows[-1].show()
         return windows[-1]
@@ -71,24 +73,17 @@ class Gate:
         self.waiting, self.open = Event(), Event()
         self.thread = ""
 
-    def load(self) -> Critic:
-        critic = scripted_critic()
-        backend = critic._judge._backend
-        script = backend._script
+    def load(self, tell: OnEvent) -> Critic:
+        return scripted_critic(meanwhile=self._wait)
 
-        def gated(history: Any) -> Mapping[int, float]:
-            self.thread = current_thread().name
-            self.waiting.set()
-            assert self.open.wait(60), "the window never went on"
-            found: Mapping[int, float] = script(history)
-            return found
-
-        backend._script = gated
-        return critic
+    def _wait(self, _prompt: bytes) -> None:
+        self.thread = current_thread().name
+        self.waiting.set()
+        assert self.open.wait(60), "the window never went on"
 
 
 def test_a_verdict_and_its_reason_are_shown(show: Any) -> None:
-    window = show(scripted_critic)
+    window = show(lambda tell: scripted_critic())
     window.picture.show_file(SEVEN)
     ask(window)
     wait(lambda: window.job is None)
@@ -145,7 +140,7 @@ def test_closing_in_the_middle_ends_the_thread_and_frees_the_critic(show: Any) -
 
 
 def test_what_cannot_be_judged_is_said(show: Any) -> None:
-    window = show(scripted_critic)
+    window = show(lambda tell: scripted_critic())
     wait(window.judge_button.isEnabled)
     window.question.setText(" ")
     window.judge_button.click()
@@ -154,7 +149,7 @@ def test_what_cannot_be_judged_is_said(show: Any) -> None:
 
 
 def test_a_critic_that_cannot_be_loaded_is_said(show: Any) -> None:
-    def load() -> Critic:
+    def load(tell: OnEvent) -> Critic:
         raise ArtifactError("the model is missing", "edgecritic models pull embedded")
 
     window = show(load)
@@ -166,7 +161,7 @@ def test_pictures_are_dropped_and_others_refused(show: Any, tmp_path: Path) -> N
     from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
     from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
-    window = show(scripted_critic)
+    window = show(lambda tell: scripted_critic())
     other = tmp_path / "notes.png"
     other.write_text("no picture")
     for path in (SEVEN, other):
@@ -182,14 +177,14 @@ def test_pictures_are_dropped_and_others_refused(show: Any, tmp_path: Path) -> N
 
 
 def test_markup_is_shown_as_it_is_written(show: Any) -> None:
-    window = show(lambda: scripted_critic("<b>bold</b><img src=x>"))
+    window = show(lambda tell: scripted_critic("<b>bold</b><img src=x>"))
     ask(window)
     wait(lambda: window.job is None)
     assert window.verdict.reason.toPlainText().strip() == "<b>bold</b><img src=x>"
 
 
 def test_the_embedded_critic_judges_in_the_window(show: Any, tmp_path: Path) -> None:
-    window = show(Critic.load)
+    window = show(lambda tell: Critic.load(on_event=tell))
     window.picture.show_file(SEVEN)
     wait(window.judge_button.isEnabled)
     window.judge_button.click()

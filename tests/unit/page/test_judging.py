@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgecritic.backends.scripted import Script
 from page_server import StandIn
 from scripted_critic import REASON, scripted_critic
 
@@ -60,15 +61,15 @@ def test_swapping_changes_the_places_and_the_verdict(page: Page) -> None:
 
 
 def test_a_bias_for_a_position_is_shown(page: Page, stand_in: StandIn) -> None:
-    critic = stand_in.critics["critic-Q8_0"]
-    backend = critic._judge._backend  # type: ignore[attr-defined]
-    script = backend._script
-    # It prefers whatever stands first, a little more strongly in the first order.
-    backend._script = lambda history: (
-        {ord("f"): 9.0, ord("s"): 1.0, ord("t"): 1.0}
-        if bytes(t for t in history if isinstance(t, int) and t < 256).endswith(b"Better: ")
-        else script(history)
-    )
+    def for_the_first(script: Script) -> Script:
+        """Whatever stands first is preferred."""
+        return lambda history: (
+            {ord("f"): 9.0, ord("s"): 1.0, ord("t"): 1.0}
+            if history[-1] == ord(" ")
+            else script(history)
+        )
+
+    stand_in.critics["critic-Q8_0"] = scripted_critic(around=for_the_first)
     fill(page, "one", "other")
     judge(page)
     assert page.inner_text(".chip") == "The verdict changes with the order"
