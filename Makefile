@@ -17,7 +17,7 @@ PARTS := runtime/edgecritic train/edgecritic_train export/edgecritic_export benc
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/llama-lean.cmake
 
 .DELETE_ON_ERROR:
-.PHONY: help demo llama test lint check cover lock clean
+.PHONY: help docs demo llama test lint check cover lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test: $(VENV)/.dev-installed $(NODE_STAMP) ## the default test suite
 cover: $(VENV)/.dev-installed $(NODE_STAMP) ## the test suite with the branch coverage of runtime/
 	@$(BIN)/edgecritic models pull embedded
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+docs: $(VENV)/.dev-installed ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.dev-installed ## ruff, mypy, pyright, import-linter
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
-"""Freezes the sidecar with PyInstaller, runs it, and prints what it weighs and how soon it judges.
+"""Freezes the sidecar with PyInstaller, and prints what it weighs and how soon it judges.
 
     python scripts/measure_frozen.py [--runs 5] [--keep FOLDER]
 
 Needs PyInstaller, and the embedded critic's language model in the cache. The verdict is one of the
-embedded critic on a picture of its demo, asked of a server that has just started.
+embedded critic on a picture of its demo, asked of a server that has just started; the same sidecar, run by Python, is
+measured beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +55,12 @@ def build(folder: Path) -> Path:
     return folder / "dist" / "edgecritic"
 
 
-def measure(program: Path) -> Run:
+def measure(program: Sequence[str]) -> Run:
     """Start the sidecar, ask for one comparison, end it."""
     started = time.perf_counter()
-    command = [str(program), "serve", "--port", "0", "--parent-pid", str(os.getpid())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sidecar:
+    command = [*program, "serve", "--port", "0", "--parent-pid", str(os.getpid())]
+    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as sidecar:
         try:
             ready = json.loads(next(iter(sidecar.stdout or ())))
             seconds = time.perf_counter() - started
@@ -91,20 +94,30 @@ def weigh(folder: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def table(shipped: Path, runs: list[Run]) -> str:
-    """What to put into the docs."""
+def sizes(shipped: Path) -> str:
+    """What the frozen folder weighs, as a table."""
     inside = shipped / "_internal"
     parts = {name: inside / name for name in ("edgecritic", "llama_cpp", "numpy", "numpy.libs")}
-    rows = [("the whole folder", f"{weigh(shipped) / 1e6:.0f} MB")]
-    rows += [(f"of which {name}", f"{weigh(path) / 1e6:.0f} MB") for name, path in parts.items()]
-    for name, values in (
-        ("ready to answer", [run.ready for run in runs]),
-        ("first verdict, with loading the model", [run.verdict for run in runs]),
-    ):
-        middle = statistics.median(values)
-        rows.append((name, f"{middle:.1f} s ({min(values):.1f} to {max(values):.1f})"))
-    lines = ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
+    rows = {"the whole folder": shipped, **{f"of which {name}": at for name, at in parts.items()}}
+    lines = [f"| {name} | {weigh(path) / 1e6:.0f} MB |" for name, path in rows.items()]
+    return "\n".join(["| | |", "| :--- | ---: |", *lines, ""])
+
+
+def times(runs: Mapping[str, Sequence[Run]]) -> str:
+    """How soon each judges, as a table: median (least to most)."""
+    lines = [
+        "| | ready to answer | first verdict, with loading the model |",
+        "| :--- | ---: | ---: |",
+    ]
+    for name, of_one in runs.items():
+        cells = [_spread([run.ready for run in of_one]), _spread([run.verdict for run in of_one])]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    middle = statistics.median(seconds)
+    return f"{middle:.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
 def main() -> int:
@@ -115,11 +128,18 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         shipped = build(Path(temporary))
-        runs = [measure(shipped / "edgecritic") for _ in range(args.runs)]
-        sys.stdout.write(table(shipped, runs))
+        programs = {
+            "frozen": [str(shipped / "edgecritic")],
+            "by Python": [sys.executable, "-m", "edgecritic"],
+        }
+        runs: dict[str, list[Run]] = {name: [] for name in programs}
+        for _ in range(args.runs):  # by turns, so that both meet the same machine
+            for name, program in programs.items():
+                runs[name].append(measure(program))
+        sys.stdout.write(f"{sizes(shipped)}\n{times(runs)}")
         if args.keep is not None:
             shutil.copytree(shipped, args.keep, symlinks=True)
-    if any(run.winner != "first" for run in runs):
+    if any(run.winner != "first" for run in runs["frozen"]):
         sys.stderr.write("the frozen critic judges wrongly\n")
         return 1
     return 0

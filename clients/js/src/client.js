@@ -13,6 +13,7 @@
  * @property {number} image_tokens how many of them came from pictures
  * @property {number} decoded_tokens really decoded
  * @property {number} rationale_tokens generated
+ * @property {number} reused_tokens not decoded, since that was done before
  */
 
 /**
@@ -35,7 +36,8 @@
  * @property {Timings} timings
  * @property {string} critic
  * @property {string} template
- * @property {string} basis
+ * @property {string} basis what the probabilities rest on
+ * @property {'full' | 'reduced'} detail in which pictures were seen
  */
 
 /**
@@ -59,7 +61,8 @@
  * @property {Timings} timings
  * @property {string} critic
  * @property {string} template
- * @property {string} basis
+ * @property {string} basis what the probabilities rest on
+ * @property {'full' | 'reduced'} detail in which pictures were seen
  */
 
 /**
@@ -104,7 +107,7 @@
  * @typedef {Asked & Reasoned & { first: string, second: string,
  *   orders?: 'both' | 'given' | 'swapped' }} CompareRequest
  */
-/** @typedef {Asked & { responses: string[], method?: 'pairwise' | 'pointwise' }} RankRequest */
+/** @typedef {Asked & { responses: string[], method?: 'pairwise' | 'adaptive' | 'pointwise' }} RankRequest */
 /** @typedef {{ kind: 'score' | 'compare' | 'rank' } & Record<string, unknown>} BatchItem */
 
 /**

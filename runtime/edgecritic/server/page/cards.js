@@ -142,7 +142,8 @@ function pairTable(preferences, order) {
   const scope = (kind, index) => el('th', { scope: kind }, letter(index));
   const cell = (row, column) => {
     const [p, consistent] = found.get(`${row} ${column}`) ?? [];
-    if (p === undefined) return el('td', {}, unseen('the same'));
+    if (row === column) return el('td', {}, unseen('the same'));
+    if (p === undefined) return el('td', {}, '–', unseen('not compared'));
     const node = el('td', {}, percent(p), consistent === false && el('abbr', {}, '*'));
     node.style.setProperty('--p', p);
     return node;
@@ -179,7 +180,7 @@ function unreadable({ mass }) {
 }
 
 /** Time and tokens. */
-export function cost({ timings, usage }) {
+export function cost({ timings, usage, detail }) {
   const { image, verdict, rationale } = timings;
   const spent = [
     ['picture', image],
@@ -190,11 +191,13 @@ export function cost({ timings, usage }) {
   const tokens = [
     `${usage.prompt_tokens} read`,
     `${usage.decoded_tokens} decoded`,
+    usage.reused_tokens > 0 && `${usage.reused_tokens} known already`,
     usage.rationale_tokens > 0 && `${usage.rationale_tokens} written`,
   ].filter(Boolean);
   return el(
     'dl',
     { class: 'cost' },
+    detail === 'reduced' && el('div', {}, el('dt', {}, 'Picture'), el('dd', {}, 'seen in less detail')),
     el('div', {}, el('dt', {}, 'Time'), el('dd', {}, seconds(image + verdict + rationale))),
     spent.length > 1 && el('div', {}, el('dt', {}, 'of which'), el('dd', {}, parts)),
     el('div', {}, el('dt', {}, 'Tokens'), el('dd', {}, tokens.join(', '))),
