@@ -290,9 +290,13 @@ def _check_complete(
 def _check_saved(
     folder: Path, config: Mapping[str, Any], replaced: Mapping[str, str], base: Checkpoint
 ) -> None:
-    """Every tensor of a module in ``modules_to_save`` is there."""
+    """Every tensor of a module in ``modules_to_save`` is there.
+
+    A whole path begins with the loaded model's ``model.``, which stored names may lack.
+    """
     for module in config.get("modules_to_save") or []:
-        below = [name for name in base.store.names if f".{module}." in f".{name}"]
+        short = module.removeprefix("model.")
+        below = [name for name in base.store.names if f".{short}." in f".{name}"]
         if not below or (missing := set(below) - replaced.keys()):
             lost = min(missing) if below else f"a module {module} of {base.folder}"
             raise ArtifactError(f"{folder}: {lost} is in modules_to_save but missing", _SAVE_AGAIN)

@@ -170,6 +170,8 @@ class OptimizerSettings:
     Attributes:
         name: 8-bit and paged ones are bitsandbytes' and need a GPU.
         learning_rate: at its highest.
+        projector_learning_rate: of a projector that is trained; None for the same.
+        vision_learning_rate: of what is trained of the vision tower; None for the same.
         schedule: from there to the end.
         warmup: share of the steps, in [0, 1).
         weight_decay: of matrices.
@@ -184,6 +186,8 @@ class OptimizerSettings:
 
     name: Optimizer = "adamw"
     learning_rate: float = 1e-4
+    projector_learning_rate: float | None = None
+    vision_learning_rate: float | None = None
     schedule: Schedule = "cosine"
     warmup: float = 0.03
     weight_decay: float = 0.0
@@ -197,7 +201,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "max_grad_norm", "batch", "accumulation", "epochs")
-        _check_positive(self, "max_steps")
+        _check_positive(self, "max_steps", "projector_learning_rate", "vision_learning_rate")
         _check_share(self, "warmup")
         _check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "give 0 or more")
 

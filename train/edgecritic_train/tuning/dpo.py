@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edgecritic_train.tuning.base import Base, compute_dtype
 from edgecritic_train.tuning.config import TuningConfig, read_config
-from edgecritic_train.tuning.parts import Shape, adapted_base, common_arguments, common_parts
+from edgecritic_train.tuning.parts import Shape, common_arguments, common_parts
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.run import Stage, train
 from edgecritic_train.tuning.sft import build_parser, told
@@ -42,10 +42,10 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
     from edgecritic_train.tuning.dpo_trainer import PreferenceTrainer
     from edgecritic_train.tuning.pairs import PairCollator
 
-    model, tokenizer = adapted_base(config, base)
+    parts = common_parts(config, base, rows, _SHAPE)
     shared = config.dpo.form == "shared_prefix"
     trainer = PreferenceTrainer(
-        **common_parts(config, rows, _SHAPE, model, tokenizer),
+        **parts,
         args=DPOConfig(
             **common_arguments(config, rows, _SHAPE, fresh=fresh),
             beta=config.dpo.beta,
@@ -54,7 +54,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
         data_collator=PairCollator(
             (*rows.train, *rows.held_out),
             rows.maker,
-            tokenizer.pad_token_id,
+            parts["processing_class"].pad_token_id,
             shared=shared,
         ),
         base=base,

@@ -43,11 +43,13 @@ class GuardOptions:
     Attributes:
         folder: of the run.
         keep: checkpoints that stay.
+        rates: learning rates of their own, by the path of the module, the innermost first.
         rows: by their id, to be saved when a batch of them gave NaN.
     """
 
     folder: Path
     keep: int
+    rates: Mapping[str, float]
     rows: Mapping[str, CriticRow]
 
 
@@ -66,6 +68,17 @@ class Guarded(_Base):  # type: ignore[misc]
         for name, parameter in model.named_parameters():
             if name in exact:
                 parameter.data = exact[name].to(parameter.device)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Give what has a rate of its own a group of its own, before the schedule begins."""
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if made and self.guard.rates:
+            model = args[0] if args and args[0] is not None else self.model
+            names = {id(p): name for name, p in model.named_parameters()}
+            apart = _apart(optimizer.param_groups, names, self.guard.rates)
+            optimizer.param_groups[:] = apart
+        return optimizer
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: the run's summary says more."""
@@ -164,3 +177,21 @@ class Guarded(_Base):  # type: ignore[misc]
             write_whole(part / SUMMARY, json.dumps(summary, indent=2) + "\n")
             replace_folder(part, folder)
         self.accelerator.wait_for_everyone()
+
+
+def _apart(
+    groups: Sequence[dict[str, Any]], names: Mapping[int, str], rates: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """The groups, each split by the rates of its parameters' modules."""
+    found = []
+    for group in groups:
+        split: dict[str, list[Any]] = {}
+        for parameter in group["params"]:
+            name = f"{names[id(parameter)]}."
+            path = next((path for path in rates if f".{path}." in name), "")
+            split.setdefault(path, []).append(parameter)
+        found += [
+            {**group, "params": parameters, "lr": rates.get(path, group["lr"])}
+            for path, parameters in split.items()
+        ]
+    return found

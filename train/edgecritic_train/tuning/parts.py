@@ -8,6 +8,7 @@ from typing import Any
 
 from edgecritic_train.tuning.base import Base, load_base
 from edgecritic_train.tuning.config import TuningConfig
+from edgecritic_train.tuning.families import Family
 from edgecritic_train.tuning.prepare import Prepared
 
 
@@ -39,8 +40,20 @@ def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(base.folder.path, local_files_only=True)
 
 
+def rates_of(config: TuningConfig, family: Family) -> dict[str, float]:
+    """Learning rates that differ, by the path of the module; the innermost first.
+
+    Qwen2.5-VL's projector is a part of its tower.
+    """
+    asked = {
+        family.projector: config.optimizer.projector_learning_rate,
+        family.tower: config.optimizer.vision_learning_rate,
+    }
+    return {path: rate for path, rate in asked.items() if rate is not None}
+
+
 def common_parts(
-    config: TuningConfig, rows: Prepared[Any], shape: Shape, model: Any, tokenizer: Any
+    config: TuningConfig, base: Base, rows: Prepared[Any], shape: Shape
 ) -> dict[str, Any]:
     """Keyword arguments that all trainers take; a dataset holds the numbers of its rows."""
     from datasets import Dataset
@@ -49,6 +62,7 @@ def common_parts(
     from edgecritic_train.tuning.guard import GuardOptions
     from edgecritic_train.tuning.logs import Progress, RunLog
 
+    model, tokenizer = adapted_base(config, base)
     all_rows = (*rows.train, *rows.held_out)
     judged = bool(rows.held_out)
     callbacks: list[Any] = [
@@ -67,7 +81,10 @@ def common_parts(
         "eval_dataset": Dataset.from_dict({"row": numbers[n:]}) if judged else None,
         "callbacks": callbacks,
         "guard": GuardOptions(
-            config.output, config.checkpoints.keep, {row.id: row for row in all_rows}
+            config.output,
+            config.checkpoints.keep,
+            rates_of(config, base.family),
+            {row.id: row for row in all_rows},
         ),
     }
 

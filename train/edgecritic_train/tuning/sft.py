@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edgecritic_train.tuning.base import Base, compute_dtype
 from edgecritic_train.tuning.config import TuningConfig, read_config
-from edgecritic_train.tuning.parts import Shape, adapted_base, common_arguments, common_parts
+from edgecritic_train.tuning.parts import Shape, common_arguments, common_parts
 from edgecritic_train.tuning.prepare import Prepared, Tell, prepare_rows
 from edgecritic_train.tuning.run import Stage, train
 
@@ -60,9 +60,9 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
 
     judging = config.data.learn == "verdicts"
     shape = _JUDGING if judging else _ANSWERING
-    model, tokenizer = adapted_base(config, base)
+    parts = common_parts(config, base, rows, shape)
     trainer = CriticTrainer(
-        **common_parts(config, rows, shape, model, tokenizer),
+        **parts,
         args=SFTConfig(
             **common_arguments(config, rows, shape, fresh=fresh),
             packing=False,
@@ -72,7 +72,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
             (*rows.train, *rows.held_out),
             rows.maker,
             config.loss,
-            tokenizer.pad_token_id,
+            parts["processing_class"].pad_token_id,
             {base.folder.image_token: "an image token"},
         ),
         base=base,

@@ -80,6 +80,7 @@ def assert_same_weights(folder: Path, expected: dict[str, torch.Tensor]) -> None
         {"target_modules": ["q_proj", "fc1"]},  # of the vision tower, too
         {"layers_to_transform": [1], "target_modules": ["up_proj"]},
         {"modules_to_save": ["multi_modal_projector"]},
+        {"modules_to_save": ["model.vision_tower", "model.multi_modal_projector"]},
         {"modules_to_save": ["embed_tokens", "lm_head"]},
     ],
     ids=str,

@@ -12,11 +12,13 @@ from safetensors.torch import load_file, save_file
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic_train.tuning.adapters import adapted
 from edgecritic_train.tuning.base import load_base, open_base
+from edgecritic_train.tuning.prepare import prepare_rows
+from edgecritic_train.tuning.sft import make_trainer
 from tiny_tuning import FAMILIES, Configure
 
 pytestmark = pytest.mark.filterwarnings(
-    # peft 0.21 reads an attribute that transformers 5.23 has renamed.
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+    # peft 0.21 and TRL 1.16 read names that transformers 5.23 has changed.
+    "ignore:.*is deprecated and will be removed in v6:FutureWarning"
 )
 each_family = pytest.mark.parametrize("family", FAMILIES)
 ASKED = [
@@ -148,3 +150,36 @@ def test_what_needs_a_gpu_says_so(configure: Configure) -> None:
     for wish in ("optimizer.name=paged_adamw_8bit", "base.dtype=float16"):
         with pytest.raises(BackendUnavailableError, match="no GPU"):
             check_machine(configure("llava_onevision", wish))
+
+
+@each_family
+def test_projector_and_tower_learn_at_their_own_rates(configure: Configure, family: str) -> None:
+    """Each parameter is in one group, and the schedule scales every group's own rate."""
+    config = configure(
+        family,
+        *("adapter.projector=true", "adapter.vision_tower=lora", "optimizer.learning_rate=1e-3"),
+        *("optimizer.projector_learning_rate=6e-4", "optimizer.vision_learning_rate=1e-4"),
+        *("optimizer.schedule=constant_with_warmup", "optimizer.warmup=0"),
+        "optimizer.weight_decay=0.1",
+    )
+    base = open_base(config)
+    rows = prepare_rows(config, base, lambda _: None)
+    config.output.mkdir()
+    trainer = make_trainer(config, base, rows, True)
+    trainer.create_optimizer_and_scheduler(10)
+    wanted = {"projector": 6e-4, "tower": 1e-4, "language": 1e-3}
+    found: dict[int, float] = {}
+    for group in trainer.optimizer.param_groups:
+        for parameter in group["params"]:
+            assert id(parameter) not in found
+            found[id(parameter)] = group["lr"]
+    for name, parameter in trainer.model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "language"
+        if f".{base.family.tower}." in name:
+            part = "tower"
+        if f".{base.family.projector}." in name:
+            part = "projector"
+        assert found.pop(id(parameter)) == wanted[part], name
+    assert not found

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.merge import merge_adapter
 from edgecritic_train import cli
+from edgecritic_train.tuning.arguments import trainer_arguments
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
 from edgecritic_train.tuning.config import TuningConfig, read_config
@@ -351,6 +352,17 @@ def test_the_command_prints_the_adapter(
     run = finished["llava_onevision"]
     assert cli.main(["sft", str(run / "config.yaml")]) == 0
     assert capsys.readouterr().out == f"{run / 'adapter'}\n"
+
+
+def test_nothing_is_cut_hidden_or_left_to_torchvision(
+    finished: dict[str, Path], configure: Configure
+) -> None:
+    """Defaults of others that spoil a critic's training, and a package without a CPU build."""
+    found = trainer_arguments(configure("llava_onevision"), judged=True, fresh=True)
+    assert found["max_length"] is None  # 1024 would cut pictures and answers
+    assert found["logging_nan_inf_filter"] is False
+    assert finished  # both families were trained in this process
+    assert "torchvision" not in sys.modules
 
 
 def test_no_number_of_the_log_is_nan(finished: dict[str, Path]) -> None:
