@@ -3,8 +3,8 @@
     python scripts/measure_frozen.py [--runs 5] [--keep FOLDER]
 
 Needs PyInstaller, and the embedded critic's language model in the cache. The verdict is one of the
-embedded critic on a picture of its demo, asked of a server that has just started; the same sidecar, run by Python, is
-measured beside it.
+embedded critic on a picture of its demo, asked of a server that has just started; the same sidecar
+is run by Python beside it.
 """
 
 from __future__ import annotations
