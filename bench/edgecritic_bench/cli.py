@@ -15,7 +15,7 @@ from pathlib import Path
 from edgecritic import Bundle, Critic, CriticError, InputError
 from edgecritic_bench import calibration
 from edgecritic_bench.features import compare_features
-from edgecritic_bench.judge import Plan, judge_sets, read_meta
+from edgecritic_bench.judge import Plan, judge_sets, read_meta, uncorrected
 from edgecritic_bench.numbers import write_json
 from edgecritic_bench.options import build_parser
 from edgecritic_bench.parity import compare
@@ -23,6 +23,7 @@ from edgecritic_bench.parity_page import parity_section
 from edgecritic_bench.protocols import cli as protocols
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization import cli as quantization
+from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
 from edgecritic_bench.robustness import cli as robustness
@@ -74,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _judge(args: argparse.Namespace, argv: Sequence[str]) -> None:
     plan = Plan(tuple(args.settings), tuple(args.conditions), args.limit, args.shared)
-    with Critic.load(_bundle(args.bundle), threads=args.threads) as critic:
+    with Critic.load(uncorrected(_bundle(args.bundle)), threads=args.threads) as critic:
         judged = 0
         for record in judge_sets(critic, args.sets, plan, args.out, Provenance.here(argv)):
             judged += 1
@@ -83,7 +84,12 @@ def _judge(args: argparse.Namespace, argv: Sequence[str]) -> None:
     _talk(f"{judged} new judgements in {args.out}")
 
 
-def _calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
+def _calibrate(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    if args.bundle is not None:
+        recalibration.calibrate(args, argv)
+        return
+    if not args.records:
+        raise InputError("there is nothing to fit on", "name records, or --bundle and --data")
     digests = [calibration.file_digest(path) for path in args.records]
     fitted = calibration.fit(read_records(args.records), digests)
     calibration.save(fitted, args.out)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from edgecritic import Critic, ImageError, InputError, Preference, Rubric, Verdict
+from edgecritic import Bundle, Critic, ImageError, InputError, Preference, Rubric, Verdict
 from edgecritic_bench.items import EvaluationItem, GoldPair, read_items
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.records import (
@@ -266,6 +266,12 @@ def orders_of(
         values = [order.probabilities[winner] for winner in WINNERS]
         orders[order.shown_first] = untempered(values, temperature), order.mass
     return orders["first"], orders["second"]
+
+
+def uncorrected(bundle: Bundle) -> Bundle:
+    """The bundle without its corrections of scores: what is fitted or compared is the model."""
+    calibration = replace(bundle.manifest.calibration, scores=None)
+    return replace(bundle, manifest=replace(bundle.manifest, calibration=calibration))
 
 
 def _opened(path: Path) -> Image.Image:

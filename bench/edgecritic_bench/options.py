@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.quantization import cli as quantization
+from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import SpeedOptions
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help_text, add in (
         ("judge", "judge evaluation sets and record every verdict", _judge),
-        ("calibrate", "fit temperatures and tie margin on records", _calibrate),
+        ("calibrate", "fit temperatures, ties, scores and their intervals", _calibrate),
         ("report", "write the page on agreement, with plots, from records", _report),
         ("parity", "compare the records of two engines row by row", _parity),
         ("speed", "time a verdict beside llama-cpp-python's chat handler", _speed),
@@ -73,8 +74,13 @@ def _judge(parser: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("records", nargs="+", type=Path, metavar="RECORDS")
-    parser.add_argument("--out", type=Path, required=True, help="JSON")
+    parser.add_argument(
+        "records", nargs="*", type=Path, metavar="RECORDS", help="of bench judge, for --out as JSON"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON; with --bundle the calibrated bundle's folder"
+    )
+    recalibration.options(parser)
 
 
 def _report(parser: argparse.ArgumentParser) -> None:

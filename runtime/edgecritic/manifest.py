@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias, cast, get_args
 
 from edgecritic.errors import ArtifactError, CriticError, shown
+from edgecritic.score_calibration import ScoreCalibration
 from edgecritic.strict_json import HINT, JsonObject
 from edgecritic.task import Rubric
 from edgecritic.vision.geometries import Geometry, read_geometry
@@ -157,17 +158,24 @@ class Calibration:
         noise: in nats, >= 0: how much the log-odds of two outcomes change with what else is
             computed at the same time, as measured; 0 where that was not measured. A lead within it
             is none: the verdict is marked, and of two responses neither wins.
+        scores: corrections of scores and their intervals; None for none.
     """
 
     pointwise_temperature: float = 1.0
     pairwise_temperature: float = 1.0
     tie_margin: float = 0.0
     noise: float = 0.0
+    scores: ScoreCalibration | None = None
 
-    def to_dict(self) -> dict[str, float]:
-        """JSON-ready form; without the noise where that is 0, which older versions can read."""
-        plain = asdict(self)
-        return plain if self.noise else {key: plain[key] for key in plain if key != "noise"}
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready form; what older versions do not know is left out where it says nothing."""
+        plain: dict[str, object] = asdict(replace(self, scores=None))
+        del plain["scores"]
+        if not self.noise:
+            del plain["noise"]
+        if self.scores is not None:
+            plain["scores"] = self.scores.to_dict()
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,15 +315,7 @@ class Manifest:
             rubric=_rubric(top.below("rubric", "low", "high")),
             n_ctx=top.integer("n_ctx", 1, _MAX_CONTEXT),
             image=_image(top),
-            calibration=_calibration(
-                top.below(
-                    "calibration",
-                    "pointwise_temperature",
-                    "pairwise_temperature",
-                    "tie_margin",
-                    optional={"noise"},
-                )
-            ),
+            calibration=_calibration(top),
             licence=top.text("licence"),
             training=top.raw("training"),
             verification=_verification(top),
@@ -431,12 +431,20 @@ def _image(top: JsonObject) -> Geometry | None:
     return read_geometry(data)
 
 
-def _calibration(calibration: JsonObject) -> Calibration:
+def _calibration(top: JsonObject) -> Calibration:
+    names = frozenset(field.name for field in fields(Calibration))
+    where, optional = f"{top.where}: calibration", frozenset({"noise", "scores"})
+    calibration = JsonObject(where, top.raw("calibration"), names - optional, optional)
+    scores = None
+    if calibration.raw("scores") is not None:
+        keys = (field.name for field in fields(ScoreCalibration))
+        scores = ScoreCalibration.from_json(calibration.below("scores", *keys))
     return Calibration(
         calibration.number("pointwise_temperature", _LEAST_TEMPERATURE),
         calibration.number("pairwise_temperature", _LEAST_TEMPERATURE),
         calibration.number("tie_margin", 0),
         0.0 if calibration.raw("noise") is None else calibration.number("noise", 0),
+        scores,
     )
 
 

@@ -124,6 +124,8 @@ class Verdict(_Record):
         detail: in which the pictures were seen.
         within_noise: the most probable level leads by less than what this critic's
             log-probabilities change with what else is computed at the same time.
+        interval: where a labelled score is to be expected, in rubric units; None unless the
+            bundle's calibration has intervals for this rubric.
     """
 
     status: Status
@@ -140,6 +142,7 @@ class Verdict(_Record):
     basis: Basis = "logits"
     detail: Detail = "full"
     within_noise: bool = False
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", _frozen_map(self.probabilities))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecritic import Bundle, Critic, CriticError, InputError
-from edgecritic_bench.judge import drop_torn_line
+from edgecritic_bench.judge import drop_torn_line, uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization.arms import Arm, read_arms
@@ -109,7 +109,7 @@ def work(job: Job) -> None:
     if not left and not job.reasons:
         return
     begun = time.perf_counter()
-    bundle = Bundle.read(arm.folder)
+    bundle = uncorrected(Bundle.read(arm.folder))
     with Critic.load(
         bundle,
         backend=arm.backend,

@@ -68,6 +68,9 @@ def verdict_head(verdict: Verdict, style: Style) -> list[str]:
         + style.paint(f"{verdict.score:.1f}", "bold", _traffic_light(share))
         + f"  on {low} to {high}, {_STATED if verdict.basis == 'text' else likely}"
     ]
+    if verdict.interval is not None:
+        least, most = verdict.interval
+        lines.append(field("interval", f"{least:.1f} to {most:.1f}", style))
     if verdict.basis == "text":
         return lines
     likeliest = sorted(verdict.probabilities.items(), key=lambda item: (-item[1], item[0]))

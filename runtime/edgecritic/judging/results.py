@@ -37,10 +37,19 @@ def pointwise_verdict(joint: LogProbs, levels: Sequence[int], calibration: Calib
     found = normalise(joint, calibration.pointwise_temperature)
     if not found.readable:
         return Verdict("unparsed", None, None, {}, None, found.mass)
+    fitted = calibration.scores
+    if fitted is not None and not fitted.applies_to(levels):
+        fitted = None
+    if fitted is not None:
+        found = replace(normalise(fitted.biased(found.log_probs)), mass=found.mass)
     probabilities = [float(p) for p in found.probs]
     best = int(found.log_probs.argmax())
     # Rounding may put the mean of a sure verdict beside the range's end by one unit in the last.
     score = min(max(expected_level(found, levels), levels[0]), levels[-1])
+    interval = None
+    if fitted is not None:
+        score = fitted.mapped(score)
+        interval = fitted.interval(score, found.probs)
     return Verdict(
         status="ok",
         score=score,
@@ -49,6 +58,7 @@ def pointwise_verdict(joint: LogProbs, levels: Sequence[int], calibration: Calib
         confidence=probabilities[best],
         mass=found.mass,
         within_noise=_is_close(found.log_probs, calibration.noise),
+        interval=interval,
     )
 
 

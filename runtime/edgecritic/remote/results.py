@@ -19,7 +19,8 @@ def remote_verdict(reading: Reading, levels: Sequence[int], calibration: Calibra
     """The verdict of one reading; without log-probabilities it has no confidence."""
     verdict = pointwise_verdict(reading.joint, levels, calibration)
     if reading.basis == "text":
-        return replace(verdict, basis="text", confidence=None)
+        # What was fitted on probabilities says nothing of a statement without any.
+        return replace(verdict, basis="text", confidence=None, interval=None)
     return replace(verdict, basis=reading.basis)
 
 

@@ -167,6 +167,9 @@ _VERDICT: Schema = {
     "confidence": nullable(_SHARE),
     "mass": {**_SHARE, "description": "What the levels hold of all probability."},
     **_SIGNED,
+    "interval": nullable(
+        {**listed(_NUMBER, 2, 2), "description": "Where a labelled score is to be expected."}
+    ),
 }
 _ORDER: Schema = {
     "shown_first": {"enum": ["first", "second"]},
