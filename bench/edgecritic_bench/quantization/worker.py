@@ -165,7 +165,7 @@ def _note(critic: Critic, arm: Arm, files: ArmFiles, loading: float) -> None:
         "engine": critic.info.engine,
         "device": critic.info.device,
         "pairwise_temperature": calibration.pairwise_temperature,
-        "tie_margin": calibration.tie_margin,
+        "tie_margin": max(calibration.tie_margin, calibration.noise),
         "pointwise_temperature": calibration.pointwise_temperature,
         "load_seconds": loading,
         "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
