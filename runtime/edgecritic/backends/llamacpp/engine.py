@@ -29,9 +29,9 @@ from edgecritic.backends.llamacpp.native import (
     FLASH_ATTENTION,
     Native,
     Package,
-    gpu_name,
     load_native,
 )
+from edgecritic.backends.llamacpp.offload import NOTHING, Offload, choose_offload
 from edgecritic.backends.llamacpp.projector import Projector
 from edgecritic.backends.llamacpp.projector_file import check_projector
 from edgecritic.backends.llamacpp.tokenizer import Tokenizer
@@ -40,7 +40,6 @@ from edgecritic.backends.threads import default_threads
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 
 _CACHE_TYPES: Final = {"F32": 0, "F16": 1}  # GGML_TYPE_*
-_ALL_LAYERS: Final = -1
 
 
 @dataclass(slots=True)
@@ -106,9 +105,13 @@ class LlamaCppBackend:
         # Also runs at interpreter exit, while Python objects that C calls still exist.
         self._finalizer = weakref.finalize(self, handles.free)
         try:
-            use_gpu = _resolve_device(native, options)
+            offload = NOTHING
+            if _resolve_device(native, options):
+                free = native.free_gpu_memory()
+                offload = choose_offload(free, facts, projector, adapters, options)
+            use_gpu = offload.uses_gpu
             n_threads = options.n_threads or default_threads()
-            handles.model = _load_model(native, language_model, use_gpu=use_gpu)
+            handles.model = _load_model(native, language_model, offload)
             handles.context = _open_context(native, handles.model, options, n_threads, use_gpu)
             _apply_adapters(native, handles, adapters)
             if projector is not None:
@@ -123,7 +126,7 @@ class LlamaCppBackend:
             vocab: int = native.llama.llama_model_get_vocab(handles.model)
             self._tokenizer = Tokenizer(native, vocab, facts.normalizer)
             self._memory: int = native.llama.llama_get_memory(handles.context)
-            self._info = self._describe(facts, options, gpu_name(native) if use_gpu else "cpu")
+            self._info = self._describe(facts, options, _device(native, offload))
             self._cells = CellLedger(self._info.n_ctx, options.max_sequences)
             # Not options.n_batch: a short context takes fewer positions at once than were asked
             # for, and more than it takes end the process.
@@ -234,12 +237,19 @@ def _resolve_device(native: Native, options: EngineOptions) -> bool:
     return available and options.device != "cpu"
 
 
-def _load_model(native: Native, path: Path, *, use_gpu: bool) -> int:
+def _device(native: Native, offload: Offload) -> str:
+    """What computes, for reports."""
+    if not offload.uses_gpu:
+        return "cpu"
+    return ", ".join(filter(None, (native.gpu_name(), offload.note)))
+
+
+def _load_model(native: Native, path: Path, offload: Offload) -> int:
     llama = native.llama
     params = llama.llama_model_default_params()
-    params.n_gpu_layers = _ALL_LAYERS if use_gpu else 0
+    params.n_gpu_layers = offload.layers
     no_devices = (ctypes.c_void_p * 1)(None)
-    if not use_gpu:  # a build with a GPU would still offload large products to it
+    if not offload.uses_gpu:  # a build with a GPU would still offload large products to it
         params.devices = ctypes.addressof(no_devices)
     native.log.forget()
     model: int | None = llama.llama_model_load_from_file(os.fsencode(path), params)

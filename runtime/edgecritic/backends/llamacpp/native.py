@@ -42,6 +42,7 @@ class Native:
         log: what it said last.
         one_picture: a bitmap as ``mtmd_tokenize_from_parts`` takes it.
         gpu_name: the description of the first GPU that ggml knows, or ``"gpu"``.
+        free_gpu_memory: bytes that are free on each GPU; None where the package does not tell.
     """
 
     llama: Any
@@ -50,6 +51,7 @@ class Native:
     log: EngineLog
     one_picture: Callable[[Any], Any]
     gpu_name: Callable[[], str]
+    free_gpu_memory: Callable[[], list[int] | None]
 
 
 class EngineLog:
@@ -116,8 +118,10 @@ def _silenced(package: Package) -> Native:
     llama.llama_backend_init()
     engine = f"llama.cpp {llama.llama_version().decode('ascii')} ({package} {version})"
     if package == "inferna":
-        return Native(llama, mtmd, engine, log, mtmd.one_picture, llama.gpu_name)
-    return Native(llama, mtmd, engine, log, partial(_one_picture, mtmd), partial(_gpu_name, llama))
+        return Native(llama, mtmd, engine, log, mtmd.one_picture, llama.gpu_name, lambda: None)
+    devices = _Devices(llama)
+    one_picture = partial(_one_picture, mtmd)
+    return Native(llama, mtmd, engine, log, one_picture, devices.name, devices.free_memory)
 
 
 def _import_inferna() -> tuple[Any, Any, str]:
@@ -157,27 +161,50 @@ def _import() -> tuple[Any, Any, str]:
     return llama, mtmd, str(llama_cpp.__version__)
 
 
-def gpu_name(native: Native) -> str:
-    """The description of the first GPU that ggml knows, or ``"gpu"``."""
-    return native.gpu_name()
-
-
 def _one_picture(mtmd: ModuleType, bitmap: int) -> Any:
     part: Any = mtmd.mtmd_input_part(text=None, bitmap=bitmap)
     return (ctypes.POINTER(mtmd.mtmd_input_part) * 1)(ctypes.pointer(part))
 
 
-def _gpu_name(llama: ModuleType) -> str:
-    from llama_cpp._ctypes_extensions import load_shared_library
+class _Devices:
+    """What ggml knows of this machine's GPUs, integrated ones only where there are no others."""
 
-    folder = Path(str(llama.__file__)).parent / "lib"
-    registry = load_shared_library("ggml", folder)
-    base = load_shared_library("ggml-base", folder)
-    registry.ggml_backend_dev_by_type.restype = ctypes.c_void_p
-    base.ggml_backend_dev_description.restype = ctypes.c_char_p
-    for kind in (_GPU, _INTEGRATED_GPU):
-        device = registry.ggml_backend_dev_by_type(kind)
-        if device:
-            description: bytes = base.ggml_backend_dev_description(ctypes.c_void_p(device))
+    def __init__(self, llama: ModuleType) -> None:
+        self._llama = llama
+
+    def name(self) -> str:
+        """See `Native.gpu_name`."""
+        registry, base = self._libraries()
+        for device in self._gpus(registry, base)[:1]:
+            description: bytes = base.ggml_backend_dev_description(device)
             return description.decode("utf-8", errors="replace")
-    return "gpu"
+        return "gpu"
+
+    def free_memory(self) -> list[int]:
+        """See `Native.free_gpu_memory`."""
+        registry, base = self._libraries()
+        found = []
+        for device in self._gpus(registry, base):
+            free, total = ctypes.c_size_t(), ctypes.c_size_t()
+            base.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+            found.append(free.value)
+        return found
+
+    def _libraries(self) -> tuple[Any, Any]:
+        from llama_cpp._ctypes_extensions import load_shared_library
+
+        folder = Path(str(self._llama.__file__)).parent / "lib"
+        registry = load_shared_library("ggml", folder)
+        base = load_shared_library("ggml-base", folder)
+        registry.ggml_backend_dev_count.restype = ctypes.c_size_t
+        registry.ggml_backend_dev_get.restype = ctypes.c_void_p
+        base.ggml_backend_dev_description.restype = ctypes.c_char_p
+        return registry, base
+
+    @staticmethod
+    def _gpus(registry: Any, base: Any) -> list[ctypes.c_void_p]:
+        by_kind: dict[int, list[ctypes.c_void_p]] = {}
+        for index in range(registry.ggml_backend_dev_count()):
+            device = ctypes.c_void_p(registry.ggml_backend_dev_get(ctypes.c_size_t(index)))
+            by_kind.setdefault(base.ggml_backend_dev_type(device), []).append(device)
+        return by_kind.get(_GPU) or by_kind.get(_INTEGRATED_GPU) or []
