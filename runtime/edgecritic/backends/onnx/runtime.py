@@ -19,6 +19,11 @@ from edgecritic.errors import ArtifactError, BackendUnavailableError, MissingExt
 logger = logging.getLogger("edgecritic.engine")
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CUDA_OPTIONS: Final = {
+    # Memory grows by what is needed, not to the next power of two: others use the GPU, too.
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",  # trying them all takes longer than all convolutions
+}
 _NOTHING: Final = 4  # ORT_LOGGING_LEVEL_FATAL: errors are raised, too
 _ASK_EVERY: Final = 0.02  # seconds between two looks at a CancelToken during a run
 
@@ -88,7 +93,7 @@ class Session:
         # Waiting threads that spin take the cores from whatever else the machine does.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _NOTHING
-        providers = [CPU] if provider == CPU else [provider, CPU]
+        providers = [CPU] if provider == CPU else [(provider, CUDA_OPTIONS), CPU]
         try:
             self._session = onnxruntime.InferenceSession(
                 os.fspath(path), options, providers=providers
@@ -134,7 +139,9 @@ class Session:
         options = self._options()
         try:
             with _stopped_by(cancel, options):
+                binding.synchronize_inputs()
                 self._session.run_with_iobinding(binding, options)
+                binding.synchronize_outputs()
         except self._errors as error:
             if options.terminate:
                 raise Cancelled from error

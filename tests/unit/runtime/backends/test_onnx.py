@@ -344,8 +344,9 @@ def test_a_cache_lies_on_the_gpu_where_its_attention_can_run(
     library = runtime.load_runtime()
     real = library.InferenceSession
 
-    def on_the_cpu(path: str, options: object, providers: list[str]) -> object:
-        assert providers in ([runtime.CUDA, runtime.CPU], [runtime.CPU])
+    def on_the_cpu(path: str, options: object, providers: list[Any]) -> object:
+        on_gpu = [(runtime.CUDA, runtime.CUDA_OPTIONS), runtime.CPU]
+        assert providers in (on_gpu, [runtime.CPU])
         return real(path, options, providers=[runtime.CPU])
 
     monkeypatch.setattr(library, "InferenceSession", on_the_cpu)
