@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Final
@@ -22,10 +21,11 @@ from edgecritic_export.onnx.vision import VISION_ENCODER
 
 # Measured on a 7B: docs/export.md.
 _WRITE_S_PER_GB: Final = 3.0
-_QUANTIZE_CORE_S_PER_GB: Final = 80.0  # of the file in half precision
+_QUANTIZE_CORE_S_PER_GB: Final = 25.0  # of the file in half precision, beside reading it
 _TRACE_CORE_S_PER_GB: Final = 80.0  # of the tower in float32
 _TRACED_COPIES: Final = 2.7  # of the tower in float32, at the fullest moment
 _TORCH_BYTES: Final = 1_000_000_000
+_QUANTIZER_BYTES: Final = 2_000_000_000
 _SPARE_BYTES: Final = 256 << 20
 
 
@@ -42,8 +42,8 @@ def gguf_stage(checkpoint: Checkpoint, name: str, options: GgufOptions) -> Stage
         size = language_bytes(checkpoint, quant)
         seconds = _write_s(size)
         if quant not in UNQUANTIZED:
-            whole = language_bytes(checkpoint, "F16") * 1e-9
-            seconds += whole * _QUANTIZE_CORE_S_PER_GB / _cores()
+            whole = language_bytes(checkpoint, "F16")
+            seconds += _write_s(whole) + whole * 1e-9 * _QUANTIZE_CORE_S_PER_GB / _cores()
         files.append(PlannedFile(f"gguf/{quant}/{name}-{quant}.gguf", size, seconds))
         kind = options.tower_of(checkpoint.family, quant)
         if kind not in towers:
@@ -51,7 +51,9 @@ def gguf_stage(checkpoint: Checkpoint, name: str, options: GgufOptions) -> Stage
             size = tower_bytes(checkpoint, kind)
             path = f"gguf/{quant}/mmproj-{name}-{kind}.gguf"
             files.append(PlannedFile(path, size, _write_s(size)))
-    return Stage("the largest tensor", _tensor_ram(checkpoint), tuple(files))
+    if set(options.quants) <= set(UNQUANTIZED):
+        return Stage("slabs of a tensor", _SPARE_BYTES, tuple(files))
+    return Stage("llama.cpp's quantizer", _QUANTIZER_BYTES, tuple(files))
 
 
 def onnx_stage(checkpoint: Checkpoint, options: OnnxOptions, *, measured: bool) -> Stage:
@@ -64,16 +66,22 @@ def onnx_stage(checkpoint: Checkpoint, options: OnnxOptions, *, measured: bool) 
     """
     made = planned_graphs(checkpoint, options)
     files = [_graph(checkpoint, name, size) for name, size in made.items()]
-    if measured:
-        extra = planned_graphs(checkpoint, helping(options)).items()
-        files += [_graph(checkpoint, n, size, kept=False) for n, size in extra if n not in made]
-        layers = checkpoint.text.n_layers
-        for bits, eight in (("eight", range(layers)), ("four", range(0))):
-            size = decoder_bytes(checkpoint, DecoderPrecision.mixed(layers, eight))
-            files.append(_graph(checkpoint, f"decoder to measure, {bits} bits", size, kept=False))
-    traced = round(tower_bytes(checkpoint, "F32") * _TRACED_COPIES) + _TORCH_BYTES
-    ram = max(traced, _tensor_ram(checkpoint))
-    return Stage("tracing the vision tower", ram, tuple(files))
+    ram = round(tower_bytes(checkpoint, "F32") * _TRACED_COPIES) + _TORCH_BYTES
+    traced = Stage("tracing the vision tower", ram, tuple(files))
+    if not measured:
+        return traced
+    extra = planned_graphs(checkpoint, helping(options)).items()
+    files += [_graph(checkpoint, n, size, kept=False) for n, size in extra if n not in made]
+    layers = checkpoint.text.n_layers
+    eight, four = (
+        decoder_bytes(checkpoint, DecoderPrecision.mixed(layers, kept))
+        for kept in (range(layers), ())
+    )
+    files.append(_graph(checkpoint, "decoder to measure, eight bits", eight, kept=False))
+    files.append(_graph(checkpoint, "decoder to measure, four bits", four, kept=False))
+    ran = Stage("running the eight-bit decoder", eight + _TORCH_BYTES)
+    most = max(traced, ran, key=lambda stage: stage.peak_ram)
+    return Stage(most.needs, most.peak_ram, tuple(files))
 
 
 def hf_stage(checkpoint: Checkpoint, out: Path) -> Stage:
@@ -102,11 +110,6 @@ def _graph(checkpoint: Checkpoint, name: str, size: int, *, kept: bool = True) -
 
 def _write_s(size: int) -> float:
     return size * 1e-9 * _WRITE_S_PER_GB
-
-
-def _tensor_ram(checkpoint: Checkpoint) -> int:
-    shapes = (checkpoint.store.shape(name) for name in checkpoint.store.names)
-    return 2 * 4 * max(map(math.prod, shapes), default=0) + _SPARE_BYTES
 
 
 def _cores() -> int:
