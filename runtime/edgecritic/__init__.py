@@ -1,9 +1,10 @@
 """edgecritic: a local, quantized multimodal critic.
 
->>> from edgecritic import Critic
->>> with Critic.load() as critic:
-...     verdict = critic.score("seven.png", "Which digit is this?", "It is a 7.")
-...     print(verdict.score, verdict.rationale)
+Examples:
+    >>> from edgecritic import Critic
+    >>> with Critic.load() as critic:
+    ...     verdict = critic.score("seven.png", "Which digit is this?", "It is a 7.")
+    ...     print(verdict.score, verdict.rationale)
 """
 
 from __future__ import annotations
