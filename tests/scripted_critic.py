@@ -39,7 +39,8 @@ def scripted_critic(
             written = len(assistant.split(b"Reason:", 1)[1])
             return {answer[written] if written < len(answer) else END: 30.0}
         if assistant.endswith(b"Better: "):
-            first, second = prompt.split(b"First response: ")[1].split(b"\nSecond response: ")
+            _, _, responses = prompt.partition(b"First response: ")  # as the first wording has it
+            first, _, second = responses.partition(b"\nSecond response: ")
             return _preferring(b"right" in first, b"right" in second)
         if assistant.endswith(b"Score: "):
             return _scoring(b"right" in prompt.split(b"\nResponse: ")[-1])

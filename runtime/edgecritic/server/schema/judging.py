@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final
 
 from edgecritic.server.options import Limits
 from edgecritic.task import MAX_TEXT_BYTES
+from edgecritic.verdict import Timings, Usage
 
 Schema = dict[str, Any]
 _LIMITS: Final = Limits()
@@ -133,19 +135,8 @@ _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _SHARES = {"type": "object", "additionalProperties": True, "description": "Sums to 1, or empty."}
 _OUTCOME = {"enum": ["first", "second", "tie"]}
 _COSTS: Schema = {
-    "usage": obj(
-        {
-            name: {"type": "integer", "minimum": 0}
-            for name in (
-                "prompt_tokens",
-                "image_tokens",
-                "decoded_tokens",
-                "rationale_tokens",
-                "reused_tokens",
-            )
-        }
-    ),
-    "timings": obj(dict.fromkeys(("image", "verdict", "rationale"), _NUMBER)),
+    "usage": obj({field.name: {"type": "integer", "minimum": 0} for field in fields(Usage)}),
+    "timings": obj({field.name: _NUMBER for field in fields(Timings)}),
 }
 _SIGNED: Schema = {
     "rationale": nullable({"type": "string"}),

@@ -118,7 +118,7 @@ def openapi(model: str) -> Schema:
 def _post(summary: str, asked: str, answered: str, streams: bool = False) -> Schema:
     content: Schema = {"application/json": {"schema": _named(answered)}}
     if streams:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {"schema": {"description": "Server-sent events."}}
     return {
         "post": {
             "summary": summary,
