@@ -2,8 +2,8 @@
 
     python scripts/fuzz_server.py [--examples N] [--minutes M]
 
-The critic is the tests' scripted one, so that it is the server that is tested. Exit status 0 if every
-answer was a documented one. docs/server.md has the result of a long run.
+The critic is the tests' scripted one, so that it is the server that is tested. Exit status 0 if all
+answers were documented ones. docs/server.md has the result of a long run.
 """
 
 from __future__ import annotations
