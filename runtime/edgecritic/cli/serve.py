@@ -90,6 +90,13 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
         help="requests that may wait for their turn; default: 64",
     )
     group.add_argument(
+        "--parallel",
+        type=at_least(1),
+        default=8,
+        metavar="N",
+        help="requests that a model works at together; default: 8",
+    )
+    group.add_argument(
         "--idle-unload",
         type=at_least(0),
         default=0,
@@ -188,6 +195,7 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         host=args.host,
         token=token,
         queue=args.queue,
+        parallel=args.parallel,
         idle_unload_s=args.idle_unload,
         allowed_hosts=tuple(args.allow_host),
         allowed_origins=tuple(args.allow_origin),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgecritic.backends.base import Backend, FloatArray
 from edgecritic.errors import InputError
+from edgecritic.judging.generation import tempered
 from edgecritic.judging.grammar import State
-from edgecritic.scoring import log_softmax
 
 _NO_BYTE = 256
 
@@ -134,7 +134,8 @@ class Chooser:
                 logits[token] -= taste.presence_penalty + taste.frequency_penalty * times
         if taste.temperature == 0:
             return logits
-        log_probs = log_softmax(np.asarray(logits / taste.temperature, dtype=np.float32))
+        scaled = tempered(np.asarray(logits, dtype=np.float32), taste.temperature)
+        log_probs = scaled - np.log(np.exp(scaled).sum())
         if taste.top_p < 1:
             order = np.argsort(-log_probs)
             before = np.cumsum(np.exp(log_probs[order])) - np.exp(log_probs[order])

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecritic.backends.base import FloatArray
 from edgecritic.errors import InputError
 from edgecritic.judging.walk import Spent
-from edgecritic.scoring import log_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,14 @@ def choose(logits: FloatArray, temperature: float, rng: np.random.Generator) -> 
     if temperature == 0:
         return int(logits.argmax())
     # The Gumbel-max trick: adding such noise and taking the maximum draws from the softmax.
-    return int((log_softmax(logits) / temperature + rng.gumbel(size=logits.shape)).argmax())
+    return int((tempered(logits, temperature) + rng.gumbel(size=logits.shape)).argmax())
+
+
+def tempered(logits: FloatArray, temperature: float) -> NDArray[np.float64]:
+    """Logits divided by a temperature, the largest made 0 first, which it then stays."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = logits.astype(np.float64) - float(logits.max())
+        return np.asarray(shifted / temperature, dtype=np.float64)
 
 
 class PieceBuffer:

@@ -31,6 +31,10 @@ class Event:
 class Computation:
     """A job whose events any number of requests follow, from its beginning.
 
+    Attributes:
+        ended: there will be no more events.
+        suspect: a process was lost while it did this and others.
+
     Args:
         job: what is computed.
         key: of the job; equal jobs have equal keys.
@@ -40,12 +44,17 @@ class Computation:
     def __init__(self, job: Job, key: bytes, left: Callable[[Computation], None]) -> None:
         self.job = job
         self.key = key
-        self.started = False
         self.ended = False
+        self.suspect = False
         self._events: list[Event] = []
         self._changed = asyncio.Event()
         self._followers = 0
         self._left = left
+
+    @property
+    def told(self) -> bool:
+        """More than its progress was told, which cannot be taken back."""
+        return any(event.name != "progress" for event in self._events)
 
     @property
     def wanted(self) -> bool:

@@ -7,69 +7,85 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edgecritic.server.catalogue import ServedModel
 from edgecritic.server.computation import Computation
-from edgecritic.server.failures import UNEXPECTED, Failure, crashed
+from edgecritic.server.failures import UNAVAILABLE, UNEXPECTED, Failure, crashed
 from edgecritic.server.metrics import Metrics
-from edgecritic.server.options import Limits
+from edgecritic.server.options import ServerOptions
 from edgecritic.server.process import LOST, Message, WorkerProcess
 
 logger = logging.getLogger(__name__)
 State: TypeAlias = Literal["unloaded", "loading", "ready", "failed"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A job that the process has been given.
+
+    Attributes:
+        computation: it.
+        overdue: ends it when its time is up.
+        started: when it was begun.
+    """
+
+    computation: Computation
+    overdue: asyncio.TimerHandle
+    started: float
+
+
 class Desk:
-    """Takes jobs for one model and has them done, one after another.
+    """Takes jobs for one model and has several of them done at once.
+
+    When the process is lost, whoever it was lost for is told so, and the others' jobs are done
+    again. Where it is not known who that was, each is done again alone.
 
     Args:
         model: what its process loads.
-        limits: on loading, judging and cancelling.
-        idle_unload_s: see `ServerOptions`.
+        options: of the server.
         metrics: are told what happens.
     """
 
-    def __init__(
-        self, model: ServedModel, limits: Limits, idle_unload_s: float, metrics: Metrics
-    ) -> None:
+    def __init__(self, model: ServedModel, options: ServerOptions, metrics: Metrics) -> None:
         self.model = model
         self.state: State = "unloaded"
-        self._limits = limits
-        self._idle_s = idle_unload_s or None
+        self._options = options
         self._metrics = metrics
         self._waiting: deque[Computation] = deque()
-        self._arrived = asyncio.Event()
+        self._running: dict[int, _Running] = {}
+        self._wake = asyncio.Event()
         self._process: WorkerProcess | None = None
-        self._current: Computation | None = None
+        self._culprit_known = False
         self._number = 0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def n_waiting(self) -> int:
         return len(self._waiting)
 
     @property
-    def busy(self) -> bool:
-        """A job is being done."""
-        return self._current is not None
+    def n_running(self) -> int:
+        return len(self._running)
 
     def start(self) -> None:
         """Begin to serve; nothing is loaded before the first job."""
-        self._task = asyncio.create_task(self._serve())
+        self._tasks.add(asyncio.create_task(self._serve()))
 
     def put(self, computation: Computation) -> None:
         """Queue a job."""
         self._waiting.append(computation)
-        self._arrived.set()
+        self._wake.set()
 
     def abandon(self, computation: Computation) -> None:
         """Nobody waits for that job any more: forget it, or have it stopped."""
         with suppress(ValueError):
             self._waiting.remove(computation)
-        if computation is self._current and not computation.ended:
-            self._metrics.count("cancelled_total", model=self.model.id)
-            self._interrupt()
+        for number, running in self._running.items():
+            if running.computation is computation and not computation.ended:
+                self._metrics.count("cancelled_total", model=self.model.id)
+                self._interrupt(number)
 
     def refuse_waiting(self, failure: Failure) -> None:
         """End all jobs that have not begun."""
@@ -78,50 +94,100 @@ class Desk:
 
     async def stop(self) -> None:
         """End the process, and whatever it does."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._unload()
+
+    # --- jobs ---
 
     async def _serve(self) -> None:
         while True:
+            self._wake.clear()
+            if self._may_begin:
+                await self._begin(self._waiting.popleft())
+                continue
+            idle = self._process is not None and not self._running and not self._waiting
             try:
-                async with asyncio.timeout(self._idle_s if self._process else None):
-                    await self._arrived.wait()
+                async with asyncio.timeout(self._options.idle_unload_s or None if idle else None):
+                    await self._wake.wait()
             except TimeoutError:
                 logger.info("%s is unloaded: nobody has asked for it", self.model.id)
                 await self._unload()
-                continue
-            while self._waiting:
-                self._current = self._waiting.popleft()
-                self._current.started = True
-                try:
-                    await self._do(self._current)
-                except Exception:
-                    logger.exception("%s: the queue failed", self.model.id)
-                    self._current.fail(crashed("asked"))
-                    await self._unload()
-                finally:
-                    self._current = None
-            self._arrived.clear()
 
-    async def _do(self, computation: Computation) -> None:
-        started = time.perf_counter()
+    @property
+    def _may_begin(self) -> bool:
+        if not self._waiting:
+            return False
+        alone = self._waiting[0].suspect or any(
+            running.computation.suspect for running in self._running.values()
+        )
+        return len(self._running) < (1 if alone else self._options.parallel)
+
+    async def _begin(self, computation: Computation) -> None:
         process = await self._loaded(computation)
-        if process is not None and computation.wanted:
-            await self._judge(process, computation)
+        if process is None or not computation.wanted:
+            return
+        self._number += 1
+        number = self._number
+        limit = self._options.limits.judging_s * max(1, computation.job.weight)
+        overdue = asyncio.get_running_loop().call_later(limit, self._overdue, number, limit)
+        self._running[number] = _Running(computation, overdue, time.perf_counter())
+        await process.send(number, computation.job)
+
+    def _end(self, number: int) -> None:
+        """Forget a job that has ended."""
+        running = self._running.pop(number)
+        running.overdue.cancel()
         self._metrics.judged(
             self.model.id,
-            computation.job.kind,
-            "error" if computation.failed else "ok",
-            time.perf_counter() - started,
+            running.computation.job.kind,
+            "error" if running.computation.failed else "ok",
+            time.perf_counter() - running.started,
         )
+        self._wake.set()
+
+    def _fail(self, number: int, failure: Failure) -> None:
+        self._running[number].computation.fail(failure)
+        self._end(number)
+
+    def _overdue(self, number: int, limit: float) -> None:
+        failure = Failure(
+            504,
+            "time_limit",
+            f"the judgement was not made within {limit:g} s",
+            "ask for less: a smaller picture, fewer tokens, no reason",
+        )
+        # Whether its engine is slow or hangs, and for which job, cannot be told from outside.
+        if len(self._running) == 1:
+            self._kill_for(number, failure)
+        elif self._process is not None:
+            self._process.kill()
+
+    def _interrupt(self, number: int) -> None:
+        """Have a job stopped; a process that does not heed it is ended."""
+        if self._process is not None:
+            self._process.cancel(number)
+        seconds = self._options.limits.cancelling_s
+        asyncio.get_running_loop().call_later(seconds, self._insist, number)
+
+    def _insist(self, number: int) -> None:
+        if number in self._running:
+            logger.error("%s: its process does not stop, and is ended", self.model.id)
+            self._kill_for(number, crashed("stopping"))
+
+    def _kill_for(self, number: int, failure: Failure) -> None:
+        """End the process for what one job has done to it."""
+        self._fail(number, failure)
+        self._culprit_known = True
+        if self._process is not None:
+            self._process.kill()
+
+    # --- the process ---
 
     async def _loaded(self, computation: Computation) -> WorkerProcess | None:
         """The process with the model; None if there is none, which the job is told."""
         if self._process is not None and self._process.lost:
-            logger.error("%s: its process has ended, and is started anew", self.model.id)
             await self._unload()
         if self._process is not None:
             return self._process
@@ -129,21 +195,24 @@ class Desk:
         computation.tell("progress", {"stage": "loading"})
         process = self._process = WorkerProcess(self.model.source)
         failure = crashed("loading the model")
+        seconds = self._options.limits.loading_s
         try:
-            async with asyncio.timeout(self._limits.loading_s):
+            async with asyncio.timeout(seconds):
                 await process.start()
                 message = await process.inbox.get()
             if message.event == "ready":
                 self.state = "ready"
                 self._metrics.count("loads_total", model=self.model.id)
+                self._listen_to(process)
                 return process
             if message.event == "failed":
-                failure = _told(message)
+                said = Failure.of_body(message.data)
+                failure = Failure(503, UNAVAILABLE, said.message, said.hint)
         except TimeoutError:
             failure = Failure(
                 503,
-                "model_unavailable",
-                f"{self.model.id} was not loaded within {self._limits.loading_s:g} s",
+                UNAVAILABLE,
+                f"{self.model.id} was not loaded within {seconds:g} s",
                 "try again when the machine has less to do",
             )
         logger.error("%s: %s", self.model.id, failure.message)
@@ -153,77 +222,54 @@ class Desk:
         await self._unload("failed")
         return None
 
-    async def _judge(self, process: WorkerProcess, computation: Computation) -> None:
-        self._number += 1
-        limit = self._limits.judging_s * max(1, computation.job.weight)
-        overdue = asyncio.get_running_loop().call_later(limit, self._overdue, computation, limit)
-        try:
-            await process.send(self._number, computation.job)
-            if not computation.wanted:  # it was abandoned while it was handed over
-                self._interrupt()
-            while True:
-                message = await process.inbox.get()
-                if message is LOST:
-                    self._metrics.count("worker_restarts_total", model=self.model.id)
-                    logger.error("%s: its process ended during a job", self.model.id)
-                    computation.fail(crashed("judging"))
-                    await self._unload()
-                    return
-                if message.job != self._number:
-                    continue
-                _pass_on(message, computation)
-                if message.event == "result":
-                    self._metrics.used(self.model.id, message.data.get("usage", {}))
-                if message.event in ("result", "error"):
-                    break
-            if message.data.get("error", {}).get("code") == UNEXPECTED.code:
-                await self._unload()  # what was left behind in the engine is unknown
-        finally:
-            overdue.cancel()
+    def _listen_to(self, process: WorkerProcess) -> None:
+        task = asyncio.create_task(self._listen(process))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _overdue(self, computation: Computation, limit: float) -> None:
-        computation.fail(
-            Failure(
-                504,
-                "time_limit",
-                f"the judgement was not made within {limit:g} s",
-                "ask for less: a smaller picture, fewer tokens, no reason",
-            )
-        )
-        # Whether its engine is slow or hangs cannot be told from outside.
-        if self._process is not None:
-            self._process.kill()
+    async def _listen(self, process: WorkerProcess) -> None:
+        while (message := await process.inbox.get()) is not LOST:
+            if message.job in self._running:
+                self._take(message.job, message)
+        if process is self._process:
+            logger.error("%s: its process has ended", self.model.id)
+            self._metrics.count("worker_restarts_total", model=self.model.id)
+            self._share_the_loss()
+            await self._unload()
+            self._wake.set()
 
-    def _interrupt(self) -> None:
-        """Have the current job stopped; a process that does not heed it is ended."""
-        process, current = self._process, self._current
-        if process is None or current is None or self.state != "ready":
+    def _take(self, number: int, message: Message) -> None:
+        computation = self._running[number].computation
+        if message.event != "error":
+            computation.tell(message.event, message.data)
+            if message.event == "result":
+                self._metrics.used(self.model.id, message.data.get("usage", {}))
+                self._end(number)
             return
-        process.cancel(self._number)
-        later = asyncio.get_running_loop().call_later
+        failure = Failure.of_body(message.data)
+        if failure.code == UNEXPECTED.code:  # what was left behind in the engine is unknown
+            self._kill_for(number, failure)
+        elif failure.code == UNAVAILABLE and self._process is not None:
+            # The engine has ended under all jobs alike.
+            self._process.kill()
+        else:
+            self._fail(number, failure)
 
-        def insist() -> None:
-            if self._current is current and self._process is process:
-                logger.error("%s: its process does not stop, and is ended", self.model.id)
-                process.kill()
-
-        later(self._limits.cancelling_s, insist)
+    def _share_the_loss(self) -> None:
+        """Tell the job that the process was lost for; queue the others again."""
+        alone = not self._culprit_known and len(self._running) == 1
+        for number in sorted(self._running, reverse=True):
+            computation = self._running[number].computation
+            if alone or computation.told or not computation.wanted:
+                self._fail(number, crashed("judging"))
+                continue
+            computation.suspect = computation.suspect or not self._culprit_known
+            self._running.pop(number).overdue.cancel()
+            self._waiting.appendleft(computation)
+        self._culprit_known = False
 
     async def _unload(self, state: State = "unloaded") -> None:
         process, self._process = self._process, None
         self.state = state
         if process is not None:
             await process.stop()
-
-
-def _told(message: Message) -> Failure:
-    """Why a model could not be loaded."""
-    failure = Failure.of_body(message.data)
-    return Failure(503, "model_unavailable", failure.message, failure.hint)
-
-
-def _pass_on(message: Message, computation: Computation) -> None:
-    if message.event == "error":
-        computation.fail(Failure.of_body(message.data))
-    else:
-        computation.tell(message.event, message.data)

@@ -71,13 +71,14 @@ def bad_request(message: str, hint: str = "", code: str = "bad_input") -> Failur
     return Failure(400, code, message, hint)
 
 
+UNAVAILABLE = "model_unavailable"
 # From the special to the general: the first that fits counts.
 _STATUS: tuple[tuple[type[CriticError], int, str], ...] = (
     (ContextOverflowError, 400, "context_length_exceeded"),
     (ImageError, 400, "bad_image"),
     (InputError, 400, "bad_input"),
-    (ArtifactError, 503, "model_unavailable"),
-    (BackendUnavailableError, 503, "model_unavailable"),
+    (ArtifactError, 503, UNAVAILABLE),
+    (BackendUnavailableError, 503, UNAVAILABLE),
     (CriticError, 500, "judging_failed"),
 )
 _STATUS_OF_CODE = {code: status for _, status, code in _STATUS}

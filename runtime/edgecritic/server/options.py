@@ -44,6 +44,7 @@ class ServerOptions:
         host: address that it listens on.
         token: that every request must carry; empty for none, which only loopback allows.
         queue: requests that may wait for a model.
+        parallel: requests that a model is given at once; what they share is decoded once.
         idle_unload_s: seconds without requests after which a model is unloaded; 0 for never.
         drain_s: seconds that running requests get to finish when the server is stopped.
         allowed_hosts: names, beside this machine's addresses, that a request may call it by.
@@ -59,6 +60,7 @@ class ServerOptions:
     host: str = "127.0.0.1"
     token: str = field(default="", repr=False)
     queue: int = 64
+    parallel: int = 8
     idle_unload_s: float = 0.0
     drain_s: float = 10.0
     allowed_hosts: tuple[str, ...] = ()
@@ -73,8 +75,10 @@ class ServerOptions:
                 f"others could reach {self.host}, and there is no token",
                 "give one by --token-file, or listen on 127.0.0.1",
             )
-        if self.queue < 0:
-            raise InputError(f"queue is {self.queue}", "give 0 or more")
+        if self.queue < 0 or self.parallel < 1:
+            raise InputError(
+                f"queue is {self.queue}, parallel is {self.parallel}", "give 0 and 1 or more"
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -54,10 +54,7 @@ class Service:
     def __init__(self, models: Sequence[ServedModel], options: ServerOptions) -> None:
         self.options = options
         self.metrics = Metrics()
-        self.desks = {
-            model.id: Desk(model, options.limits, options.idle_unload_s, self.metrics)
-            for model in models
-        }
+        self.desks = {model.id: Desk(model, options, self.metrics) for model in models}
         self.default = models[0]
         self._running: dict[bytes, Computation] = {}
         self._draining = False
@@ -126,7 +123,7 @@ class Service:
             self.metrics.count("shared_total", model=model.id)
             return same
         desk = self.desks[model.id]
-        idle = not desk.busy and not desk.n_waiting
+        idle = not desk.n_running and not desk.n_waiting
         if self.n_waiting >= self.options.queue and not idle:
             self.metrics.count("rejected_total", model=model.id)
             raise self._full()

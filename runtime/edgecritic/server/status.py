@@ -50,7 +50,7 @@ class StatusApi:
         desks = self._service.desks.values()
         gauges: dict[str, tuple[str, dict[Labels, float]]] = {
             "waiting": ("Jobs that wait for their turn.", {(): self._service.n_waiting}),
-            "running": ("Jobs that are being done.", {(): sum(desk.busy for desk in desks)}),
+            "running": ("Jobs that are being done.", {(): sum(desk.n_running for desk in desks)}),
             "loaded": (
                 "Whether a model is loaded.",
                 {(("model", desk.model.id),): float(desk.state == "ready") for desk in desks},

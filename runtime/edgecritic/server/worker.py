@@ -61,7 +61,8 @@ class _Worker:
         with critic:
             self._say(None, "ready", {})
             while (item := self._jobs.get()) is not None:
-                self._do(critic, *item)
+                # The critic lets calls of several threads share its engine.
+                Thread(target=self._do, args=(critic, *item), daemon=True).start()
 
     def _listen(self) -> None:
         """Take in what the server says; when it is gone, so is the reason to be."""

@@ -28,7 +28,8 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 
 @pytest.fixture(scope="module")
 def troubled() -> Iterator[Running]:
-    with serving([served(TroubledSource())], ServerOptions(queue=2, limits=LIMITS)) as running:
+    options = ServerOptions(queue=2, parallel=1, limits=LIMITS)
+    with serving([served(TroubledSource())], options) as running:
         running.post("/v1/judge/score", score("?"))
         yield running
 
@@ -110,6 +111,27 @@ def test_one_who_leaves_while_he_waits_is_forgotten(troubled: Running) -> None:
         connected.close()
         until(lambda: troubled.get("/health").json["queue"]["waiting"] == 0)
         assert first.result().status == 200
+
+
+@pytest.mark.parametrize("trouble", ["CRASH", "HANG", "BUG"])
+def test_others_do_not_pay_for_one(trouble: str) -> None:
+    options = ServerOptions(parallel=4, limits=Limits(judging_s=4.0))
+    with serving([served(TroubledSource())], options) as running:
+        judge(running, "?")
+        with ThreadPoolExecutor(4) as pool:
+            innocent = [pool.submit(judge, running, f"SLOW {n}", rationale=False) for n in range(3)]
+            guilty = pool.submit(judge, running, trouble)
+            assert guilty.result().status >= 500
+            assert [one.result().status for one in innocent] == [200, 200, 200]
+
+
+def test_several_are_judged_at_once() -> None:
+    with serving([served(TroubledSource())], ServerOptions(parallel=3)) as running:
+        judge(running, "?")
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(judge, running, f"SLOW {n}") for n in range(3)]
+            until(lambda: b"edgecritic_running 3" in running.get("/metrics").content)
+            assert {one.result().status for one in asked} == {200}
 
 
 @pytest.mark.parametrize(
