@@ -39,7 +39,7 @@ def fuzz(running: Running, examples: int, minutes: float | None = None, seed: in
         raise SystemExit("schemathesis is not installed: pip install -e '.[dev]'")
     options = ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
     options += ["--max-examples", str(examples), "--seed", str(seed)]
-    options += ["--suppress-health-check", "all", "--continue-on-failure"]
+    options += ["--suppress-health-check", "all", "--continue-on-failure", "--workers", "2"]
     if minutes is not None:
         options += ["--max-time", str(round(minutes * 60))]
     return subprocess.run(
