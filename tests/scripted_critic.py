@@ -44,6 +44,8 @@ def scripted_critic(
             return _preferring(b"right" in first, b"right" in second)
         if assistant.endswith(b"Score: "):
             return _scoring(b"right" in prompt.split(b"\nResponse: ")[-1])
+        if b"Score: " in assistant:  # where a level may have more digits
+            return {ord("\n"): 30.0}
         if CHAT.startswith(assistant):  # it was asked as a chat model
             return {CHAT[len(assistant)] if len(assistant) < len(CHAT) else END: 30.0}
         return {ord('"'): 2.0, ord("}"): 1.0}
