@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecritic.backends import ENGINES
 from edgecritic.cli import cards, options
 from edgecritic.cli.console import Console
 from edgecritic.cli.judge import complete, loaded, show
@@ -45,7 +46,7 @@ def demo(args: argparse.Namespace, console: Console) -> int:
             f"and was preferred in {preferred} of {len(cases)}."
         )
         console.line(cards.field("right", told, console.style))
-        if critic.info.name == "onnx":
+        if critic.info.name == "onnx" and not ENGINES["llamacpp"].is_installed:
             console.talk(_ABOUT_LLAMACPP)
     return 0
 

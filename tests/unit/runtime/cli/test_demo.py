@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from command_line import Ran
+from edgecritic.backends.base import EngineInfo
+from edgecritic.critic import Critic
 from edgecritic.demo import demo_cases
 from edgecritic.errors import ArtifactError
 from edgecritic.vision import ImageLimits, load_image
@@ -47,6 +49,18 @@ def test_the_demo_s_summary_counts_what_was_right(
     assert "higher score in 1 of 2 cases and was preferred in 1 of 2." in out
     assert "(the right answer)" in out
     assert str(tmp_path / "a.png") in out.replace(" ", "")
+
+
+def test_the_demo_says_what_llama_cpp_adds_where_it_is_missing(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "make llama" not in run("demo").err
+    monkeypatch.setattr(Critic, "info", EngineInfo("onnx", "onnxruntime 1", "cpu"))
+    assert "make llama" not in run("demo").err
+    monkeypatch.setattr("edgecritic.backends.find_spec", lambda name: None)
+    ran = run("demo")
+    assert "edgecritic[llama]" in ran.err
+    assert "make llama" not in run("demo", "--json").err
 
 
 @pytest.mark.parametrize(
