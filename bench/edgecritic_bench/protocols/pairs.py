@@ -10,7 +10,7 @@ from edgecritic_bench.protocols.replies import Reply
 from edgecritic_bench.protocols.rows import OrderRow, PairRow, ScoreRow
 from edgecritic_bench.protocols.scores import Hit, Protocol, Score, clusters, macro, overall
 from edgecritic_bench.records import WINNERS, Winner
-from edgecritic_bench.statistics.bias import length_bias, position_bias
+from edgecritic_bench.statistics.bias import length_bias, position_bias, repetition
 from edgecritic_bench.statistics.categorical import (
     accuracy,
     accuracy_without_ties,
@@ -19,10 +19,12 @@ from edgecritic_bench.statistics.categorical import (
 )
 from edgecritic_bench.statistics.correlation import kendall, pearson, spearman
 from edgecritic_bench.statistics.intervals import Estimate, mean, renumbered, share
-from edgecritic_bench.statistics.models import model_rank_tau
+from edgecritic_bench.statistics.models import by_model, model_rank_tau
 from edgecritic_bench.statistics.ordering import normalised_levenshtein
 from edgecritic_bench.tables import TIE, Ints
 
+_REPEATED = 2
+"""Verdicts of one row in one order that make repetition a number."""
 _UNREAD = len(WINNERS)
 """Stands for an unread verdict: an outcome that is never gold, so it is wrong."""
 
@@ -75,6 +77,7 @@ def pair_score(judged: Judged, protocol: Protocol, rules: str, headline: str) ->
         "longer chosen": lengthwise.chosen,
         "longer chosen beyond gold": lengthwise.excess,
         **_position(judged),
+        **_repetition(judged),
     }
     hits = tuple(
         Hit(row.key, row.item, float(p == g))
@@ -107,6 +110,20 @@ def _position(judged: Judged) -> dict[str, Estimate]:
     return {"consistency": found.consistency, "preference for first": found.preference}
 
 
+def _repetition(judged: Judged) -> dict[str, Estimate]:
+    """How often repeated verdicts in the given order agree, where there are any."""
+    said = [[reply.winner for reply in replies if reply.shown == "given"] for _, replies in judged]
+    rows = [(row, verdicts) for (row, _), verdicts in zip(judged, said, strict=True) if verdicts]
+    repeats = min((len(verdicts) for _, verdicts in rows), default=0)
+    if repeats < _REPEATED:
+        return {}
+    codes = [
+        [-1 if winner is None else WINNERS.index(winner) for winner in verdicts[:repeats]]
+        for _, verdicts in rows
+    ]
+    return {"repetition": repetition(np.array(codes).T, clusters(row for row, _ in rows))}
+
+
 def score_score(
     judged: Sequence[tuple[ScoreRow, list[Reply]]], protocol: Protocol, rules: str
 ) -> Score:
@@ -132,6 +149,7 @@ def score_score(
     models = [row.models[0] if row.models else "" for row in rows]
     if len(set(models)) > 1:
         metrics["rank tau of models"] = model_rank_tau(said, gold, models, items)
+        metrics |= _two_levels(said, gold, models, items)
     categories = [row.category for row in rows]
     if len(set(categories)) > 1:
         metrics |= _by_category(said, gold, categories, items)
@@ -149,6 +167,22 @@ def _level_kappa(rows: Sequence[ScoreRow], said: Ints, gold: Ints, items: Ints) 
     high = max((row.rubric.high for row in rows), default=1)
     levels = [np.clip(column, low, high) - low for column in (said, gold)]
     return kappa(levels[0], levels[1], high - low + 1, items, "quadratic")
+
+
+def _two_levels(
+    said: np.ndarray, gold: np.ndarray, models: Sequence[str], items: Ints
+) -> dict[str, Estimate]:
+    """Each model's mean score beside gold's, and how far its distribution is from gold's."""
+    levels = np.unique(np.concatenate([gold, _rounded(said)]))
+    found = {}
+    for name, model in by_model(said, gold, models, levels, items).items():
+        found[f"mean score, {name}"] = model.critic
+        found[f"mean gold, {name}"] = model.reference
+        nan, n = float("nan"), model.critic.n
+        found[f"distance of distributions, {name}"] = Estimate(
+            model.distance, nan, nan, n, model.critic.n_items
+        )
+    return found
 
 
 def _by_category(

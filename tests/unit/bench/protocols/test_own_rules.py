@@ -270,3 +270,31 @@ def test_the_embedded_splits_are_a_benchmark_too(tmp_path, judged):
     assert found.metrics["pairwise: accuracy without ties"].value == pytest.approx(1 / 2)
     with pytest.raises(InputError, match="cannot be read"):
         twin_sets.load(tmp_path / "sets" / "T0" / "images")
+
+
+def test_the_articles_two_levels_by_hand(judge_folder):
+    rows = mllm_judge.load_scores(judge_folder)
+    assert [row.gold for row in rows] == [5, 4, 2, 3]
+    replies = [Reply(row.key, level=level) for row, level in zip(rows, (5, 2, 3, 3), strict=True)]
+    found = mllm_judge.score(rows, replies).metrics
+    # gpt4 wrote the first and the third response, llava the others.
+    assert found["mean score, gpt4"].value == 4
+    assert found["mean gold, gpt4"].value == 3.5
+    assert found["mean score, llava"].value == 2.5
+    assert found["mean gold, llava"].value == 3.5
+    assert found["distance of distributions, gpt4"].value == 0.5
+    assert found["distance of distributions, llava"].value == 1
+
+
+def test_repeated_verdicts_by_hand(judge_folder):
+    rows = mllm_judge.load_pairs(judge_folder)
+    said = (("first",) * 3, ("first", "second", "first"), ("tie", None, None), (None,) * 3)
+    replies = [
+        Reply(row.key, "given", winner=winner)
+        for row, verdicts in zip(rows, said, strict=True)
+        for winner in verdicts
+    ]
+    found = mllm_judge.score(rows, replies).metrics["repetition"]
+    assert found.value == pytest.approx((1 + 2 / 3 + 1 / 3 + 0) / 4)
+    once = [Reply(row.key, "given", winner="first") for row in rows]
+    assert "repetition" not in mllm_judge.score(rows, once).metrics
