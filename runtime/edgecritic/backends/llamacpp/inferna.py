@@ -5,7 +5,7 @@ C's pointers, under the C functions' names, so everything above is written once.
 made up for:
 
 * libmtmd writes to standard error and cannot be told not to: its file descriptor is turned away
-  meanwhile, so what another thread writes there just then is lost, too.
+  meanwhile, so what another thread writes there just then is lost, too, and towers take turns.
 * A context is stopped by a flag, not by a callback: a thread asks the callback meanwhile.
 * A device cannot be named: `device="cpu"` offloads nothing, to which a build for GPUs adheres.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ _ABORTED, _FAILED = 2, -1  # llama_decode's return values
 _GGML_LOG_LEVEL_ERROR: Final = 4
 _ASK_EVERY: Final = 0.02  # seconds between two questions to an abort callback
 _GPU_TYPES: Final = ("GPU", "IGPU")
+_one_at_a_time: Final = Lock()  # two that turn standard error away would not both turn it back
 
 
 def load() -> tuple[Llama, Mtmd, str]:
@@ -392,17 +393,18 @@ class Mtmd:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what C writes to standard error, where there is one."""
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, AttributeError, ValueError):  # a program without a console
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _one_at_a_time:
+        try:
+            sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, AttributeError, ValueError):  # a program without a console
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 
@@ -85,6 +87,19 @@ class TestInstalled:
         backend.close_sequence(sequence)
         assert backend.append([Append(backend.open_sequence(), (SPAN,))])[0] is not None
         backend.close()
+
+    def test_two_that_see_at_once_leave_standard_error_alone(
+        self, tiny_models: TinyModels, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        tiles = np.zeros((20, 28, 28, 3), dtype=np.uint8)
+        backends = [opened(tiny_models, "inferna", OPTIONS) for _ in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            features = list(pool.map(lambda backend: backend.encode_tiles(tiles), backends))
+        np.testing.assert_array_equal(*features)
+        os.write(2, b"still there")
+        assert capfd.readouterr() == ("", "still there")
+        for backend in backends:
+            backend.close()
 
     def test_a_gpu_that_is_not_there(self, tiny_models: TinyModels) -> None:
         with pytest.raises(BackendUnavailableError, match="sees no GPU"):
