@@ -14,6 +14,7 @@ from code_blocks import ROOT
 from edgecritic import __all__ as public
 
 
+@pytest.mark.slow  # `make docs` in CI does most of it
 @pytest.mark.skipif(
     find_spec("mkdocs") is None or find_spec("mkdocstrings") is None,
     reason="the extra docs is not installed",
