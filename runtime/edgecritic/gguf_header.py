@@ -65,7 +65,7 @@ TYPE_NAMES: Final[dict[int, str]] = {
 }
 
 # ggml tensor types: name, values in a block, bytes of a block (ggml.h and ggml-common.h).
-_TENSOR_TYPES: Final[dict[int, tuple[str, int, int]]] = {
+TENSOR_BLOCKS: Final[dict[int, tuple[str, int, int]]] = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
     2: ("Q4_0", 32, 18),
@@ -89,7 +89,7 @@ _TENSOR_TYPES: Final[dict[int, tuple[str, int, int]]] = {
     29: ("IQ1_M", 256, 56),
     30: ("BF16", 1, 2),
 }
-TENSOR_TYPE_NAMES: Final = frozenset(name for name, _, _ in _TENSOR_TYPES.values())
+TENSOR_TYPE_NAMES: Final = frozenset(name for name, _, _ in TENSOR_BLOCKS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +288,9 @@ class _Reader:
         n_dimensions = self._limited("<I", MAX_DIMENSIONS, f"dimensions of {shown(name)}")
         shape = tuple(self._unsigned("<Q") for _ in range(n_dimensions))
         type_id = self._unsigned("<I")
-        if type_id not in _TENSOR_TYPES:
+        if type_id not in TENSOR_BLOCKS:
             raise self._damaged(f"tensor {shown(name)} has the unknown type {type_id}")
-        type_name, block, block_bytes = _TENSOR_TYPES[type_id]
+        type_name, block, block_bytes = TENSOR_BLOCKS[type_id]
         values = math.prod(shape)
         if not shape or values == 0 or shape[0] % block:
             raise self._damaged(f"tensor {shown(name)} of type {type_name} has the shape {shape}")

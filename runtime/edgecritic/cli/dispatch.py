@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from edgecritic.cli import bundles, commands, demo, judge, serve
+from edgecritic.cli import bundles, commands, demo, judge, models, serve
 from edgecritic.cli.console import Console
 from edgecritic.cli.options import TEXT_HELP
 from edgecritic.errors import CriticError, InputError
@@ -88,10 +88,10 @@ COMMANDS = (
     ),
     Command(
         "models",
-        "fetch, list or verify a critic's files",
+        "fetch, list, check or remove critics, and tell whether they fit",
         "ACTION [options] [BUNDLE]",
-        bundles.add_models,
-        bundles.models,
+        models.add_models,
+        models.models,
     ),
 )
 

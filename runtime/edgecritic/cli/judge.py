@@ -101,6 +101,7 @@ def _named(args: argparse.Namespace) -> Critic:
             threads=args.threads,
             max_tiles=args.max_tiles,
             max_image_tokens=args.max_image_tokens,
+            force=args.force,
         )
     local = (args.bundle, args.threads, args.max_tiles, args.max_image_tokens)
     if any(option is not None for option in local) or (args.backend, args.device) != (

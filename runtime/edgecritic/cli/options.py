@@ -95,7 +95,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add what decides on how the critic runs."""
     engine = parser.add_argument_group("critic")
     engine.add_argument(
-        "--bundle", metavar="DIR", help="folder with a critic.json; default: the embedded critic"
+        "--bundle",
+        metavar="NAME",
+        help="folder with a critic.json, or the name it was pulled by; default: the embedded one",
     )
     engine.add_argument(
         "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
@@ -121,6 +123,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     engine.add_argument(
         "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
+    )
+    engine.add_argument(
+        "--force", action="store_true", help="load even what cannot fit into the free memory"
     )
     engine.add_argument(
         "--remote",

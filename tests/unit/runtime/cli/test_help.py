@@ -24,6 +24,9 @@ COMMANDS = {
     "models-pull": ("models", "pull"),
     "models-list": ("models", "list"),
     "models-verify": ("models", "verify"),
+    "models-inspect": ("models", "inspect"),
+    "models-estimate": ("models", "estimate"),
+    "models-rm": ("models", "rm"),
 }
 
 

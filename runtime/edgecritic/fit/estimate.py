@@ -1,0 +1,152 @@
+"""What a critic will take on this machine, computed from its files and from short measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, cast, get_args
+
+from edgecritic.backends import ENGINES, choose_backend, in_engines_form
+from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.threads import default_threads
+from edgecritic.bundle import Bundle
+from edgecritic.errors import InputError, MissingExtraError
+from edgecritic.fit.calibration import EngineCosts, EngineName
+from edgecritic.fit.gguf import GgufFiles, gguf_costs
+from edgecritic.fit.onnx import onnx_costs
+from edgecritic.fit.parts import Costs, Probe
+from edgecritic.fit.workload import Workload
+from edgecritic.models import Progress
+
+_EXTRAS: Final[dict[EngineName, str]] = {"llamacpp": "llama", "inferna": "inferna", "onnx": "onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a critic will take.
+
+    Attributes:
+        critic: its name.
+        engine: that runs it.
+        disk: bytes of its files.
+        ram: bytes of main memory by what they are for, at the peak of judging.
+        vram: bytes of a GPU's memory, likewise; empty where none is used.
+        ram_peak: the most bytes of main memory at once, loading included.
+        seconds: of all judgements together, without reasons; None on a GPU, which is not measured.
+        judgements: verdicts that are read.
+        image_tokens: of the picture.
+        tokens: computed in all.
+    """
+
+    critic: str
+    engine: str
+    disk: int
+    ram: Mapping[str, int]
+    vram: Mapping[str, int]
+    ram_peak: int
+    seconds: float | None
+    judgements: int
+    image_tokens: int
+    tokens: int
+
+    @property
+    def vram_peak(self) -> int:
+        """Bytes of a GPU's memory."""
+        return sum(self.vram.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return {
+            "critic": self.critic,
+            "engine": self.engine,
+            "disk_bytes": self.disk,
+            "ram_bytes": self.ram_peak,
+            "vram_bytes": self.vram_peak,
+            "seconds": self.seconds,
+            "seconds_per_judgement": None
+            if self.seconds is None
+            else self.seconds / self.judgements,
+            "judgements": self.judgements,
+            "image_tokens": self.image_tokens,
+            "tokens": self.tokens,
+            "ram": dict(self.ram),
+            "vram": dict(self.vram),
+        }
+
+
+def estimate(
+    bundle: Bundle,
+    workload: Workload | None = None,
+    *,
+    backend: str = "auto",
+    options: EngineOptions | None = None,
+    on_gpu: bool = False,
+    tell: Progress = lambda line: None,
+) -> Estimate:
+    """What a bundle will take; its files must be there, and only their headers are read.
+
+    Args:
+        bundle: of the critic.
+        workload: what is judged.
+        backend: as for `Critic.load`.
+        options: as the engine would get them; of the bundle's own context when left out.
+        on_gpu: all layers lie on a GPU (llama.cpp only; computed, not measured).
+        tell: is told what is measured, which is done once for each kind of weights.
+
+    Raises:
+        InputError: the engine is none that estimates are made for, or the workload does not fit.
+        ArtifactError: a file is missing or damaged.
+        BackendUnavailableError: the engine is not installed.
+    """
+    workload = workload or Workload()
+    options = options or EngineOptions(n_ctx=bundle.manifest.n_ctx)
+    chosen = choose_backend(bundle, backend)
+    engine = _engine_name(chosen)
+    if not ENGINES[chosen].is_installed:
+        raise MissingExtraError(
+            f"the engine {chosen} is not installed", f"pip install 'edgecritic[{_EXTRAS[engine]}]'"
+        )
+    bundle = in_engines_form(bundle, chosen, tell)
+    picture = workload.picture(bundle.manifest.image)
+    known = EngineCosts(engine, options.n_threads or default_threads(), tell)
+    if chosen != "onnx":
+        costs = gguf_costs(_gguf_files(bundle), options, workload, picture, known.of, on_gpu=on_gpu)
+    else:
+        from edgecritic.backends.onnx import OnnxFiles
+
+        costs = onnx_costs(OnnxFiles.of(bundle), options, workload, picture, known.of)
+    return Estimate(
+        critic=bundle.name,
+        engine=chosen,
+        disk=sum(file.size for file in bundle.manifest.files),
+        ram=costs.ram,
+        vram=costs.vram,
+        ram_peak=max(sum(costs.ram.values()), costs.loading),
+        seconds=None if on_gpu else _seconds(costs, known.of),
+        judgements=workload.judgements,
+        image_tokens=picture.tokens,
+        tokens=workload.tokens(picture.tokens),
+    )
+
+
+def _engine_name(name: str) -> EngineName:
+    for known in get_args(EngineName):
+        if name == known:
+            return cast(EngineName, known)
+    raise InputError(
+        f"there is no estimate for the engine {name}",
+        f"estimates are made for {', '.join(get_args(EngineName))}",
+    )
+
+
+def _gguf_files(bundle: Bundle) -> GgufFiles:
+    manifest = bundle.manifest
+    return GgufFiles(
+        bundle.file("language_model"),
+        None if manifest.image is None else bundle.file("mmproj"),
+        tuple(bundle.verified(file) for file in manifest.having("adapter")),
+    )
+
+
+def _seconds(costs: Costs, probe: Callable[[str], Probe]) -> float:
+    return sum(count * probe(kind).seconds for kind, count in costs.products.items())

@@ -1,0 +1,138 @@
+"""What a critic in ONNX takes under ONNX Runtime, from its files' headers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Final
+
+from edgecritic.backends.onnx.artifacts import DecoderFacts, check_decoder
+from edgecritic.backends.onnx.engine import OnnxFiles
+from edgecritic.backends.onnx.header import OnnxHeader, read_header
+from edgecritic.backends.options import EngineOptions
+from edgecritic.fit.parts import Costs, Probe, picture_bytes
+from edgecritic.fit.workload import Picture, Workload
+
+_BYTES: Final = {"float32": 4, "float16": 2}
+_BITS_OF_CODES: Final = {16: "int4", 32: "int8"}  # bytes of a block of 32 weights
+_TABLE: Final = "table"
+"""Weights that are looked up or copied as they are, not multiplied with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Weights of one file by kind: bytes in the file, and multiplications for a token."""
+
+    stored: Counter[str] = field(default_factory=Counter)
+    products: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, path: Path, external: tuple[Path, ...] = ()) -> _Weights:
+        header = read_header(path)
+        found = cls()
+        for operator in header.operators:
+            found._add(header, operator.name, operator.inputs)
+        data = sum(file.stat().st_size for file in external if file.name in header.external)
+        found.stored[_TABLE] = max(0, path.stat().st_size + data - found.stored.total())
+        return found
+
+    def _add(self, header: OnnxHeader, operator: str, inputs: tuple[str, ...]) -> None:
+        shapes = [header.initializers.get(name) for name in inputs]
+        if operator == "com.microsoft:MatMulNBits" and shapes[1] and len(shapes[1]) == 3:
+            kind = _BITS_OF_CODES.get(shapes[1][2], "int4")
+            blocks = prod(shapes[1][:2])
+            self.stored[kind] += prod(shapes[1]) + 4 * blocks
+            self.products[kind] += 32 * blocks
+        elif operator in ("MatMul", "Gemm") and shapes[1] and len(shapes[1]) == 2:
+            self.stored["fp32"] += 4 * prod(shapes[1])
+            self.products["fp32"] += prod(shapes[1])
+        elif operator == "Cast" and shapes[0] and len(shapes[0]) == 2:
+            # Made float32 once, while the model is loaded, and multiplied with as such.
+            self.stored["fp16"] += 2 * prod(shapes[0])
+            self.products["fp32"] += prod(shapes[0])
+
+
+def onnx_costs(
+    files: OnnxFiles,
+    options: EngineOptions,
+    workload: Workload,
+    picture: Picture,
+    probe: Callable[[str], Probe],
+) -> Costs:
+    """What a critic takes on a CPU.
+
+    Args:
+        files: of the critic.
+        options: it is loaded with.
+        workload: what is judged.
+        picture: what the picture becomes.
+        probe: what weights of a precision cost here.
+
+    Raises:
+        ArtifactError: a file is none of what it should be.
+    """
+    facts = check_decoder(files.decoder, files.external_data)
+    decoder = _Weights.of(files.decoder, files.external_data)
+    table = _Weights.of(files.embed_tokens, files.external_data)
+    towers = [] if files.vision_encoder is None else [files.vision_encoder]
+    tower = [_Weights.of(path, files.external_data) for path in towers]
+    cell = 2 * facts.n_layers * facts.n_heads * facts.head_dim * _BYTES[facts.cache]
+    main = probe(_main_kind(decoder))
+    batch = min(options.n_batch, workload.longest(picture.tokens))
+    ram = {
+        "Python and ONNX Runtime": main.base,
+        "vocabulary": int(main.word * facts.n_vocab),
+        "decoder": _resident(decoder, probe),
+        "token embeddings": _resident(table, probe),
+        "vision tower": sum(_resident(part, probe) for part in tower),
+        # The attention writes the whole of its buffers, whatever the length of the sequence.
+        "keys and values": cell * options.n_ctx,
+        "computation": _activations(facts, decoder, batch),
+        "picture and its features": picture_bytes(workload, picture, facts.n_embd),
+    }
+    begun = ram["Python and ONNX Runtime"] + ram["vocabulary"]
+    products = Counter(
+        {kind: count * workload.tokens(picture.tokens) for kind, count in decoder.products.items()}
+    )
+    for part in tower:
+        patches = picture.tokens and _patches(files, picture)
+        for kind, count in part.products.items():
+            products[kind] += count * picture.tiles * patches
+    attended = workload.tokens(picture.tokens) * workload.longest(picture.tokens) // 2
+    products["fp32"] += 2 * attended * facts.n_layers * facts.n_embd
+    return Costs(ram=ram, loading=begun + _loading(decoder, probe), products=dict(products))
+
+
+def _main_kind(weights: _Weights) -> str:
+    kinds = [(size, kind) for kind, size in weights.stored.items() if kind != _TABLE]
+    return max(kinds)[1] if kinds else "fp32"
+
+
+def _resident(weights: _Weights, probe: Callable[[str], Probe]) -> int:
+    return sum(
+        size if kind == _TABLE else int(size * probe(kind).resident)
+        for kind, size in weights.stored.items()
+    )
+
+
+def _loading(weights: _Weights, probe: Callable[[str], Probe]) -> int:
+    return sum(
+        2 * size if kind == _TABLE else int(size * probe(kind).loading)
+        for kind, size in weights.stored.items()
+    )
+
+
+def _activations(facts: DecoderFacts, decoder: _Weights, batch: int) -> int:
+    """Of one layer at once, twice: ONNX Runtime's arena takes powers of two."""
+    inner = decoder.products.total() // max(1, facts.n_layers * facts.n_embd)
+    return 2 * 4 * batch * (inner + 4 * facts.n_embd)
+
+
+def _patches(files: OnnxFiles, picture: Picture) -> int:
+    """Of one tile, by the vision encoder's own output."""
+    assert files.vision_encoder is not None  # noqa: S101 - there is a picture
+    ((_, features),) = read_header(files.vision_encoder).outputs.items()
+    return features.shape[1] or 0

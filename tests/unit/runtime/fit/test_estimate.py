@@ -1,0 +1,175 @@
+"""Estimates of whole bundles, with measurements that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Ran
+from edgecritic.backends.options import EngineOptions
+from edgecritic.bundle import Bundle
+from edgecritic.cli import main
+from edgecritic.errors import DoesNotFitError, InputError
+from edgecritic.fit import calibration, refusal
+from edgecritic.fit.calibration import EngineCosts
+from edgecritic.fit.estimate import estimate
+from edgecritic.fit.machine import Machine, free_disk
+from edgecritic.fit.parts import Probe
+from edgecritic.fit.process import peak, resident
+from edgecritic.fit.refusal import largest_quant, refuse_what_cannot_fit
+from edgecritic.fit.workload import Workload
+from edgecritic.vision import ImageGeometry
+from tiny_checkpoints import write_llava_onevision
+from tiny_engines import write_gguf_bundle, write_onnx_bundles
+
+PROBE = Probe(base=1000, word=2.0, resident=1.5, loading=3.0, seconds=1e-9)
+GRID = ImageGeometry(28, 14, tuple((28 * r, 28 * c) for r in range(1, 4) for c in range(1, 4)))
+
+
+@pytest.fixture(autouse=True)
+def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Measures nothing; tells which kinds of weights were asked for."""
+    asked: list[str] = []
+
+    def measure(costs: EngineCosts, kind: str) -> Probe:
+        asked.append(kind)
+        return PROBE
+
+    monkeypatch.setattr(EngineCosts, "_measure", measure)
+    monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path / "home"))
+    return asked
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """One tiny checkpoint for both engines."""
+    folder = tmp_path_factory.mktemp("bundles")
+    checkpoint = folder / "checkpoint"
+    write_llava_onevision(checkpoint)
+    return {
+        "llamacpp": write_gguf_bundle(checkpoint, folder / "gguf"),
+        "onnx": write_onnx_bundles(checkpoint, folder / "onnx")["fp32"],
+    }
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "onnx"])
+def test_an_estimate_is_the_sum_of_its_parts(bundles: dict[str, Bundle], engine: str) -> None:
+    found = estimate(bundles[engine], Workload((100, 60), 5))
+    assert found.engine == engine
+    assert found.ram_peak >= sum(found.ram.values())
+    assert sum(found.ram.values()) > sum(f.size for f in bundles[engine].manifest.files) / 2
+    assert found.judgements == 20
+    assert found.seconds is not None
+    assert found.seconds > 0
+    one = estimate(bundles[engine], Workload((100, 60), 1))
+    assert one.seconds is not None
+    assert one.seconds < found.seconds
+    assert set(found.to_dict()) >= {"disk_bytes", "ram_bytes", "vram_bytes", "seconds"}
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "onnx"])
+def test_larger_pictures_and_contexts_take_more(bundles: dict[str, Bundle], engine: str) -> None:
+    small = estimate(bundles[engine], Workload((20, 20)))
+    large = estimate(bundles[engine], Workload((1920, 1080)))
+    assert large.ram_peak > small.ram_peak
+    short = estimate(bundles[engine], Workload((20, 20)), options=EngineOptions(n_ctx=512))
+    assert short.ram["keys and values"] * 2 == small.ram["keys and values"]
+
+
+def test_what_was_measured_is_kept(
+    bundles: dict[str, Bundle], probes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = estimate(bundles["llamacpp"], Workload((20, 20)))
+    assert probes
+    before = list(probes)
+    assert estimate(bundles["llamacpp"], Workload((20, 20))) == first
+    assert probes == before
+    monkeypatch.setattr(calibration, "version", lambda package: "another")
+    estimate(bundles["llamacpp"], Workload((20, 20)))
+    assert len(probes) == 2 * len(before)
+
+
+def test_a_critic_for_transformers_has_no_estimate(bundles: dict[str, Bundle]) -> None:
+    files = tuple(replace(f, role="checkpoint") for f in bundles["llamacpp"].manifest.files[:1])
+    manifest = replace(bundles["llamacpp"].manifest, files=files)
+    with pytest.raises(InputError, match="no estimate for the engine hf"):
+        estimate(replace(bundles["llamacpp"], manifest=manifest))
+
+
+def test_caps_make_a_workload_smaller() -> None:
+    whole = Workload((300, 200)).picture(GRID)
+    capped = Workload((300, 200), max_tiles=2).picture(GRID)
+    assert (whole.tiles, capped.tiles) == (7, 3)
+    assert capped.tokens < whole.tokens
+    assert Workload(image_size=None).picture(GRID).tokens == 0
+
+
+def test_tokens_that_are_shared_count_once() -> None:
+    one, five = Workload(responses=1), Workload(responses=5)
+    assert (one.judgements, five.judgements) == (1, 20)
+    assert five.tokens(1000) < 2 * one.tokens(1000)
+    assert five.longest(1000) > one.longest(1000)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_cannot_be_loaded_is_refused(bundles: dict[str, Bundle], device: Any) -> None:
+    options = EngineOptions(n_ctx=1024, device=device)
+    for engine, bundle in bundles.items():
+        refuse_what_cannot_fit(bundle, engine, options, Machine(1 << 40, 1 << 40, 1 << 40))
+    with pytest.raises(DoesNotFitError, match="at least") as caught:
+        refuse_what_cannot_fit(bundles["llamacpp"], "llamacpp", options, Machine(9, 9, 9))
+    assert "force" in caught.value.hint
+    refuse_what_cannot_fit(bundles["llamacpp"], "llamacpp", options, Machine(None, None, None))
+
+
+def test_the_largest_quant_that_fits_is_named(bundles: dict[str, Bundle]) -> None:
+    model = replace(bundles["llamacpp"].manifest.files[0], size=7_000_000_000, quant="Q8_0")
+    manifest = replace(bundles["llamacpp"].manifest, files=(model,))
+    assert largest_quant(manifest, 20_000_000_000) == "F16"
+    assert largest_quant(manifest, 7_000_000_000) == "Q8_0"
+    assert largest_quant(manifest, 4_200_000_000) == "Q4_K_M"
+    assert largest_quant(manifest, 1_000_000_000) is None
+    unknown = replace(manifest, files=(replace(model, quant=""),))
+    assert largest_quant(unknown, 20_000_000_000) is None
+
+
+def test_loading_refuses_unless_it_is_forced(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecritic import Critic
+
+    small = Machine(ram=10, ram_total=10, vram=None)
+    monkeypatch.setattr(refusal.Machine, "here", lambda **_: small)
+    with pytest.raises(DoesNotFitError):
+        Critic.load(bundles["llamacpp"], device="cpu")
+    Critic.load(bundles["llamacpp"], device="cpu", force=True).close()
+
+
+def test_the_command_line_tells_an_estimate(
+    bundles: dict[str, Bundle], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*argv: str) -> Ran:
+        status = main(["models", "estimate", str(bundles["llamacpp"].folder), *argv])
+        return Ran(status, *capsys.readouterr())
+
+    ran = run("--image-size", "200x100", "--responses", "3")
+    assert ran.status == 0
+    assert "MiB  keys and values" in ran.out
+    assert "6 judgements" in ran.out
+    (line,) = run("--json", "--gpu").json
+    assert line["vram_bytes"] > 0
+    assert line["seconds"] is None
+    for argv in (("--image-size", "big"), ("--max-image-tokens", "9"), ("--backend", "hf")):
+        refused = run(*argv)
+        assert (refused.status, refused.out) == (2, "")
+
+
+def test_the_machine_says_what_it_has(tmp_path: Path) -> None:
+    machine = Machine.here(ask_gpu=False)
+    assert machine.vram is None
+    assert machine.ram is None or machine.ram > 0
+    assert free_disk(tmp_path / "not" / "made" / "yet") > 0
+    assert 0 < resident() <= peak()
