@@ -19,10 +19,10 @@ from edgecritic_export.onnx.options import OnnxOptions
 from edgecritic_export.onnx.sizes import decoder_bytes
 from edgecritic_export.onnx.vision import VISION_ENCODER
 
-# Measured on a 7B: docs/export.md.
+# As measured: docs/export.md, A 7B.
 _WRITE_S_PER_GB: Final = 3.0
 _QUANTIZE_CORE_S_PER_GB: Final = 25.0  # of the file in half precision, beside reading it
-_TRACE_CORE_S_PER_GB: Final = 80.0  # of the tower in float32
+_TRACE_CORE_S_PER_GB: Final = 30.0  # of the tower in float32
 _TRACED_COPIES: Final = 2.7  # of the tower in float32, at the fullest moment
 _TORCH_BYTES: Final = 1_000_000_000
 _QUANTIZER_BYTES: Final = 2_000_000_000
