@@ -40,6 +40,7 @@ def fuzz(running: Running, examples: int, minutes: float | None = None, seed: in
     options = ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
     options += ["--max-examples", str(examples), "--seed", str(seed)]
     options += ["--suppress-health-check", "all", "--continue-on-failure", "--workers", "2"]
+    options += ["--request-timeout", "300"]
     if minutes is not None:
         options += ["--max-time", str(round(minutes * 60))]
     return subprocess.run(
