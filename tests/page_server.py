@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import SHUT_RDWR, socket
+from select import select
+from socket import MSG_PEEK, SHUT_RDWR, socket
 from threading import Event, Thread
 from typing import Any
 
-from edgecritic import CancelToken, Critic, CriticError, Rubric
+from edgecritic import Critic, CriticError, Rubric
 from edgecritic.verdict import Preference, Verdict
 from scripted_critic import scripted_critic
 
@@ -95,18 +96,13 @@ class StandIn:
         if kind == "rank":
             yield critic.rank(image, body["question"], body["responses"], **common)
             return
-        common |= {"rationale": body.get("rationale", True), "cancel": CancelToken()}
+        common["rationale"] = body.get("rationale", True)
         if kind == "score":
             steps = critic.score_stream(image, body["question"], body["response"], **common)
         else:
             answers = body["first"], body["second"]
             steps = critic.compare_stream(image, body["question"], *answers, **common)
-        try:
-            for step in steps:
-                yield step
-                self.go_on.wait(30)
-        finally:
-            steps.close()
+        yield from steps
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -153,11 +149,19 @@ class _Handler(BaseHTTPRequestHandler):
         if rationale:
             self._event("verdict", first.to_dict())
         for step in steps:
+            self._wait()
             if isinstance(step, str):
                 self._event("text", {"text": step})
             else:
                 last = step
         self._event("result", last.to_dict())
+
+    def _wait(self) -> None:
+        """Until the test lets it go on, unless the client has left."""
+        while not self.stand_in.go_on.wait(0.05):
+            readable, _, _ = select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, MSG_PEEK):
+                raise ConnectionResetError
 
     def _event(self, name: str, data: Body) -> None:
         self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())

@@ -145,7 +145,6 @@ def test_the_reason_streams_in_behind_the_verdict(page: Page, stand_in: StandIn)
 def test_cancelling_keeps_what_is_known_and_tells_the_server(
     page: Page, stand_in: StandIn, how: str
 ) -> None:
-    stand_in.critics["critic-Q8_0"] = scripted_critic("so " * 80)
     stand_in.go_on.clear()
     fill(page, "right", "wrong")
     page.focus("#judge")
@@ -160,8 +159,7 @@ def test_cancelling_keeps_what_is_known_and_tells_the_server(
     assert page.inner_text(".stage") == "Stopped"
     assert page.inner_text(".big") == "A is better"
     assert page.evaluate("document.activeElement.id") == "judge"
-    stand_in.go_on.set()
-    assert stand_in.broken_off.wait(20)
+    assert stand_in.broken_off.wait(60)
 
 
 def test_several_critics_stand_side_by_side(page: Page, stand_in: StandIn) -> None:
