@@ -6,7 +6,7 @@
 
 ``cancel`` sets a token while a long prompt is read and while a reason is written, and takes the
 time until the result is there. ``soak`` judges new pictures one after the other, with a feature
-cache of 16 MiB so that it is soon full, and compares the resident memory after a tenth of them with
+cache of 1 MiB so that it is soon full, and compares the resident memory after a tenth of them with
 that after all. ``close`` loads, judges and closes over and over. Linux only.
 """
 
@@ -101,7 +101,7 @@ def close_lines(args: argparse.Namespace) -> Iterator[str]:
 
 def loaded(args: argparse.Namespace) -> Critic:
     """The critic to measure."""
-    cache = FeatureCache(16 * MIB)
+    cache = FeatureCache(MIB)
     return Critic.load(args.bundle, backend=args.backend, threads=args.threads, cache=cache)
 
 

@@ -69,9 +69,13 @@ class PrefixPool:
         n_units, held = max(shared, key=lambda found: found[0], default=(0, None))
         return (held, n_units) if n_units else (None, 0)
 
+    def has(self, held: Held) -> bool:
+        """Whether it is still kept."""
+        return held in self._held
+
     def can_fork(self, held: Held) -> bool:
         """Whether it is still there, and there is a place for a fork of it."""
-        return held in self._held and self.free_sequences > 1
+        return self.has(held) and self.free_sequences > 1
 
     def lend(self, held: Held | None = None, n_cells: int = 0) -> int:
         """A new sequence: empty, or with the first cells of what is kept."""

@@ -115,36 +115,37 @@ class Walk:
                 self._finish(place)
             else:
                 for path in _paths(rest.popleft()):
-                    self._make_room(path, parent)
+                    self._pool.make_room(_tree_cells(path))
                     yield from self._levels([path], parent)
 
     def _group(self, rest: deque[Node], parent: _Place) -> list[Node]:
         """Take trees that can be decoded side by side, as many as are worth it; maybe none."""
-        n_leaves = rest[0].n_leaves
-        if n_leaves > self._pool.free_sequences or not self._make_room(rest[0], parent):
+        pool, n_leaves = self._pool, rest[0].n_leaves
+        if n_leaves > pool.free_sequences:
             return []
+        n_cells, used = self._new_cells(rest[0], parent)
+        # What is forked takes a place as well, as long as it is forked.
+        shares = n_leaves + len(used) <= pool.free_sequences
+        if not (shares and pool.make_room(n_cells, sparing=used)):
+            return [rest.popleft()] if pool.make_room(_tree_cells(rest[0])) else []
         group = [rest.popleft()]
-        n_cells, _ = self._new_cells(group[0], parent)
         while rest and n_cells < _SIDE_BY_SIDE:
-            n_leaves += rest[0].n_leaves
-            n_cells += self._new_cells(rest[0], parent)[0]
-            if n_leaves > self._pool.free_sequences or n_cells > self._pool.free_cells:
+            n_more, used_more = self._new_cells(rest[0], parent)
+            n_leaves, n_cells, used = (
+                n_leaves + rest[0].n_leaves,
+                n_cells + n_more,
+                used | used_more,
+            )
+            if n_leaves + len(used) > pool.free_sequences or n_cells > pool.free_cells:
                 break
             group.append(rest.popleft())
         return group
-
-    def _make_room(self, tree: Node, parent: _Place) -> bool:
-        """Free the cells of a tree, of what it can reuse last."""
-        n_cells, used = self._new_cells(tree, parent)
-        if self._pool.make_room(n_cells, sparing=used):
-            return True
-        return self._pool.make_room(_tree_cells(tree))
 
     def _new_cells(self, tree: Node, parent: _Place) -> tuple[int, set[Held]]:
         """Cells of a tree that have to be decoded, and where the others are."""
         matches = self._matches(tree, parent)
         n_units, nearest = max(matches, key=lambda found: found[0], default=(0, None))
-        n_cells = count_cells(tree.units[n_units:])
+        n_cells = count_cells(tree.units[self._n_reused(tree, n_units) :])
         used = {nearest} if nearest is not None and n_units else set()
         if n_units == len(tree.units):
             place = self._behind(tree, parent, matches)
@@ -203,8 +204,7 @@ class Walk:
         matches = self._matches(node, parent)
         place = self._behind(node, parent, matches)
         n_units, nearest = max(matches, key=lambda found: found[0], default=(0, None))
-        if n_units == len(node.units) and not self._done.issuperset(node.rows):
-            n_units -= 1  # logits come from decoding, so the last unit is decoded again
+        n_units = self._n_reused(node, n_units)
         if nearest is not None and n_units and self._pool.can_fork(nearest):
             if takes_over:
                 self._close(_open(parent))
@@ -216,6 +216,11 @@ class Walk:
         self._open.add(place.sequence)
         return place, node.units[n_units:]
 
+    def _n_reused(self, node: Node, n_units: int) -> int:
+        """Logits come from decoding: where they are wanted, the last unit is decoded again."""
+        wants = not self._done.issuperset(node.rows)
+        return n_units - (wants and n_units == len(node.units))
+
     def _continued(self, parent: _Place, takes_over: bool) -> int:
         if parent.sequence is None:
             return self._pool.lend()
@@ -224,7 +229,11 @@ class Walk:
     def _matches(self, node: Node, parent: _Place) -> list[tuple[int, Held]]:
         """How much of a node is in the pool behind the same way, and where."""
         start = len(parent.units)
-        return [(common_length(held.units, start, node.units), held) for held in parent.near]
+        return [
+            (common_length(held.units, start, node.units), held)
+            for held in parent.near
+            if self._pool.has(held)
+        ]
 
     def _behind(self, node: Node, parent: _Place, matches: list[tuple[int, Held]]) -> _Place:
         kept = next((row for row in node.rows if row in self._keep), parent.kept)
