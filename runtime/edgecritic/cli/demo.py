@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecritic.backends import ENGINES
 from edgecritic.cli import cards, options
 from edgecritic.cli.console import Console
 from edgecritic.cli.judge import complete, loaded, show
@@ -46,9 +45,15 @@ def demo(args: argparse.Namespace, console: Console) -> int:
             f"and was preferred in {preferred} of {len(cases)}."
         )
         console.line(cards.field("right", told, console.style))
-        if critic.info.name == "onnx" and not ENGINES["llamacpp"].is_installed:
+        if critic.info.name == "onnx" and not _has_llamacpp():
             console.talk(_ABOUT_LLAMACPP)
     return 0
+
+
+def _has_llamacpp() -> bool:
+    from edgecritic.backends import ENGINES  # loads numpy, which help texts do not wait for
+
+    return ENGINES["llamacpp"].is_installed
 
 
 def _as_card(
