@@ -23,7 +23,8 @@ _PLANS = (
     AdaptivePlan(confidence=0.99),
     AdaptivePlan(tie=0.5),
     AdaptivePlan(tie=2.0),
-    AdaptivePlan(per_round=1),
+    AdaptivePlan(per_round=2),
+    AdaptivePlan(confidence=0.98, per_round=2),
     AdaptivePlan(per_round=5),
 )
 
@@ -63,7 +64,7 @@ def ranking_page(judged: Sequence[Judged], n_simulated: int, made: Provenance) -
 
 
 def _named(plan: AdaptivePlan) -> str:
-    per_round = plan.per_round or "half of the responses"
+    per_round = plan.per_round or "a third of the responses"
     return f"confidence {plan.confidence:g}, tie {plan.tie:g}, {per_round} in a round"
 
 

@@ -67,7 +67,7 @@ class AdaptivePlan:
         confidence: wanted probability, in [0, 1], that all pairs would give the same order.
         tie: rewards that differ by less are equal: their order does not count. A judgement
             that turns from a tie to a win moves a reward by one.
-        per_round: judgements in each round behind the first; half as many as responses when None.
+        per_round: judgements in each round behind the first; a third of the responses when None.
     """
 
     confidence: float = 0.95
@@ -203,7 +203,7 @@ class AdaptiveRanking:
         difference = (self._worth[:, order[higher]] - self._worth[:, order[lower]]).T
         chosen: list[Pair] = []
         taken = list(self._leads)
-        wanted = self._plan.per_round or max(1, len(self._distinct) // 2)
+        wanted = self._plan.per_round or max(1, len(self._distinct) // 3)
         for _ in range(min(wanted, len(self._pairs) - len(taken))):
             variance = np.diag(covariance).copy()
             shared = difference @ covariance
