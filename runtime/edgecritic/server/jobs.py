@@ -7,13 +7,14 @@ holds files from strangers, so nothing that it says is unpickled.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from edgecritic.errors import BackendUnavailableError, CriticError
+from edgecritic.errors import CriticError
+from edgecritic.progress import Event, Progress
+from edgecritic.requests import CompareRequest, ScoreRequest
 from edgecritic.server.failures import failure_of
 from edgecritic.task import Rubric
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from edgecritic.backends.base import CancelToken
     from edgecritic.critic import Critic, Method
     from edgecritic.requests import Orders
-    from edgecritic.verdict import Preference, Verdict
 
 JsonObject: TypeAlias = dict[str, Any]
 _AT_ONCE = 16
@@ -105,22 +105,23 @@ class Score:
 
     def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
         """The verdict, and its reason piece by piece."""
-        question = self.question
-        _look(question, tell)
-        steps = critic.score_stream(
-            question.pictures,
-            question.text,
+        return _judged(critic, self.request, cancel, tell)
+
+    @property
+    def request(self) -> ScoreRequest:
+        """As `Critic` takes it."""
+        return ScoreRequest(
+            self.question.pictures,
+            self.question.text,
             self.response,
-            reference=question.reference,
-            rubric=question.rubric,
+            reference=self.question.reference,
+            rubric=self.question.rubric,
             rationale=self.reason.wanted,
-            wording=question.wording,
-            cancel=cancel,
+            wording=self.question.wording,
             max_rationale_tokens=self.reason.max_tokens,
             temperature=self.reason.temperature,
             seed=self.reason.seed,
         )
-        return _told(steps, self.reason, tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +138,25 @@ class Compare:
 
     def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
         """The preference, and its reason piece by piece."""
-        question = self.question
-        _look(question, tell)
-        steps = critic.compare_stream(
-            question.pictures,
-            question.text,
+        return _judged(critic, self.request, cancel, tell)
+
+    @property
+    def request(self) -> CompareRequest:
+        """As `Critic` takes it."""
+        return CompareRequest(
+            self.question.pictures,
+            self.question.text,
             self.first,
             self.second,
             orders=self.orders,
-            reference=question.reference,
-            rubric=question.rubric,
+            reference=self.question.reference,
+            rubric=self.question.rubric,
             rationale=self.reason.wanted,
-            wording=question.wording,
-            cancel=cancel,
+            wording=self.question.wording,
             max_rationale_tokens=self.reason.max_tokens,
             temperature=self.reason.temperature,
             seed=self.reason.seed,
         )
-        return _told(steps, self.reason, tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Rank:
     def run(self, critic: Critic, cancel: CancelToken, tell: Tell) -> JsonObject:
         """The ranking."""
         question = self.question
-        _look(question, tell)
+        tell("progress", {"stage": "image" if question.images else "prefill"})
         ranking = critic.rank(
             question.pictures,
             question.text,
@@ -233,26 +235,17 @@ def _result_or_error(job: Job | Refusal, critic: Critic, cancel: CancelToken) ->
         return failure_of(error).body
 
 
-def _look(question: Question, tell: Tell) -> None:
-    tell("progress", {"stage": "image" if question.images else "prefill"})
-
-
-def _told(
-    steps: Generator[Verdict | Preference | str, None, None], reason: Reason, tell: Tell
+def _judged(
+    critic: Critic, request: ScoreRequest | CompareRequest, cancel: CancelToken, tell: Tell
 ) -> JsonObject:
-    """The last judgement of a stream; what comes before it is told."""
-    judged: Verdict | Preference | None = None
-    n_pieces = 0
-    with closing(steps):
-        for item in steps:
-            if isinstance(item, str):
-                n_pieces += 1
-                tell("progress", {"stage": "token", "done": n_pieces, "total": reason.max_tokens})
-                tell("text", {"text": item})
-                continue
-            if judged is None:
-                tell("verdict", item.to_dict())
-            judged = item
-    if judged is None:
-        raise BackendUnavailableError("the critic was closed while it judged", "ask again")
-    return judged.to_dict()
+    """A judgement; what happens before it is told."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            tell("progress", {"stage": event.stage, "done": event.done, "total": event.total})
+        elif isinstance(event, str):
+            tell("text", {"text": event})
+        else:
+            tell("verdict", event.to_dict())
+
+    return critic.submit(request, on_event=listen, cancel=cancel).result().to_dict()
