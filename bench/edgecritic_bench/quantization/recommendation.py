@@ -74,7 +74,7 @@ def recommend(
             f"{best['arm']['name']}: {cost_words(best)}; equivalent to {reference} within "
             f"{points} ({_evidence(best)}).",
         )
-    nearest = min(fitting, key=_reach)
+    nearest = min(fitting, key=_distance)
     needed = _claim(nearest, "pairs") or _claim(nearest, "scores") or {}
     cure = f"; a claim takes about {needed['rows_needed']:,} rows" if needed else ""
     return Recommendation(
@@ -128,12 +128,14 @@ def _claim(arm: Mapping[str, Any], setting: str) -> Mapping[str, Any] | None:
     return claim
 
 
-def _reach(arm: Mapping[str, Any]) -> float:
-    """How far the interval of pairs reaches from no difference at all."""
+def _distance(arm: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Sorts the arm first that flips least, then that whose interval reaches least far."""
     claim = _claim(arm, "pairs") or _claim(arm, "scores")
     if claim is None:
-        return math.inf
-    return max(abs(float(claim["equivalence"][end])) for end in ("low", "high"))
+        return math.inf, math.inf, arm["cost"]["n_bytes"]
+    flips = claim.get("flips") or {"lost": 0, "won": 0}
+    reach = max(abs(float(claim["equivalence"][end])) for end in ("low", "high"))
+    return flips["lost"] + flips["won"], reach, arm["cost"]["n_bytes"]
 
 
 def _evidence(arm: Mapping[str, Any]) -> str:

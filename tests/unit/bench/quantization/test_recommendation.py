@@ -104,3 +104,14 @@ def test_reports_that_are_none(tmp_path):
     path.write_text('{"kind": "edgecritic quantization report", "schema": 2}')
     with pytest.raises(InputError, match="schema 2"):
         read_report(path)
+
+
+def test_the_nearest_is_the_smallest_of_those_that_flip_least():
+    arms = [
+        ARMS[0],
+        *(arm(name, mb, claim(-0.046, 0.046)) for name, mb in (("F16", 300), ("Q8_0", 170))),
+        arm("Q4_K_M", 130, claim(-0.025, 0.041)),
+    ]
+    for one, lost in zip(arms[1:], (0, 0, 4), strict=True):
+        one["reference"]["pairs"]["claim"]["flips"] = {"lost": lost, "won": 0}
+    assert "Q8_0 comes nearest" in recommend(arms, 0.02).words
