@@ -1,8 +1,12 @@
-"""The report in a real browser: nothing is fetched, nothing sticks out, and it prints."""
+"""The report in a real browser: nothing is fetched, nothing sticks out, and it prints.
+
+``UPDATE_SCREENSHOTS=1`` also writes the pictures of the committed report that the docs show.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[4]
+COMMITTED = ROOT / "docs" / "reports" / "embedded-ladder" / "report.html"
+PICTURES = ROOT / "docs" / "images"
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +118,21 @@ def test_it_prints(shown, page_file, tmp_path):
     printed = page.pdf(path=tmp_path / "report.pdf", format="A4")
     assert printed.startswith(b"%PDF")
     assert 4 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 40
+
+
+def test_the_committed_report_is_shown_in_the_docs(shown):
+    page = shown(COMMITTED)
+    first = page.locator("section.first").screenshot()
+    assert len(first) > 20_000
+    if os.environ.get("UPDATE_SCREENSHOTS"):
+        (PICTURES / "quantization-report.png").write_bytes(_small(first))
+        drift = page.locator("figure").nth(1).screenshot()
+        (PICTURES / "quantization-flips.png").write_bytes(_small(drift))
+    assert (PICTURES / "quantization-report.png").stat().st_size > 20_000
+
+
+def _small(png: bytes) -> bytes:
+    """The same in 128 colours, a third of the size."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(128).save(out, "PNG", optimize=True)
+    return out.getvalue()
