@@ -10,7 +10,7 @@ COMMANDS = {
     "assets": ("edgecritic_train.data.assets", "build the asset packs from their sources"),
     "items": ("edgecritic_train.data.engine", "write an evaluation set or a contact sheet"),
     "data": ("edgecritic_train.critic_data.cli", "make, check and describe critic rows"),
-    "sft": ("edgecritic_train.tuning.sft", "train a 7B critic's adapter from critic rows"),
+    "sft": ("edgecritic_train.tuning.sft", "train an adapter of a critic, or of a policy"),
     "dpo": ("edgecritic_train.tuning.dpo", "train a policy from rows with a winner"),
     "rounds": ("edgecritic_train.rounds.command", "let a policy learn from a critic's rankings"),
     "rank-pairs": ("edgecritic_train.rounds.rank_pairs", "best and worst answers for others"),
