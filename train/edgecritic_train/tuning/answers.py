@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgecritic.errors import CriticError
 from edgecritic.prompts import Dialect, load_dialect
-from edgecritic.vision import load_image
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.config import TuningConfig
@@ -22,6 +20,8 @@ from edgecritic_train.tuning.examples import (
     Example,
     ExampleMaker,
     IntArray,
+    look_at,
+    naming,
     picture_size,
 )
 from edgecritic_train.tuning.families import Size
@@ -53,13 +53,9 @@ class AnswerMaker:
         Raises:
             CriticError: a picture cannot be used; the message names the row.
         """
-        single = len(row.images) > 1
-        try:
-            images = [load_image(source) for source in row.image_sources]
-            pictures = tuple(self._eye.look(image, single=single) for image in images)
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
-        tokens, parts = self._laid(row, [(image.height, image.width) for image in images])
+        with naming(row):
+            pictures, sizes = look_at(row, self._eye)
+            tokens, parts = self._laid(row, sizes)
         return Example(row.id, tokens, parts, pictures)
 
     def length(self, row: CriticRow) -> int:
@@ -68,10 +64,8 @@ class AnswerMaker:
         Raises:
             CriticError: as in `make`.
         """
-        try:
+        with naming(row):
             return len(self._laid(row, [picture_size(ref) for ref in row.images])[0])
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
     def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
         prompt = policy_prompt(row.question, len(sizes), framed=self._eye.framed)

@@ -7,7 +7,8 @@ tokens, whatever they spell, and a picture's tokens are never learned.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -24,7 +25,7 @@ from edgecritic_train.critic_data.rendering import RenderedRow, render_row
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile, ImageRef
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.config import LossSettings
-from edgecritic_train.tuning.families import Picture, Size
+from edgecritic_train.tuning.families import Eye, Picture, Size
 
 IntArray: TypeAlias = NDArray[np.int64]
 Part: TypeAlias = Literal["verdict", "form", "reason", "answer"]
@@ -82,14 +83,9 @@ class ExampleMaker:
             CriticError: the row cannot be rendered, or a picture cannot be used; the message
                 names the row.
         """
-        single = len(row.images) > 1
-        try:
-            images = [load_image(source) for source in row.image_sources]
-            pictures = tuple(self._eye.look(image, single=single) for image in images)
-            sizes = [(image.height, image.width) for image in images]
+        with naming(row):
+            pictures, sizes = look_at(row, self._eye)
             tokens, parts = self._laid(render_row(row, self.dialect), sizes)
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
         return Example(row.id, tokens, parts, pictures)
 
     def length(self, row: CriticRow) -> int:
@@ -98,11 +94,9 @@ class ExampleMaker:
         Raises:
             CriticError: as in `make`.
         """
-        try:
+        with naming(row):
             sizes = [picture_size(ref) for ref in row.images]
             return len(self._laid(render_row(row, self.dialect), sizes)[0])
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
     def prompt(self, prompt: Prompt, sizes: Sequence[Size]) -> list[int]:
         """Everything up to the assistant's first word."""
@@ -167,6 +161,26 @@ def check_example(example: Example, image_tokens: Mapping[int, str]) -> None:
             f"row {example.row_id} would learn {image_tokens[min(taught)]}",
             "the base's tokenizer does not know that token as a control token",
         )
+
+
+@contextmanager
+def naming(row: CriticRow) -> Iterator[None]:
+    """Errors in the block name the row."""
+    try:
+        yield
+    except CriticError as error:
+        raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+
+
+def look_at(row: CriticRow, eye: Eye) -> tuple[tuple[Picture, ...], list[Size]]:
+    """The row's pictures as the tower takes them, and (height, width) of each.
+
+    Raises:
+        ImageError: one cannot be used.
+    """
+    images = [load_image(source) for source in row.image_sources]
+    pictures = tuple(eye.look(image, single=len(images) > 1) for image in images)
+    return pictures, [(image.height, image.width) for image in images]
 
 
 def picture_size(ref: ImageRef) -> Size:

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import torch
 
-from edgecritic.errors import CriticError, InputError
+from edgecritic.errors import InputError
 from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Text, load_dialect
-from edgecritic.vision import load_image
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.collate import Shown, padded
@@ -23,6 +22,8 @@ from edgecritic_train.tuning.examples import (
     IGNORED,
     ExampleMaker,
     IntArray,
+    look_at,
+    naming,
     picture_size,
 )
 from edgecritic_train.tuning.families import Picture, Size
@@ -102,21 +103,15 @@ class PairMaker:
         Raises:
             CriticError: a picture cannot be used; the message names the row.
         """
-        single = len(row.images) > 1
-        try:
-            images = [load_image(source) for source in row.image_sources]
-            pictures = tuple(self._eye.look(image, single=single) for image in images)
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
-        prompt, chosen, rejected = self._laid(row, [(i.height, i.width) for i in images])
+        with naming(row):
+            pictures, sizes = look_at(row, self._eye)
+            prompt, chosen, rejected = self._laid(row, sizes)
         return PairExample(row.id, prompt, chosen, rejected, pictures)
 
     def length(self, row: CriticRow) -> int:
         """Tokens of a pair whose answers share their prefix."""
-        try:
+        with naming(row):
             return sum(map(len, self._laid(row, [picture_size(ref) for ref in row.images])))
-        except CriticError as error:
-            raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
     def computed(self, row: CriticRow, *, shared: bool) -> int:
         """Tokens that a model computes for a pair, whose answers share their prefix or do not."""
