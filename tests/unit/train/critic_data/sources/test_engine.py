@@ -14,6 +14,8 @@ from edgecritic_train.critic_data.rows import SWAPPED, ImageFile, read_rows
 from edgecritic_train.critic_data.sources.engine import item_rows
 from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.engine import generate
+from edgecritic_train.rounds.config import QuestionSettings
+from edgecritic_train.rounds.questions import read_questions
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,22 @@ def test_the_command_writes_pictures_once(packs, tmp_path):
     assert all(isinstance(row.images[0], ImageFile) for row in made)
     assert len(list((tmp_path / "images").rglob("*.webp"))) <= 6
     assert all(render_row(row, _dialect()).ends for row in made)
+
+
+def test_answers_are_right_and_ask_their_questions(packs, tmp_path):
+    """What a policy learns is at the top of its scale, and the question of a round as well."""
+    asked = ["data", "import", "engine", "--answers", "--assets", *map(str, packs), "--items", "6"]
+    assert main([*asked, "--test", "0.5", "--out", str(tmp_path)]) == 0
+    made = list(read_rows(tmp_path / "rows.jsonl"))
+    assert len(made) == 12
+    assert all(row.verdict == row.rubric.high == 10 for row in made)
+    assert all(row.responses == (row.reference,) for row in made)
+    assert {row.split for row in made} == {"train", "test"}
+    settings = QuestionSettings((tmp_path / "rows.jsonl",), test=0.0)
+    questions = read_questions(settings, tmp_path / "pictures", 0)
+    assert [(q.text, q.reference, q.split) for q in questions] == [
+        (row.question, row.reference, row.split) for row in made
+    ]
 
 
 def _dialect():
