@@ -53,8 +53,8 @@ class Computation:
 
     @property
     def told(self) -> bool:
-        """More than its progress was told, which cannot be taken back."""
-        return any(event.name != "progress" for event in self._events)
+        """Generated text was told, which another run would tell again."""
+        return self._has("text")
 
     @property
     def wanted(self) -> bool:
@@ -62,8 +62,12 @@ class Computation:
         return self._followers > 0
 
     def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Add an event; after the last one, nothing is added."""
-        self._add(Event(name, data))
+        """Add an event; after the last one, nothing is added, and no verdict twice."""
+        if not (name == "verdict" and self._has("verdict")):
+            self._add(Event(name, data))
+
+    def _has(self, name: str) -> bool:
+        return any(event.name == name for event in self._events)
 
     def _add(self, event: Event) -> None:
         if self.ended:
