@@ -105,8 +105,12 @@ class ArmResult:
     model_tau: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, arrays as lists; NaN stays NaN."""
+        """JSON-ready form, arrays as lists; NaN stays NaN.
+
+        Reports are passed on: a bundle is named by its hash, not by where it lies here.
+        """
         plain: dict[str, Any] = _plain(asdict(self))
+        del plain["arm"]["folder"]
         return plain
 
 
