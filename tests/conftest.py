@@ -37,9 +37,13 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_packs(tmp_path_factory.mktemp("packs"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, as the system has it; see CONTRIBUTING.md."""
+    """Chromium, as the system has it; see CONTRIBUTING.md.
+
+    Of one module: as long as it is there, playwright's event loop runs in this thread, and no test
+    can run one of its own.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

@@ -14,6 +14,9 @@ from scripted_critic import REASON
 from .conftest import SEVEN, fill, judge
 
 pytestmark = pytest.mark.browser
+expect = pytest.importorskip(
+    "playwright.sync_api", reason="the package playwright is missing"
+).expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,7 +42,7 @@ def test_earlier_judgements_come_back_with_their_task(page: Page, stand_in: Stan
     assert page.locator("#responses textarea").count() == 2
     assert page.inner_text(".big") == "A is better"
     assert page.inner_text(".reason") == REASON
-    page.wait_for_function("document.getElementById('preview').naturalWidth > 0")
+    expect(page.locator("#preview")).not_to_have_js_property("naturalWidth", 0)
     page.locator(".entry").nth(0).click()
     assert page.input_value("#scale") == "1-5"
     assert page.locator("#options").get_attribute("open") is not None
@@ -64,7 +67,7 @@ def test_one_or_all_are_forgotten(page: Page) -> None:
         judge(page)
     page.locator(".entry").nth(2).wait_for()
     page.get_by_label("Forget: two?").click()
-    page.wait_for_function("document.querySelectorAll('.entry').length === 2")
+    expect(page.locator(".entry")).to_have_count(2)
     page.click("#clear")
     page.locator("#history").wait_for(state="hidden")
     page.reload()

@@ -12,6 +12,9 @@ from page_server import StandIn
 from .conftest import SEVEN, fill, judge
 
 pytestmark = pytest.mark.browser
+expect = pytest.importorskip(
+    "playwright.sync_api", reason="the package playwright is missing"
+).expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -37,7 +40,7 @@ def shown(page: Page) -> bool:
 
 def test_by_drop(page: Page, stand_in: StandIn) -> None:
     send(page, "drop", "seven.png", "image/png", SEVEN.read_bytes())
-    page.wait_for_function("document.getElementById('preview').naturalWidth > 0")
+    expect(page.locator("#preview")).not_to_have_js_property("naturalWidth", 0)
     assert page.inner_text("#picture-name").startswith("seven.png, ")
     fill(page, "right", "wrong")
     judge(page)
@@ -47,13 +50,13 @@ def test_by_drop(page: Page, stand_in: StandIn) -> None:
 
 def test_by_paste(page: Page) -> None:
     send(page, "paste", "", "image/png", SEVEN.read_bytes())
-    page.wait_for_function("document.getElementById('preview').naturalWidth > 0")
+    expect(page.locator("#preview")).not_to_have_js_property("naturalWidth", 0)
     assert page.inner_text("#picture-name").startswith("a pasted picture, ")
 
 
 def test_by_choice_and_away_again(page: Page, stand_in: StandIn) -> None:
     page.set_input_files("#file", SEVEN)
-    page.wait_for_function("document.getElementById('preview').naturalWidth > 0")
+    expect(page.locator("#preview")).not_to_have_js_property("naturalWidth", 0)
     page.click("#remove-picture")
     assert page.locator("#invitation").is_visible()
     assert not page.locator("#preview").is_visible()
@@ -66,7 +69,7 @@ def test_what_is_no_picture_is_refused(page: Page) -> None:
     send(page, "drop", "notes.txt", "text/plain", b"words")
     assert page.inner_text("#complaint") == "notes.txt is no picture"
     send(page, "drop", "broken.png", "image/png", b"words")
-    page.wait_for_function("document.getElementById('complaint').textContent.includes('broken')")
+    expect(page.locator("#complaint")).to_contain_text("broken")
     assert not shown(page)
 
 
