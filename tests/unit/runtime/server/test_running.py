@@ -65,6 +65,37 @@ def test_a_sidecar_says_where_it_is_and_ends_when_told() -> None:
         assert process.returncode == 0
 
 
+SLOW = """
+import socket, sys
+sys.path[:0] = {path!r}
+from edgecritic.server import ServerOptions
+from edgecritic.server.running import bound, run
+from serving import TroubledSource, served
+if __name__ == "__main__":
+    listening = bound("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    run([served(TroubledSource())], ServerOptions(), listening, lambda: print(port, flush=True))
+"""
+
+
+def test_what_runs_is_finished_before_the_server_ends(tmp_path: Path) -> None:
+    script = tmp_path / "slow_server.py"
+    script.write_text(SLOW.format(path=sys.path))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{process.stdout.readline().strip()}/v1/judge/score"
+        asked = {"question": "SLOW?", "response": "right", "stream": True}
+        head = {"Content-Type": "application/json"}
+        body = json.dumps(asked).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=60) as answer:
+            begun = next(line for line in answer if line.startswith(b"event: verdict"))
+            process.send_signal(signal.SIGTERM)
+            rest = answer.read()
+        assert begun
+        assert b"event: result" in rest
+        assert process.wait(timeout=30) == 0
+
+
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen(sys.argv[1:] + ["--parent-pid", str(__import__("os").getpid())],
