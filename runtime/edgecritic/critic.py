@@ -147,6 +147,7 @@ class Critic:
         queue_limit: int = QUEUE_LIMIT,
         deterministic: bool = False,
         on_event: OnEvent | None = None,
+        memory_budget: int | None = None,
         force: bool = False,
     ) -> Self:
         """Load a critic.
@@ -171,10 +172,13 @@ class Critic:
                 or was asked before. Judgements are then made one at a time, and of what was
                 decoded only the pictures of the last one are kept.
             on_event: is told the stages of loading.
-            force: try even what cannot fit into the memory that is free.
+            memory_budget: bytes that weights, KV cache, activations and features of pictures may
+                take together, as estimated before loading: a critic that takes more is refused,
+                and its cache of features, where `cache` is left out, keeps within the rest.
+            force: try even what cannot fit.
 
         Raises:
-            DoesNotFitError: the memory that is free is too small.
+            DoesNotFitError: the memory that is free, or the budget, is too small.
             ArtifactError: the bundle or one of its files is missing or damaged. Where a model
                 file was never fetched, the hint names the command that fetches it.
             MissingExtraError: the engine is not installed.
@@ -206,7 +210,9 @@ class Critic:
         profile = CriticProfile.of(bundle, ENGINES[chosen].format)
         profile = profile.capped(max_tiles, max_image_tokens)
         if not force:
-            refuse_what_cannot_fit(bundle, chosen, options)
+            needed = refuse_what_cannot_fit(bundle, chosen, options, budget=memory_budget)
+            if memory_budget is not None and cache is None:
+                cache = FeatureCache(min(FeatureCache().max_bytes, memory_budget - needed))
         tell(Progress("loading", 2, 3))
         engine = load_backend(bundle, chosen, options)
         try:

@@ -38,9 +38,14 @@ _NOTHING: Final = Probe(base=0, word=0.0, resident=1.0, loading=1.0, seconds=0.0
 
 
 def refuse_what_cannot_fit(
-    bundle: Bundle, engine: str, options: EngineOptions, machine: Machine | None = None
-) -> None:
-    """Refuse to load a critic that the memory which is free cannot hold.
+    bundle: Bundle,
+    engine: str,
+    options: EngineOptions,
+    machine: Machine | None = None,
+    *,
+    budget: int | None = None,
+) -> int:
+    """Refuse to load a critic that the memory which is free, or a budget, cannot hold.
 
     Counts only what is certain: weights, keys and values, activations. Nothing is measured.
 
@@ -49,6 +54,10 @@ def refuse_what_cannot_fit(
         engine: that shall run it.
         options: it shall be loaded with.
         machine: this one, when left out.
+        budget: bytes that it may take; all that are free, when left out.
+
+    Returns:
+        Bytes that it takes for certain.
 
     Raises:
         DoesNotFitError: it cannot fit; the hint names the largest quant type that can.
@@ -56,9 +65,6 @@ def refuse_what_cannot_fit(
     """
     machine = machine or Machine.here(ask_gpu=options.device == "gpu")
     on_gpu = options.device == "gpu" and machine.vram is not None
-    room = machine.vram if on_gpu else machine.ram
-    if room is None:
-        return
     weights = _weights(bundle.manifest, _format(engine))
     needed = weights
     if _format(engine) == "gguf":
@@ -72,9 +78,13 @@ def refuse_what_cannot_fit(
         picture = workload.picture(None)
         costs = gguf_costs(files, options, workload, picture, lambda kind: _NOTHING, on_gpu=on_gpu)
         needed = sum((costs.vram if on_gpu else costs.ram).values())
-    if needed > room:
-        kind = "of the GPU's memory" if on_gpu else "of main memory"
-        raise _does_not_fit(bundle.manifest, needed, room, kind, needed - weights)
+    kind = "of the GPU's memory" if on_gpu else "of main memory"
+    free = machine.vram if on_gpu else machine.ram
+    for room, what in ((budget, "its budget is {}"), (free, "{} are free")):
+        if room is not None and needed > room:
+            told = f"{kind}, and {what.format(gigabytes(room))}"
+            raise _does_not_fit(bundle.manifest, needed, room, told, needed - weights)
+    return needed
 
 
 def refuse_to_store(
@@ -102,7 +112,8 @@ def refuse_to_store(
     rooms = [room for room in (machine.ram_total, machine.vram) if room is not None]
     needed = min(_weights(manifest, name) for name in manifest.formats)
     if rooms and needed > max(rooms):
-        raise _does_not_fit(manifest, needed, max(rooms), "of memory", 0)
+        told = f"of memory, and {gigabytes(max(rooms))} are free"
+        raise _does_not_fit(manifest, needed, max(rooms), told, 0)
 
 
 _FORCE: Final = "or insist with --force (force=True)"
@@ -114,12 +125,9 @@ def gigabytes(n_bytes: float) -> str:
 
 
 def _does_not_fit(
-    manifest: Manifest, needed: int, room: int, kind: str, rest: int
+    manifest: Manifest, needed: int, room: int, told: str, rest: int
 ) -> DoesNotFitError:
-    message = (
-        f"{manifest.name}-{manifest.version} takes at least {gigabytes(needed)} {kind}, "
-        f"and {gigabytes(room)} are free"
-    )
+    message = f"{manifest.name}-{manifest.version} takes at least {gigabytes(needed)} {told}"
     fitting = largest_quant(manifest, room - rest)
     if fitting is None:
         instead = "no quant type of it is small enough: use a smaller critic, or a remote one"

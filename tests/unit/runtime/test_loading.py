@@ -27,12 +27,12 @@ from edgecritic.backends import ENGINES, Engine, backend_names, choose_backend, 
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import describe_file, write_bundle
-from edgecritic.errors import BackendUnavailableError, ContextOverflowError
+from edgecritic.errors import BackendUnavailableError, ContextOverflowError, DoesNotFitError
 from edgecritic.manifest import Calibration, DialectRef, Manifest, PypiSource
 from edgecritic.models import cache_path
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
-from edgecritic.vision import ImageGeometry
+from edgecritic.vision import FeatureCache, ImageGeometry
 from tiny_models import TOWER, TinyModels
 
 QUESTION = "Which digit is this?"
@@ -260,6 +260,19 @@ def test_an_engine_that_does_not_fit_is_closed_again(
         Critic.load(bundle, device="cpu", threads=1)
     with pytest.raises(BackendUnavailableError):
         engines[0].tokenize("x")
+
+
+def test_a_budget_is_kept_or_the_critic_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(DoesNotFitError, match="its budget is 1 MB") as caught:
+        Critic.load(bundle, device="cpu", threads=1, memory_budget=10**6)
+    assert "force" in caught.value.hint
+    roomy = 200 * 10**6
+    with Critic.load(bundle, device="cpu", threads=1, memory_budget=roomy) as critic:
+        assert 0 < critic.cache.max_bytes < roomy
+        assert critic.score(RED, QUESTION, "a 7", rationale=False).mass > 0
+    own = FeatureCache(5)
+    with Critic.load(bundle, device="cpu", threads=1, memory_budget=roomy, cache=own) as critic:
+        assert critic.cache is own
 
 
 def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
