@@ -123,7 +123,7 @@ def _arm(name: str, bundle: Bundle) -> Arm:
     ]
     language_model, tower = quants if format_ != "hf" else ("", "")
     weighed = _weighed(manifest.rounding)
-    told = [format_, language_model, weighed and "imatrix"] if format_ == "gguf" else []
+    told = [format_, language_model, _matrix(weighed)] if format_ == "gguf" else []
     if format_ == "onnx":
         told = [format_, language_model.lower()]
     if tower and tower not in _FULL:
@@ -150,6 +150,11 @@ def _weighed(rounding: object) -> str:
     if isinstance(rounding, Mapping) and isinstance(rounding.get("importance"), list):
         return ", ".join(str(name) for name in rounding["importance"])
     return ""
+
+
+def _matrix(weighed: str) -> str:
+    """An importance matrix in a name: arms of both kinds are compared."""
+    return weighed and ("text imatrix" if "text only" in weighed else "imatrix")
 
 
 def _token_kl(verification: object) -> float | None:

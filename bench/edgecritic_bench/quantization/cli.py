@@ -32,10 +32,21 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
     names = ", ".join(arm.name for arm in arms)
     _talk(f"{len(arms)} arms, each to judge {len(rows.all):,} rows: {names}")
     seconds = None if args.minutes is None else args.minutes * 60
-    options = RunOptions(args.jobs, seconds, args.threads, args.device)
+    options = RunOptions(
+        jobs=args.jobs,
+        seconds=seconds,
+        threads=args.threads,
+        device=args.device,
+        parts=args.parts,
+        only=tuple(args.arms),
+        attacked=tuple(args.attack_arms),
+    )
     run = Run(args.out, arms, sample, rows, options)
     if not args.report_now:
         run.judge(Teller())
+        if others := sum(run.left().values()):
+            _talk(f"other arms have {others:,} judgements left; the report follows when all have")
+            return
     made = Provenance.here(argv, _PACKAGES)
     report = build_report(run, args.margin / 100, made, reasons=not args.no_reasons)
     for path in write_report(report, args.report or args.out):
@@ -92,12 +103,25 @@ def quantization(parser: argparse.ArgumentParser) -> None:
     rows.add_argument(
         "--attacks", type=int, default=_SAMPLE.attacks, help="of each family; 0 for none"
     )
+    rows.add_argument(
+        "--attack-arms",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="arms that judge manipulated rows, beside the reference; all when left out",
+    )
     rows.add_argument("--seed", type=int, default=_SAMPLE.seed, help="of what is drawn")
     running = parser.add_argument_group("running")
     running.add_argument(
         "--out", type=Path, required=True, help="folder; gone on with if it is there"
     )
-    running.add_argument("--jobs", type=int, default=_RUN.jobs, help="arms at a time")
+    running.add_argument("--jobs", type=int, default=_RUN.jobs, help="processes at a time")
+    running.add_argument(
+        "--parts", type=int, default=_RUN.parts, help="processes that share each arm's pictures"
+    )
+    running.add_argument(
+        "--arms", nargs="+", default=(), metavar="NAME", help="judge by these only, such as 'onnx*'"
+    )
     running.add_argument("--minutes", type=float, help="stop after so long; run again to go on")
     running.add_argument("--threads", type=int, help="of each arm; the cores' share when left out")
     running.add_argument("--device", choices=("auto", "cpu", "gpu"), default=_RUN.device)

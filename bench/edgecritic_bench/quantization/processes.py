@@ -17,20 +17,20 @@ from typing import IO, TypeAlias, cast
 
 from edgecritic_bench.quantization.worker import Job
 
-Message: TypeAlias = tuple[str, dict[str, object]]
+Message: TypeAlias = tuple["_Running", dict[str, object]]
 _MODULE = "edgecritic_bench.quantization.worker"
 _LAST_LINES = 5
 _LOOK_EVERY_S = 0.5
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Running:
     """A worker; what it said of its failure, and its stderr."""
 
     job: Job
     process: subprocess.Popen[str]
     errors: IO[str]
-    listener: Thread
+    listener: Thread = field(default_factory=Thread)
     told: dict[str, object] = field(default_factory=dict)
 
 
@@ -40,7 +40,7 @@ def drive(
     """Run jobs, no further one once its time is over.
 
     Args:
-        jobs: one for each arm.
+        jobs: one for each arm, or for each part of one.
         at_once: processes at a time.
         judged: is given an arm's name and how many rows it has judged since.
 
@@ -59,11 +59,11 @@ def drive(
             ended = [one for one in running if one.process.poll() is not None]
             for one in ended:
                 one.listener.join()
-            for name, message in _said(messages):
+            for one, message in _said(messages):
                 if "judged" in message:
-                    judged(name, int(str(message["judged"])))
+                    judged(one.job.arm, int(str(message["judged"])))
                 else:
-                    next(one for one in running if one.job.arm == name).told |= message
+                    one.told |= message
             for one in ended:
                 running.remove(one)
                 if why := _failure(one):
@@ -99,17 +99,18 @@ def _started(job: Job, messages: Queue[Message], stack: ExitStack) -> _Running:
     stdin, stdout = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
     stdin.write(job.to_json())
     stdin.close()
+    running = _Running(job, process, errors)
 
     def listen() -> None:
         for line in stdout:
             try:
-                messages.put((job.arm, json.loads(line)))
+                messages.put((running, json.loads(line)))
             except ValueError:  # an engine's own words
                 continue
 
-    listener = Thread(target=listen, daemon=True)
-    listener.start()
-    return _Running(job, process, errors, listener)
+    running.listener = Thread(target=listen, daemon=True)
+    running.listener.start()
+    return running
 
 
 def _failure(ended: _Running) -> str:

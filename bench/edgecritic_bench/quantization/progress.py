@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -13,21 +14,26 @@ class Progress:
     """Counts of judgements, arm by arm.
 
     Attributes:
-        total: rows of each arm.
+        rows: of each arm.
         remaining: rows left, by arm.
         started: monotonic second of the beginning.
         judged: rows judged since.
     """
 
-    total: int
+    rows: Mapping[str, int]
     remaining: dict[str, int]
     started: float = field(default_factory=time.monotonic)
     judged: int = 0
 
     @classmethod
-    def begin(cls, left: dict[str, int], total: int) -> Self:
-        """A run that has so much left."""
-        return cls(total, dict(left))
+    def begin(cls, left: Mapping[str, int], rows: Mapping[str, int]) -> Self:
+        """A run whose arms have so many of their rows left."""
+        return cls(rows, dict(left))
+
+    @property
+    def total(self) -> int:
+        """Judgements of all arms."""
+        return sum(self.rows.values())
 
     def left(self, arm: str) -> int:
         """Rows that an arm has to judge yet."""
@@ -47,7 +53,7 @@ class Progress:
 
     def __str__(self) -> str:
         left, arms = sum(self.remaining.values()), len(self.remaining)
-        whole = max(1, arms * self.total)
+        whole = max(1, self.total)
         done = sum(1 for n in self.remaining.values() if n == 0)
         eta = self.seconds_left
         time_left = "" if eta is None else f", {duration(eta)} left"

@@ -59,7 +59,7 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
         "rows": {
             "pairs": len(arms[0].pairs),
             "scores": len(arms[0].scores),
-            "judged": len(arms[0].judged),
+            "judged": len({**arms[0].judged, **arms[0].manipulated}),
             "planned": len(run.rows.all),
         },
         "recommendation": {"arm": answer.arm, "words": answer.words},

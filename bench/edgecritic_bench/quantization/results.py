@@ -126,12 +126,23 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class JudgedArm:
-    """One arm's judgements of the rows that all arms have judged."""
+    """One arm's judgements of the rows that all arms have judged.
+
+    Attributes:
+        arm: what it is.
+        settings: how its log-probabilities are read.
+        meta: what made them.
+        judged: of the sample, by digest.
+        manipulated: of manipulated rows, those that all arms have judged that judge such.
+        pairs: `judged` in columns.
+        scores: likewise.
+    """
 
     arm: Arm
     settings: Settings
     meta: Mapping[str, Any]
     judged: Mapping[str, Judged]
+    manipulated: Mapping[str, Judged]
     pairs: PairColumns
     scores: ScoreColumns
 
@@ -141,6 +152,11 @@ def judged_arms(run: Run) -> tuple[JudgedArm, ...]:
     journals = run.journals()
     common = set.intersection(*(set(journal) for journal in journals.values()))
     rows = [row for row in run.rows.sample if row_digest(row) in common]
+    plain = {row_digest(row) for row in rows}
+    attacking = [arm.name for arm in run.arms if run.attacks(arm)]
+    attacked = set.intersection(*(set(journals[name]) for name in attacking)) & {
+        row_digest(row) for row in run.rows.attacked
+    }
     pairs = [row for row in rows if isinstance(row, PairRow)]
     scores = [row for row in rows if isinstance(row, ScoreRow)]
     found = []
@@ -148,13 +164,16 @@ def judged_arms(run: Run) -> tuple[JudgedArm, ...]:
         meta_path = ArmFiles.of(run.folder, arm).meta
         meta = json.loads(meta_path.read_text(encoding="utf-8")) if meta_path.exists() else {}
         settings = Settings.of(meta)
-        judged = {key: one for key, one in journals[arm.name].items() if key in common}
+        journal = journals[arm.name]
+        judged = {key: one for key, one in journal.items() if key in plain}
+        manipulated = {key: one for key, one in journal.items() if key in attacked}
         found.append(
             JudgedArm(
                 arm,
                 settings,
                 meta,
                 judged,
+                manipulated if arm.name in attacking else {},
                 pair_columns(pairs, judged, settings, run.rows.sources),
                 score_columns(scores, judged, settings, run.rows.sources),
             )
@@ -187,7 +206,7 @@ def arm_results(
                 if one.arm.base not in ("", first.arm.name)
                 else None
             ),
-            robustness=arm_outcomes(attacked, one.judged, one.settings),
+            robustness=arm_outcomes(attacked, one.manipulated, one.settings),
             models=_models(first.scores, one.scores),
             model_tau=_model_tau(first.scores, one.scores),
         )

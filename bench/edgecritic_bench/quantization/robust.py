@@ -29,7 +29,7 @@ def arm_outcomes(
 
     Args:
         attacked: rows with manipulations, each beside its clean self.
-        judged: by the arm; rows that it has not judged are left out.
+        judged: by the arm; rows that it has not judged are left out, clean ones too.
         settings: of the arm.
     """
     there = {row.key for row in attacked if row_digest(row) in judged}

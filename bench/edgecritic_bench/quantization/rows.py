@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -69,7 +70,12 @@ class Rows:
     @property
     def all(self) -> tuple[PairRow | ScoreRow, ...]:
         """Each content once."""
-        return tuple({row_digest(row): row for row in (*self.sample, *self.attacked)}.values())
+        return self.asked(attacked=True)
+
+    def asked(self, *, attacked: bool) -> tuple[PairRow | ScoreRow, ...]:
+        """What an arm is asked, each content once: with the manipulated rows or without."""
+        rows = (*self.sample, *self.attacked) if attacked else self.sample
+        return tuple({row_digest(row): row for row in rows}.values())
 
 
 def prepare_rows(wanted: Sample, work: Path) -> Rows:
@@ -80,7 +86,7 @@ def prepare_rows(wanted: Sample, work: Path) -> Rows:
     """
     clean = read_rows(replace(wanted, attacks=0), work)
     made = _attacks(clean.sample, wanted, work)
-    partial = work / f"{ATTACKS}.part"
+    partial = work / f"{ATTACKS}.{os.getpid()}.part"
     write_attacks(partial, made)
     partial.replace(work / ATTACKS)
     return read_rows(wanted, work)

@@ -9,11 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from edgecritic import CriticError
+from edgecritic import CriticError, InputError
 from edgecritic_bench.quantization.arms import Arm, write_arms
-from edgecritic_bench.quantization.journal import Judged, read_journal, row_digest
+from edgecritic_bench.quantization.journal import Judged, row_digest
 from edgecritic_bench.quantization.processes import drive
 from edgecritic_bench.quantization.progress import Progress
 from edgecritic_bench.quantization.rows import Rows, Sample
@@ -25,11 +26,15 @@ class RunOptions:
     """How to run the arms.
 
     Attributes:
-        jobs: arms at a time.
+        jobs: processes at a time.
         seconds: of wall clock after which no further group is begun; None for no end.
         threads: of each arm; the cores shared out among the jobs when None.
         device: ``auto``, ``cpu`` or ``gpu``.
         feature_bytes: room on disk for features of pictures; what does not fit is computed anew.
+        parts: processes that share each arm's pictures.
+        only: patterns of names of arms that judge now; all when empty.
+        attacked: patterns of names of arms that judge manipulated rows, beside the reference; all
+            when empty.
     """
 
     jobs: int = 1
@@ -37,6 +42,9 @@ class RunOptions:
     threads: int | None = None
     device: str = "auto"
     feature_bytes: int = 8 * 2**30
+    parts: int = 1
+    only: tuple[str, ...] = ()
+    attacked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +72,25 @@ class Run:
             tell: is given how far all are, whenever something was judged.
 
         Raises:
+            InputError: a pattern names no arm.
             CriticError: an arm failed, after the others have ended; or time was up before the end.
         """
-        write_arms(self.folder / "arms.json", self.arms)
-        progress = Progress.begin(self.left(), len(self.rows.all))
-        waiting = [arm for arm in self.arms if progress.left(arm.name)]
         options = self.options
+        judging = self._matching(options.only)
+        write_arms(self.folder / "arms.json", self.arms)
+        asked, left = self._asked(), self.left()
+        progress = Progress.begin(
+            {arm.name: left[arm.name] for arm in judging},
+            {arm.name: len(asked[arm.name]) for arm in judging},
+        )
+        waiting = [arm for arm in judging if progress.left(arm.name)]
         until = None if options.seconds is None else time.time() + options.seconds
         failed = drive(
-            [replace(self._job(arm), until=until) for arm in waiting],
+            [
+                replace(self._job(arm), until=until, part=part, parts=options.parts)
+                for arm in waiting
+                for part in range(options.parts)
+            ],
             options.jobs,
             lambda arm, judged: tell(progress.add(arm, judged)),
         )
@@ -82,12 +100,14 @@ class Run:
                 f"{len(failed)} of {len(self.arms)} arms failed; {name}: {why}",
                 "mend it and run the same command again; what was judged is kept",
             )
-        if left := sum(self.left().values()):
+        left = self.left()
+        if mine := sum(left[arm.name] for arm in judging):
             raise CriticError(
-                f"time is up with {left:,} of {len(self.arms) * progress.total:,} judgements left",
+                f"time is up with {mine:,} of {progress.total:,} judgements left",
                 "run the same command again: it goes on where it stopped",
             )
-        shutil.rmtree(self.folder / "features", ignore_errors=True)
+        if not any(left.values()):
+            shutil.rmtree(self.folder / "features", ignore_errors=True)
 
     def explain(self, wanted: Mapping[str, Sequence[str]]) -> None:
         """Have arms give their reasons.
@@ -107,12 +127,33 @@ class Run:
 
     def journals(self) -> dict[str, dict[str, Judged]]:
         """What each arm has judged, by name and digest."""
-        return {arm.name: read_journal(ArmFiles.of(self.folder, arm).journal) for arm in self.arms}
+        return {arm.name: ArmFiles.of(self.folder, arm).judged() for arm in self.arms}
 
     def left(self) -> dict[str, int]:
         """Rows that each arm has not judged yet; rows of the same content are judged once."""
-        digests = {row_digest(row) for row in self.rows.all}
-        return {name: len(digests - done.keys()) for name, done in self.journals().items()}
+        asked = self._asked()
+        return {name: len(asked[name] - done.keys()) for name, done in self.journals().items()}
+
+    def attacks(self, arm: Arm) -> bool:
+        """Whether an arm judges manipulated rows."""
+        return arm.role == "reference" or arm in self._matching(self.options.attacked)
+
+    def _asked(self) -> dict[str, set[str]]:
+        """By arm the digests of the rows that it has to judge."""
+        plain, whole = (
+            {row_digest(row) for row in self.rows.asked(attacked=attacked)}
+            for attacked in (False, True)
+        )
+        return {arm.name: whole if self.attacks(arm) else plain for arm in self.arms}
+
+    def _matching(self, patterns: Sequence[str]) -> list[Arm]:
+        """Arms that one of the patterns names; all without any."""
+        for pattern in patterns:
+            if not any(fnmatchcase(arm.name, pattern) for arm in self.arms):
+                names = ", ".join(arm.name for arm in self.arms)
+                raise InputError(f"{pattern!r} names no arm", f"there are {names}")
+        chosen = [arm for arm in self.arms if any(fnmatchcase(arm.name, one) for one in patterns)]
+        return chosen if patterns else list(self.arms)
 
     def _job(self, arm: Arm) -> Job:
         options = self.options
@@ -128,7 +169,8 @@ class Run:
             sample=self.sample,
             threads=threads,
             device=options.device,
-            feature_bytes=options.feature_bytes if shared else 0,
+            feature_bytes=options.feature_bytes if shared or options.parts > 1 else 0,
+            attacked=self.attacks(arm),
         )
 
 

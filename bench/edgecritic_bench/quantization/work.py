@@ -10,9 +10,11 @@ from edgecritic import Critic, CriticError, InputError, Preference, Verdict
 from edgecritic_bench.judge import orders_of, untempered
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.quantization.journal import Judged, image_digest, row_digest
+from edgecritic_bench.records import LogProbs
 
 _MOST = 32
 """Rows in one group: what is shared is decoded once anyway, and little is lost by a kill."""
+_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ def grouped(rows: Sequence[PairRow | ScoreRow]) -> list[Group]:
         for groups in by_picture.values()
         for alike in groups.values()
         for start in range(0, len(alike), _MOST)
+    ]
+
+
+def shared_out(
+    rows: Sequence[PairRow | ScoreRow], part: int, parts: int
+) -> list[PairRow | ScoreRow]:
+    """The rows that one of several processes judges; those of one picture stay together."""
+    numbers: dict[object, int] = {}
+    return [
+        row
+        for row in rows
+        if numbers.setdefault(tuple(map(image_digest, row.images)), len(numbers)) % parts == part
     ]
 
 
@@ -102,7 +116,9 @@ def _preferences(critic: Critic, group: Group) -> tuple[list[Judged], float, flo
 def _pair(critic: Critic, row: PairRow | ScoreRow, preference: Preference) -> Judged:
     temperature = critic.profile.calibration.pairwise_temperature
     (given, mass), (swapped, other_mass) = orders_of(preference, temperature)
-    return replace(_blank(row), log_probs=(given, swapped), mass=(mass, other_mass))
+    return replace(
+        _blank(row), log_probs=(_rounded(given), _rounded(swapped)), mass=(mass, other_mass)
+    )
 
 
 def _verdicts(critic: Critic, group: Group) -> tuple[list[Judged], float, float]:
@@ -141,4 +157,9 @@ def _score(critic: Critic, row: PairRow | ScoreRow, verdict: Verdict) -> Judged:
     temperature = critic.profile.calibration.pointwise_temperature
     values = [verdict.probabilities.get(level) for level in row.rubric.range]
     log_probs = untempered(values, temperature) if verdict.probabilities else None
-    return replace(_blank(row), log_probs=(log_probs,), mass=(verdict.mass,))
+    return replace(_blank(row), log_probs=(_rounded(log_probs),), mass=(verdict.mass,))
+
+
+def _rounded(log_probs: LogProbs | None) -> LogProbs | None:
+    """What engines agree on at best; the digits behind it would be most of a journal."""
+    return None if log_probs is None else tuple(round(value, _DIGITS) for value in log_probs)

@@ -6,23 +6,26 @@ JSON Lines, how far it is. A process of its own can be killed, and its peak of m
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgecritic import Bundle, Critic, CriticError, InputError
+from edgecritic.locking import exclusive
 from edgecritic_bench.judge import drop_torn_line, uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization.arms import Arm, read_arms
 from edgecritic_bench.quantization.features import SharedFeatures
-from edgecritic_bench.quantization.journal import append, read_journal, row_digest
+from edgecritic_bench.quantization.journal import Judged, append, read_journal, row_digest
 from edgecritic_bench.quantization.rows import Sample, read_rows
-from edgecritic_bench.quantization.work import Group, grouped, judge_group
+from edgecritic_bench.quantization.work import Group, grouped, judge_group, shared_out
 
 _PACKAGES = {
     "llamacpp": ("llama-cpp-python",),
@@ -46,6 +49,9 @@ class Job:
         device: ``auto``, ``cpu`` or ``gpu``.
         feature_bytes: room for shared features on disk; 0 shares none.
         reasons: keys of rows to give reasons for, in place of all judging.
+        attacked: judge the manipulated rows, too.
+        part: which of `parts` this process judges.
+        parts: processes that share the arm's pictures.
     """
 
     folder: str
@@ -56,6 +62,9 @@ class Job:
     device: str = "auto"
     feature_bytes: int = 0
     reasons: tuple[str, ...] = ()
+    attacked: bool = True
+    part: int = 0
+    parts: int = 1
 
     def to_json(self) -> str:
         """For the worker's stdin."""
@@ -74,7 +83,7 @@ class ArmFiles:
     """Where an arm's results lie.
 
     Attributes:
-        journal: its judgements.
+        journal: its judgements; those of further parts lie beside it.
         meta: what made them, and what it took.
         reasons: reasons that were asked for.
     """
@@ -89,6 +98,20 @@ class ArmFiles:
         start = folder / "arms"
         return cls(*(start / f"{arm.slug}{end}" for end in (".jsonl", ".json", ".reasons.jsonl")))
 
+    def part(self, number: int) -> Path:
+        """The journal of one of the processes that share an arm."""
+        return self.journal.with_suffix(f".part{number}.jsonl") if number else self.journal
+
+    def judged(self) -> dict[str, Judged]:
+        """What all parts have judged, by digest."""
+        stem = glob.escape(self.journal.stem)
+        further = sorted(self.journal.parent.glob(f"{stem}.part*.jsonl"))
+        return {
+            digest: judged
+            for path in (self.journal, *further)
+            for digest, judged in read_journal(path).items()
+        }
+
 
 def work(job: Job) -> None:
     """Judge one arm as far as time allows.
@@ -99,13 +122,14 @@ def work(job: Job) -> None:
     """
     folder = Path(job.folder)
     arm = next(arm for arm in read_arms(folder / "arms.json") if arm.name == job.arm)
-    rows = read_rows(job.sample, folder).all
+    rows = read_rows(job.sample, folder).asked(attacked=job.attacked)
     files = ArmFiles.of(folder, arm)
     files.journal.parent.mkdir(parents=True, exist_ok=True)
     _claim(arm, files)
-    drop_torn_line(files.journal)
-    done = read_journal(files.journal)
-    left = [row for row in rows if row_digest(row) not in done]
+    drop_torn_line(files.part(job.part))
+    done = files.judged()
+    mine = shared_out(rows, job.part, job.parts)
+    left = [row for row in mine if row_digest(row) not in done]
     if not left and not job.reasons:
         return
     begun = time.perf_counter()
@@ -138,10 +162,10 @@ def _claim(arm: Arm, files: ArmFiles) -> None:
     """Refuse to add to the judgements of another bundle."""
     mine = {"files": arm.files, "backend": arm.backend, "role": arm.role}
     if not files.meta.exists():
-        files.meta.write_text(json.dumps({"made_by": mine}) + "\n", encoding="utf-8")
+        _write_meta(files.meta, {"made_by": mine})
         return
     before = json.loads(files.meta.read_text(encoding="utf-8"))["made_by"]
-    if before != mine and files.journal.exists():
+    if before != mine and files.judged():
         raise InputError(
             f"{files.journal} holds judgements of another bundle than {arm.folder}",
             "name another folder for this run, or delete this file and its .json",
@@ -152,26 +176,34 @@ def _judge(critic: Critic, groups: Sequence[Group], job: Job, files: ArmFiles) -
     for group in groups:
         if job.until is not None and time.time() >= job.until:
             return
-        append(files.journal, judge_group(critic, group))
+        append(files.part(job.part), judge_group(critic, group))
         _tell({"judged": len(group)})
 
 
 def _note(critic: Critic, arm: Arm, files: ArmFiles, loading: float) -> None:
     """What made the judgements, beside them; the greatest peak of all processes that did."""
-    meta = json.loads(files.meta.read_text(encoding="utf-8"))
     calibration = critic.profile.calibration
     run = Provenance.here(["quantization"], ("edgecritic", "numpy", *_PACKAGES[arm.backend]))
-    meta |= {
-        "engine": critic.info.engine,
-        "device": critic.info.device,
-        "pairwise_temperature": calibration.pairwise_temperature,
-        "tie_margin": max(calibration.tie_margin, calibration.noise),
-        "pointwise_temperature": calibration.pointwise_temperature,
-        "load_seconds": loading,
-        "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
-        "run": run.to_dict(),
-    }
-    files.meta.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    with exclusive(files.meta.with_suffix(".lock")):
+        meta = json.loads(files.meta.read_text(encoding="utf-8"))
+        meta |= {
+            "engine": critic.info.engine,
+            "device": critic.info.device,
+            "pairwise_temperature": calibration.pairwise_temperature,
+            "tie_margin": max(calibration.tie_margin, calibration.noise),
+            "pointwise_temperature": calibration.pointwise_temperature,
+            "load_seconds": loading,
+            "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
+            "run": run.to_dict(),
+        }
+        _write_meta(files.meta, meta)
+
+
+def _write_meta(path: Path, meta: Mapping[str, object]) -> None:
+    """In one step: other parts of the arm read it."""
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _peak_bytes() -> int:

@@ -87,6 +87,41 @@ def test_a_run_goes_on_where_it_was_stopped(bundles, tmp_path, capsys):
         cli.main(words)
 
 
+def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
+    data = write_rows(tmp_path / "data", 4)
+    out = tmp_path / "run"
+    words = [
+        "quantization",
+        "--bundles",
+        *(f"{name}={bundle.folder}" for name, bundle in bundles.items()),
+        *("--data", str(data), "--pairs", "8", "--scores", "0", "--attacks", "1"),
+        *("--attack-arms", "F16", "--parts", "2", "--jobs", "4", "--threads", "1"),
+        *("--out", str(out), "--device", "cpu"),
+    ]
+    with pytest.raises(CriticError, match="'Q4' names no arm") as caught:
+        cli.main([*words, "--arms", "re*", "Q4"])
+    assert "F32, re-run, F16" in caught.value.hint
+    assert cli.main([*words, "--arms", "F*"]) == 0
+    told = capsys.readouterr()
+    assert "other arms have 8 judgements left" in told.err
+    assert not told.out
+    assert cli.main(words) == 0
+    arms = read_arms(out / "arms.json")
+    assert [arm.name for arm in arms] == ["F32", "re-run", "F16"]
+    for arm in arms:
+        files = ArmFiles.of(out, arm)
+        parts = [read_journal(files.part(number)) for number in (0, 1)]
+        assert all(parts)
+        # Nothing is judged twice, and rows of a picture stay together.
+        assert not parts[0].keys() & parts[1].keys()
+        assert files.judged() == parts[0] | parts[1]
+        pictures = [{one.row.partition("-")[0] for one in part.values()} for part in parts]
+        assert arm.name != "re-run" or not pictures[0] & pictures[1]
+    report = read_report(out / "report.json")
+    assert report["rows"]["pairs"] == 8
+    assert [bool(one["robustness"]) for one in report["arms"]] == [True, False, True]
+
+
 def test_an_arm_that_fails_is_named_and_stops_no_other(bundles, tmp_path):
     data = write_rows(tmp_path / "data", 2)
     broken = tmp_path / "broken"
@@ -108,7 +143,7 @@ def test_an_arm_that_fails_is_named_and_stops_no_other(bundles, tmp_path):
 
 
 def test_progress_tells_when_it_will_be_done():
-    progress = Progress.begin({"a": 10, "b": 6}, 10)
+    progress = Progress.begin({"a": 10, "b": 6}, {"a": 10, "b": 10})
     assert "left" not in str(progress)
     progress.add("b", 6).started -= 60
     assert str(progress).startswith("50%: 10 of 20 judgements, 1 of 2 arms done, 2 min ")
