@@ -44,9 +44,9 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
     run = Run(args.out, arms, sample, rows, options)
     if not args.report_now:
         run.judge(Teller())
-        if others := sum(run.left().values()):
-            _talk(f"other arms have {others:,} judgements left; the report follows when all have")
-            return
+    if args.arms:
+        _talk("judged; leave --arms out for the other arms, and the report")
+        return
     made = Provenance.here(argv, _PACKAGES)
     report = build_report(run, args.margin / 100, made, reasons=not args.no_reasons)
     for path in write_report(report, args.report or args.out):
@@ -120,7 +120,11 @@ def quantization(parser: argparse.ArgumentParser) -> None:
         "--parts", type=int, default=_RUN.parts, help="processes that share each arm's pictures"
     )
     running.add_argument(
-        "--arms", nargs="+", default=(), metavar="NAME", help="judge by these only, such as 'onnx*'"
+        "--arms",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="judge by these only, such as 'onnx*'; no report",
     )
     running.add_argument("--minutes", type=float, help="stop after so long; run again to go on")
     running.add_argument("--threads", type=int, help="of each arm; the cores' share when left out")

@@ -98,7 +98,7 @@ def fit(
         temperature, margin = fit_pairs(columns.log_probs, columns.gold)
         found = replace(found, pairwise_temperature=temperature, tie_margin=margin)
     if len(scores) >= LEAST_ROWS:
-        fitted = fit_scores(labelled(scores, judged), coverage)
+        fitted = fit_scores(labelled(scores, judged), coverage, before=before.pointwise_temperature)
         kept = replace(fitted.calibration, fingerprint=fingerprint(scores))
         fitted = replace(fitted, calibration=kept)
         found = replace(found, pointwise_temperature=fitted.temperature, scores=kept)

@@ -8,7 +8,7 @@ fitted on is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,13 +82,16 @@ class FittedScores:
     kept: tuple[str, ...]
 
 
-def fit_scores(rows: LabelledScores, coverage: float, seed: int = 0) -> FittedScores:
+def fit_scores(
+    rows: LabelledScores, coverage: float, seed: int = 0, before: float = 1.0
+) -> FittedScores:
     """Fit everything that concerns scores.
 
     Args:
         rows: labelled, at least `LEAST_ROWS`.
         coverage: share of gold that intervals shall hold, in (0, 1).
         seed: of the halves and folds.
+        before: temperature that is kept where another one does not help.
 
     Raises:
         InputError: too few rows, or too few for such a coverage.
@@ -101,9 +104,11 @@ def fit_scores(rows: LabelledScores, coverage: float, seed: int = 0) -> FittedSc
         )
     first = _half(rows.item, seed)
     fitting, held = rows.where(first), rows.where(~first)
-    temperature = fit_temperature(fitting.log_probs, fitting.columns)
     found = ScoreCalibration(rows.low, rows.high, coverage=coverage, rows=len(rows))
-    kept: list[str] = []
+    temperature, kept = before, list[str]()
+    if _temperature_helps(fitting, before, found, seed):
+        temperature = fit_temperature(fitting.log_probs, fitting.columns)
+        kept.append("temperature")
     steps: tuple[tuple[str, _Fit, _Loss], ...] = (
         ("level bias", _with_bias, _log_loss),
         ("monotone map", _with_map, _squares),
@@ -135,17 +140,35 @@ def _helps(
 ) -> bool:
     """Whether a step lowers its loss on folds that it was not fitted on."""
     fit, loss = step
-    names = np.random.default_rng(seed + 1).permutation(np.unique(rows.item))
     gain = 0.0
+    for inside, out in _folds(rows, seed):
+        fitted = fit(inside, temperature, before)
+        gain += loss(out, temperature, before) - loss(out, temperature, fitted)
+    return gain > _NEVER
+
+
+def _temperature_helps(
+    rows: LabelledScores, before: float, calibration: ScoreCalibration, seed: int
+) -> bool:
+    """Whether a fitted temperature makes levels likelier on folds, and scores no worse.
+
+    Softer probabilities can be more honest and yet draw every score to the middle.
+    """
+    likelier = closer = 0.0
+    for inside, out in _folds(rows, seed):
+        fitted = fit_temperature(inside.log_probs, inside.columns)
+        likelier += _log_loss(out, before, calibration) - _log_loss(out, fitted, calibration)
+        closer += _squares(out, before, calibration) - _squares(out, fitted, calibration)
+    return likelier > _NEVER and closer >= 0
+
+
+def _folds(rows: LabelledScores, seed: int) -> Iterator[tuple[LabelledScores, LabelledScores]]:
+    """Rows to fit on and rows to try it on, by items; none where all are of one item."""
+    names = np.random.default_rng(seed + 1).permutation(np.unique(rows.item))
     for names_out in np.array_split(names, min(_FOLDS, len(names))):
         out = np.isin(rows.item, names_out)
-        if out.all():
-            return False
-        fitted = fit(rows.where(~out), temperature, before)
-        gain += loss(rows.where(out), temperature, before) - loss(
-            rows.where(out), temperature, fitted
-        )
-    return gain > _NEVER
+        if not out.all():
+            yield rows.where(~out), rows.where(out)
 
 
 def scored(

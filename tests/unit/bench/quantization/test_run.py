@@ -103,7 +103,8 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
     assert "F32, re-run, F16" in caught.value.hint
     assert cli.main([*words, "--arms", "F*"]) == 0
     told = capsys.readouterr()
-    assert "other arms have 8 judgements left" in told.err
+    assert "leave --arms out" in told.err
+    assert not (out / "report.json").exists()
     assert not told.out
     assert cli.main(words) == 0
     arms = read_arms(out / "arms.json")

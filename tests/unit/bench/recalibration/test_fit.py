@@ -100,6 +100,23 @@ def test_what_does_not_help_is_left_out():
     assert error(simulated(2000, seed=8), fitted.temperature, fitted.calibration) < 0.75
 
 
+def test_a_temperature_is_kept_only_where_scores_gain_by_it():
+    rows = simulated(120, seed=5)
+    dull = replace(rows, log_probs=rows.log_probs / 4)
+    fitted = fit_scores(dull, 0.9)
+    assert "temperature" in fitted.kept
+    assert fitted.temperature < 0.35
+    # Too sure of levels that are right on average: softer ones are likelier, and their means go
+    # to the rubric's middle, away from gold's.
+    centre = np.where(np.arange(120) % 2, 8.0, 3.0)
+    gold = centre + np.where(np.arange(120) % 4 < 2, 2.0, -2.0)
+    raw = -3.0 * np.abs(LEVELS[None, :] - centre[:, None])
+    ends = LabelledScores(1, 10, raw - logsumexp(raw, axis=1, keepdims=True), gold, np.arange(120))
+    kept = fit_scores(ends, 0.9, before=0.9)
+    assert "temperature" not in kept.kept
+    assert kept.temperature == 0.9
+
+
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
 def test_intervals_hold_as_much_gold_as_promised(coverage):
     """Over many drawings of labelled rows: the promise is about those, too."""
@@ -150,11 +167,11 @@ def test_a_bundle_is_calibrated_by_the_command(tmp_path, monkeypatch, capsys):
     data = write_rows(tmp_path / "data", 40)
     lines = [json.loads(line) for line in data.read_text().splitlines()]
     # The scripted critic says 9 or 2; gold says 7 and 4.
-    for line in lines:
+    for number, line in enumerate(lines):
         right = line["setting"] == "pointwise" and "correct" in line["responses"][0]
         line["responses"] = [r.replace("correct", "right") for r in line["responses"]]
         if line["setting"] == "pointwise":
-            line["verdict"] = 7 if right else 4
+            line["verdict"] = 7 - number % 2 if right else 4
     data.write_text("".join(json.dumps(line) + "\n" for line in lines[:140]))
     test = tmp_path / "data" / "test.jsonl"
     test.write_text("".join(json.dumps(line) + "\n" for line in lines[140:]))
