@@ -110,3 +110,11 @@ def drift(arm: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> dict
 def _changed(arm: Mapping[str, Any] | None, against: str) -> float:
     found = compared(arm or {}, "pairs", against)
     return number(found["changed"]["value"]) if found else math.nan
+
+
+def engines_of(report: Report) -> list[tuple[str, list[str]]]:
+    """Engines with their devices, and the arms that each of them ran."""
+    found: dict[str, list[str]] = {}
+    for arm in report["arms"]:
+        found.setdefault(arm["engine"], []).append(name_of(arm))
+    return list(found.items())

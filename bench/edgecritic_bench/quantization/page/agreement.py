@@ -15,6 +15,7 @@ from edgecritic_bench.quantization.words import (
     claim_of,
     compared,
     drift,
+    engines_of,
     estimate,
     name_of,
     number,
@@ -86,6 +87,7 @@ def cost(report: Report) -> str:
                         "pairs with another winner than the reference's",
                         lambda x: f"{x:,.0f}",
                         lambda y: f"{100 * y:g}%",
+                        powers=True,
                     ),
                 ),
                 "Flips against size. Bars are 95% intervals over items.",
@@ -105,10 +107,23 @@ def cost(report: Report) -> str:
                 "Agreement with gold against processor time, as it was while arms shared the "
                 "machine: read the order, not the seconds.",
             ),
+            _devices(report),
             table(heads, rows),
             "<h3>What may be claimed</h3>",
             _claims(report),
         ]
+    )
+
+
+def _devices(report: Report) -> str:
+    """A word of warning where arms ran on several devices."""
+    engines = [engine for engine, _ in engines_of(report)]
+    if len({engine.rpartition(" on ")[2] for engine in engines}) < 2:
+        return ""
+    return words(
+        f"Arms ran on several devices: {'; '.join(engines)}. Processor time and memory are the "
+        "host's, so compare them only where the device is the same.",
+        "note",
     )
 
 

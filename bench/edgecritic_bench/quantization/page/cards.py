@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from edgecritic_bench.quantization.page.figures import MANY
 from edgecritic_bench.quantization.page.html import table, tag, words
 from edgecritic_bench.quantization.words import (
     Report,
@@ -37,22 +38,43 @@ def _card(sample: Mapping[str, Any]) -> str:
     gold = sample["gold"] if isinstance(sample["gold"], str) else f"{sample['gold']:g}"
     text = tag("p", escape(sample["question"]), "q") + listed
     text += tag("p", f"gold: <b>{escape(gold)}</b> · {escape(sample['category'])}", "small")
-    said = [
-        [escape(name), _said(verdict), decimals(number(probability), 2)]
-        for name, (verdict, probability) in sample["said"].items()
-    ]
-    heads = ["Arm", "Verdict", "Probability"]
-    if all(probability is None for _, probability in sample["said"].values()):
-        said, heads = [row[:2] for row in said], ["Arm", "Score"]
+    heads, said = _verdicts(sample["said"])
     reasons = "".join(
         f"<blockquote><b>{escape(name)}:</b> {escape(reason)}</blockquote>"
         for name, reason in sample["reasons"].items()
     )
     return tag(
         "div",
-        tag("div", pictures + tag("div", text), "top") + table(heads, said) + reasons,
+        tag("div", pictures + tag("div", text), "top") + _listed(heads, said) + reasons,
         "sample",
     )
+
+
+def _listed(heads: list[str], rows: list[list[str]]) -> str:
+    """A table whose lists of arms are words, not numbers."""
+    start = '<td><span class="small">'
+    return table(heads, rows).replace(start, start.replace("<td", '<td class="words"'))
+
+
+def _verdicts(said: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: an arm each, or of many arms a verdict each, scores to their level."""
+    scores = all(probability is None for _, probability in said.values())
+    if len(said) > MANY:
+        groups: dict[str, list[str]] = {}
+        for name, (verdict, _) in said.items():
+            told = f"{number(verdict):.0f}" if scores and verdict is not None else _said(verdict)
+            groups.setdefault(told, []).append(escape(name))
+        rows = [[told, ", ".join(names)] for told, names in groups.items()]
+        return ["Score, about" if scores else "Verdict", "Arms"], [
+            [told, f'<span class="small">{names}</span>'] for told, names in rows
+        ]
+    rows = [
+        [escape(name), _said(verdict), decimals(number(probability), 2)]
+        for name, (verdict, probability) in said.items()
+    ]
+    if scores:
+        return ["Arm", "Score"], [row[:2] for row in rows]
+    return ["Arm", "Verdict", "Probability"], rows
 
 
 def _said(verdict: object) -> str:

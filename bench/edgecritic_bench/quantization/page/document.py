@@ -13,7 +13,7 @@ from edgecritic_bench.quantization.page.divergence import divergence
 from edgecritic_bench.quantization.page.first import first_page
 from edgecritic_bench.quantization.page.manipulation import manipulation
 from edgecritic_bench.quantization.page.scores import models, shifts
-from edgecritic_bench.quantization.words import Report
+from edgecritic_bench.quantization.words import Report, engines_of
 
 
 def document(report: Report) -> str:
@@ -38,12 +38,15 @@ def document(report: Report) -> str:
 def _made(report: Report) -> str:
     made, sample, rows = report["made"], report["sample"], report["rows"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"])
+    engines = "; ".join(
+        f"{escape(engine)}: {escape(', '.join(names))}" for engine, names in engines_of(report)
+    )
     return f"""<h2>How it was measured</h2>
 <p>Every arm judged the same {rows["judged"]:,} rows of {rows["planned"]:,} planned ones: at most
 {sample["pairs"]:,} pairs and {sample["scores"]:,} scores drawn from
 {escape(", ".join(sample["data"]))}, at most {sample["per_item"]} of each from one item, seed
-{sample["seed"]}; and {sample["attacks"]} pairs manipulated in every way. Pairs were judged in both
-orders, reconciled in log-space. Rows of one picture were judged in one call, since their prompts
+{sample["seed"]}; and {sample["attacks"]} pairs manipulated in every way, by the arms that the
+section on manipulation names. Pairs were judged in both orders, reconciled in log-space. Rows of one picture were judged in one call, since their prompts
 begin alike; times are theirs, without the picture's features, which arms with the same vision tower
 shared. The re-run judged everything again in a process of its own, with another number of
 threads.</p>
@@ -55,6 +58,7 @@ scores are left out and counted.</p>
 <table><tbody>
 <tr><td>machine</td><td class="words">{escape(made["machine"])}</td></tr>
 <tr><td>system</td><td class="words">{escape(made["system"])}</td></tr>
+<tr><td>engines</td><td class="words">{engines}</td></tr>
 <tr><td>versions</td><td class="words">{escape(versions)}</td></tr>
 <tr><td>date</td><td class="words">{escape(made["date"])}</td></tr>
 <tr><td>command</td><td class="words"><code>{escape(made["command"])}</code></td></tr>

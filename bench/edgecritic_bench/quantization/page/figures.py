@@ -32,8 +32,10 @@ _LOOKS: Mapping[str, tuple[Shape, str, str]] = {
 }
 _OTHER: tuple[Shape, str, str] = ("triangle", PURPLE, "other")
 _LABEL_HEIGHT = 13.0
-_BOTTOM = 328.0
-"""Height of a scatter's lower axis, from above."""
+MANY = 12
+"""Arms beyond which figures make room for more."""
+_NARROW = 2.0
+"""Powers of ten on an axis up to which steps between them are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Axes:
         write_x: numbers across.
         write_y: numbers up.
         from_zero: the upward axis begins at 0.
-        powers: the axis across has powers of ten, in place of equal steps.
+        powers: equal steps across are equal ratios.
     """
 
     title: str
@@ -90,23 +92,22 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
     if axes.powers:
         points = [replace(p, x=math.log10(p.x) if p.x > 0 else math.nan) for p in points]
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
-    figure = Figure(760, 380, axes.title)
+    base = 330 + 10 * max(0, len(points) - MANY)
+    figure = Figure(760, base + 50, axes.title)
     if not points:
         return _nothing(figure)
     ends = [v for p in points for v in (p.y, p.low, p.high) if math.isfinite(v)]
     bottom = 0.0 if axes.from_zero else min(ends) - 0.06 * ((max(ends) - min(ends)) or 1)
     top = max(ends) + 0.08 * ((max(ends) - bottom) or 0.01)
-    across, up = _across(points, axes.powers), Scale(bottom, top, 330, 34)
+    across, up = _across(points, axes.powers), Scale(bottom, top, base, 34)
     for tick in up.ticks():
         figure.line((56, up(tick)), (744, up(tick)), stroke=RULE if tick else INK)
         figure.text(48, up(tick) + 4, axes.write_y(tick), "end", fill=MUTED)
-    for tick in across.ticks(7):
-        if axes.powers and tick != round(tick):
-            continue
-        written = axes.write_x(10**tick if axes.powers else tick)
-        figure.line((across(tick), 330), (across(tick), 335), stroke=MUTED)
-        figure.text(across(tick), 350, written, "middle", fill=MUTED)
-    figure.text(400, 373, axes.x, "middle", fill=INK)
+    for tick in _ratios(across) if axes.powers else across.ticks(7):
+        written = axes.write_x(float(f"{10**tick:.3g}") if axes.powers else tick)
+        figure.line((across(tick), base), (across(tick), base + 5), stroke=MUTED)
+        figure.text(across(tick), base + 20, written, "middle", fill=MUTED)
+    figure.text(400, base + 43, axes.x, "middle", fill=INK)
     figure.text(8, 16, axes.y, fill=INK)
     # Words keep clear of all dots, and of words that stand already.
     taken = [(across(p.x) - 9, across(p.x) + 9, up(p.y) + 4) for p in points]
@@ -122,7 +123,7 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
                 opacity=0.5,
             )
         figure.marker(x, y, shape, colour, 6)
-        place = _free(x + 11, y + 4, 6.4 * len(point.name), taken)
+        place = _free((x + 11, y + 4), 6.4 * len(point.name), base, taken)
         figure.text(x + 11, place, point.name, fill=INK, class_="label")
     return figure
 
@@ -136,15 +137,26 @@ def _across(points: Sequence[Point], powers: bool) -> Scale:
     return Scale(left, max(math.ceil(right), right + 0.2 * (right - left)), 56, 744)
 
 
-def _free(x: float, y: float, width: float, taken: list[tuple[float, float, float]]) -> float:
+def _ratios(scale: Scale) -> list[float]:
+    """Logarithms of 1, 2 and 5 times powers of ten within an axis; of a wide one the powers."""
+    whole = range(math.floor(scale.low), math.ceil(scale.high) + 1)
+    steps = (1, 2, 5) if scale.high - scale.low <= _NARROW else (1,)
+    found = [power + math.log10(step) for power in whole for step in steps]
+    return [tick for tick in found if scale.low - 1e-9 <= tick <= scale.high + 1e-9]
+
+
+def _free(
+    at: tuple[float, float], width: float, base: float, taken: list[tuple[float, float, float]]
+) -> float:
     """The nearest height at which words overlap no others; it is taken."""
-    for step in range(40):
+    x, y = at
+    for step in range(80):
         place = y + _LABEL_HEIGHT * ((step + 1) // 2) * (-1 if step % 2 else 1)
         clash = any(
             abs(place - other) < _LABEL_HEIGHT and x < end and start < x + width
             for start, end, other in taken
         )
-        if not clash and 2 * _LABEL_HEIGHT < place < _BOTTOM:
+        if not clash and 2 * _LABEL_HEIGHT < place < base - 2:
             break
     taken.append((x, x + width, place))
     return place
@@ -226,33 +238,26 @@ def matrix(counts: Sequence[Sequence[int]], title: str, across: str) -> Figure:
     figure = Figure(44 + n * cell, 60 + n * cell, f"Levels: {title}")
     most = max(max(row) for row in counts) or 1
     figure.text(34, 14, title, fill=INK, class_="label", font_weight=600)
-    for i, row in enumerate(counts):
-        y = 24 + (n - 1 - i) * cell
-        figure.text(28, y + 13, str(i + 1), "end", fill=MUTED, font_size=10)
-        figure.text(
-            34 + (i + 0.5) * cell,
-            24 + n * cell + 13,
-            str(i + 1),
-            "middle",
-            fill=MUTED,
-            font_size=10,
-        )
-        for j, count in enumerate(row):
-            colour, ink = shade(math.log1p(count) / math.log1p(most))
-            outline = RULE if i != j else MUTED
-            figure.rect(
-                34 + j * cell,
-                y,
-                cell - 1,
-                cell - 1,
-                fill=colour if count else "#fff",
-                stroke=outline,
-                stroke_width=0.6,
-            )
-            if count:
-                figure.text(
-                    34 + (j + 0.47) * cell, y + 12.8, str(count), "middle", fill=ink, font_size=8.5
-                )
+    figure.rect(34, 24, n * cell - 1, n * cell - 1, fill="#fff", stroke=RULE, stroke_width=0.6)
+    cells = [
+        (34 + j * cell, 24 + (n - 1 - i) * cell, count)
+        for i, row in enumerate(counts)
+        for j, count in enumerate(row)
+        if count
+    ]
+    shades = [shade(math.log1p(count) / math.log1p(most)) for *_, count in cells]
+    for (x, y, _), (colour, _) in zip(cells, shades, strict=True):
+        figure.rect(x, y, cell - 1, cell - 1, fill=colour)
+    with figure.grouped(fill="none", stroke=MUTED, stroke_width=0.6):
+        for i in range(n):
+            figure.rect(34 + i * cell, 24 + (n - 1 - i) * cell, cell - 1, cell - 1)
+    with figure.grouped(text_anchor="middle", font_size=8.5):
+        for (x, y, count), (_, ink) in zip(cells, shades, strict=True):
+            figure.text(x + 9, y + 13, str(count), fill=ink)
+    with figure.grouped(text_anchor="middle", font_size=10, fill=MUTED):
+        for i in range(n):
+            figure.text(23, 37 + (n - 1 - i) * cell, str(i + 1))
+            figure.text(34 + (i + 0.5) * cell, 37 + n * cell, str(i + 1))
     figure.text(34 + n * cell / 2, 24 + n * cell + 30, across, "middle", fill=MUTED, font_size=10.5)
     return figure
 
@@ -264,7 +269,7 @@ def heat_map(
     write: Written,
     most: float | None = None,
 ) -> Figure:
-    """Values of rows by columns, each written in its cell.
+    """Values of rows by columns, each written in its cell; many columns become rows.
 
     Args:
         rows: names.
@@ -273,6 +278,10 @@ def heat_map(
         write: numbers.
         most: the value of the darkest cell; the greatest when None.
     """
+    if len(columns) > max(MANY, len(rows)):
+        turned = [row.replace("_", " ") for row in rows]
+        names = dict(zip(turned, rows, strict=True))
+        return heat_map(columns, turned, lambda c, r: values(names[r], c), write, most)
     width = max(54, min(92, 560 / max(1, len(columns))))
     heads = [_lines(column, int(width / 6.2)) for column in columns]
     top = 12 + 13 * max(map(len, heads), default=1)

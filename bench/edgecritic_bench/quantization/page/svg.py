@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from typing import Literal, TypeAlias
@@ -38,13 +39,13 @@ class Figure:
     def line(self, start: tuple[float, float], end: tuple[float, float], **style: object) -> None:
         """A line; black and thin unless the style says otherwise."""
         (x1, y1), (x2, y2) = start, end
-        places = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+        places = f'x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"'
         self.parts.append(f"<line {places}{_style({'stroke': INK, **style})}/>")
 
     def rect(self, x: float, y: float, width: float, height: float, **style: object) -> None:
         """A box."""
-        size = f'width="{max(0.0, width):.1f}" height="{height:.1f}"'
-        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" {size}{_style(style)}/>')
+        size = f'width="{_n(max(0.0, width))}" height="{_n(height)}"'
+        self.parts.append(f'<rect x="{_n(x)}" y="{_n(y)}" {size}{_style(style)}/>')
 
     def text(
         self, x: float, y: float, words: str, anchor: Anchor = "start", **style: object
@@ -52,26 +53,33 @@ class Figure:
         """Words; their size comes from the page unless the style has one."""
         ends = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}"{ends}{_style(style)}>{escape(words)}</text>'
+            f'<text x="{_n(x)}" y="{_n(y)}"{ends}{_style(style)}>{escape(words)}</text>'
         )
+
+    @contextmanager
+    def grouped(self, **style: object) -> Iterator[None]:
+        """What is drawn meanwhile has a style in common."""
+        self.parts.append(f"<g{_style(style)}>")
+        yield
+        self.parts.append("</g>")
 
     def polyline(self, points: Sequence[tuple[float, float]], **style: object) -> None:
         """Connected lines."""
-        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        places = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
         self.parts.append(f'<polyline points="{places}"{_style({"fill": "none", **style})}/>')
 
     def marker(self, x: float, y: float, shape: Shape, colour: str, size: float = 5) -> None:
         """A point of one of several shapes, so that colour is not all that tells them apart."""
         style = f' fill="{colour}" stroke="#fff" stroke-width="1.2"'
         if shape == "circle":
-            self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:g}"{style}/>')
+            self.parts.append(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(size)}"{style}/>')
             return
         corners = {
             "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
             "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
             "triangle": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
         }[shape]
-        places = " ".join(f"{x + dx * size:.1f},{y + dy * size:.1f}" for dx, dy in corners)
+        places = " ".join(f"{_n(x + dx * size)},{_n(y + dy * size)}" for dx, dy in corners)
         self.parts.append(f'<polygon points="{places}"{style}/>')
 
     def __str__(self) -> str:
@@ -80,6 +88,11 @@ class Figure:
             f'aria-label="{escape(self.title)}" style="max-width:{self.width:g}px">'
             f"<title>{escape(self.title)}</title>{''.join(self.parts)}</svg>"
         )
+
+
+def _n(value: float) -> str:
+    """A place, to a tenth: figures are most of a report's size."""
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _style(style: dict[str, object]) -> str:

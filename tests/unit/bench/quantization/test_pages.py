@@ -131,6 +131,30 @@ def test_json_csv_and_markdown_say_the_same(report, tmp_path):
     assert json.loads(json_path.read_text())["recommendation"]["words"] in markdown_path.read_text()
 
 
+def test_many_arms_find_room(report):
+    many = deepcopy(report)
+    for number in range(20):
+        arm = deepcopy(report["arms"][4])
+        arm["arm"]["name"] = f"arm {number}"
+        arm["engine"] = "llama.cpp on a GPU"
+        many["arms"].append(arm)
+        for sample in many["samples"]:
+            sample["said"][f"arm {number}"] = sample["said"]["gguf Q2_K"]
+    page = document(many)
+    assert "Arms ran on several devices: " in page
+    assert "several devices" not in document(report)
+    engines = re.search(r"<td>engines</td>.*?</tr>", page)
+    assert engines
+    assert "llama.cpp on a GPU: arm 0, arm 1" in engines[0]
+    # Arms go down where they would be too many across, and a card names a verdict's arms.
+    (by_category,) = re.findall(r"<h3>By category</h3>.*?</svg>", page, re.DOTALL)
+    words = ElementTree.fromstring(by_category[by_category.index("<svg") :])  # noqa: S314
+    places = {text.text: float(text.get("x", 0)) for text in words.iter("text")}
+    assert places["arm 3"] == places["arm 4"]
+    assert places["digit"] < places["count"] or places["count"] < places["digit"]
+    assert re.search(r'class="words"><span class="small">[^<]*arm 0, arm 1', page)
+
+
 def test_pairs_alone_and_scores_alone(report):
     for setting in ("pairs", "scores"):
         part = deepcopy(report)
@@ -156,7 +180,15 @@ def test_scales_and_shades():
     assert Scale(2, 2, 0, 1).ticks() == [2]
     assert shade(0)[1] != shade(1)[1]
     axes = Axes("t", "x", "y", str, str)
+    ratios = str(scatter([Point(str(x), "onnx", x, 1) for x in (109, 714)], ratio_axes()))
+    assert [text for text in (">100<", ">200<", ">500<", ">1000<") if text in ratios] == [
+        *(">100<", ">200<", ">500<", ">1000<")
+    ]
     assert "nothing to draw" in str(scatter([Point("a", "onnx", float("nan"), 1)], axes))
+
+
+def ratio_axes() -> Axes:
+    return Axes("t", "x", "y", lambda x: f"{x:g}", str, powers=True)
 
 
 def test_words_in_a_scatter_do_not_overlap():
