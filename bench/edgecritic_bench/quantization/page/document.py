@@ -46,10 +46,10 @@ def _made(report: Report) -> str:
 {sample["pairs"]:,} pairs and {sample["scores"]:,} scores drawn from
 {escape(", ".join(sample["data"]))}, at most {sample["per_item"]} of each from one item, seed
 {sample["seed"]}; and {sample["attacks"]} pairs manipulated in every way, by the arms that the
-section on manipulation names. Pairs were judged in both orders, reconciled in log-space. Rows of one picture were judged in one call, since their prompts
-begin alike; times are theirs, without the picture's features, which arms with the same vision tower
-shared. The re-run judged everything again in a process of its own, with another number of
-threads.</p>
+section on manipulation names. Pairs were judged in both orders, reconciled in log-space. Rows of
+one picture were judged in one call, since their prompts begin alike; times are theirs, without the
+picture's features, which arms with the same vision tower shared. The re-run judged everything again
+in a process of its own, with another number of threads.</p>
 <p>Rows of one item share a picture, so items are resampled, not rows: 2,000 bootstrap resamples,
 2.5 and 97.5 percentiles; shares with one row an item have Wilson's interval. Claims
 of parity are two one-sided tests at 5% each, so the 90% interval has to lie within the margin, and
