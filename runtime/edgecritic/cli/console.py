@@ -110,15 +110,18 @@ class Console:
             yield lambda text: current.__setitem__(0, text)
 
     @contextmanager
-    def measured(self, label: str, total: int, done: Callable[[], int]) -> Iterator[None]:
+    def measured(
+        self, label: str, total: int, done: Callable[[], int], things: str = ""
+    ) -> Iterator[None]:
         """Show how far a long step is: a bar on a terminal, elsewhere a line now and then.
 
         Args:
             label: what is made.
             total: bytes planned.
             done: bytes so far; asked from another thread.
+            things: what is counted instead of bytes, such as ``rows``.
         """
-        gauge = Gauge(total, done(), time.monotonic())
+        gauge = Gauge(total, done(), time.monotonic(), things)
 
         def line() -> str:
             so_far = done()

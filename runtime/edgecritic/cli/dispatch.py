@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from edgecritic.cli import bundles, commands, demo, judge, models, serve
+from edgecritic.cli import batch, bundles, commands, demo, judge, models, serve
 from edgecritic.cli.console import Console
 from edgecritic.cli.options import TEXT_HELP
 from edgecritic.errors import CriticError, InputError
@@ -64,6 +64,14 @@ COMMANDS = (
         judge.add_rank,
         judge.rank,
         TEXT_HELP,
+    ),
+    Command(
+        "batch",
+        "judge all rows of a table, and go on where it was stopped",
+        "[options] TABLE --out FILE",
+        batch.add_batch,
+        batch.batch,
+        batch.TABLE_HELP,
     ),
     Command(
         "demo",

@@ -1,4 +1,4 @@
-"""How far a long step is, in bytes: amount, rate, and the time that is left."""
+"""How far a long step is, in bytes or rows: amount, rate, and the time that is left."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Gauge:
         total: bytes planned; an estimate may turn out to be too small.
         before: bytes that were there already when it began.
         began: seconds, by the clock that `text` is asked with.
+        things: what is counted instead of bytes, such as ``rows``.
     """
 
     total: int
     before: int
     began: float
+    things: str = ""
 
     def share(self, done: int) -> float:
         """What is done, in [0, 1]."""
@@ -35,15 +37,23 @@ class Gauge:
             done: bytes so far, those from before included.
             now: seconds.
         """
-        size, unit, digits = _unit(max(self.total, done))
-        amount = f"{done / size:.{digits}f} of {max(self.total, done) / size:.{digits}f} {unit}"
+        size, unit, digits = self._unit(max(self.total, done))
+        amount = f"{done / size:,.{digits}f} of {max(self.total, done) / size:,.{digits}f} {unit}"
         elapsed = now - self.began
         if done <= self.before or elapsed < _SETTLED_S:
             return amount
         rate = (done - self.before) / elapsed
-        size, unit, digits = _unit(rate)
         left = max(0, self.total - done) / rate
-        return f"{amount}, {rate / size:.{digits}f} {unit}/s, {clock(left)} left"
+        return f"{amount}, {self._rate(rate)}, {clock(left)} left"
+
+    def _unit(self, amount: float) -> tuple[float, str, int]:
+        return (1.0, self.things, 0) if self.things else _unit(amount)
+
+    def _rate(self, rate: float) -> str:
+        if self.things:
+            return f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
+        size, unit, digits = _unit(rate)
+        return f"{rate / size:.{digits}f} {unit}/s"
 
 
 def clock(seconds: float) -> str:

@@ -101,16 +101,19 @@ def _named(args: argparse.Namespace) -> Critic:
             threads=args.threads,
             max_tiles=args.max_tiles,
             max_image_tokens=args.max_image_tokens,
+            deterministic=args.deterministic,
             force=args.force,
         )
     local = (args.bundle, args.threads, args.max_tiles, args.max_image_tokens)
-    if any(option is not None for option in local) or (args.backend, args.device) != (
-        "auto",
-        "auto",
+    if (
+        any(option is not None for option in local)
+        or args.deterministic
+        or (args.backend, args.device) != ("auto", "auto")
     ):
         raise InputError(
             "--remote is given, and an option of a critic on this machine, too",
-            "leave out --bundle, --backend, --device, --threads and the caps, or --remote",
+            "leave out --bundle, --backend, --device, --threads, --deterministic and the caps, "
+            "or --remote",
         )
     return Critic.remote(args.remote, args.model)
 

@@ -125,6 +125,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
     )
     engine.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="equal bits for equal requests, whatever else is judged: one at a time, slower",
+    )
+    engine.add_argument(
         "--force", action="store_true", help="load even what cannot fit into the free memory"
     )
     engine.add_argument(

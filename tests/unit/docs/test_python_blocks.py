@@ -39,8 +39,15 @@ def write_checkpoints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_peft_model(model, config).save_pretrained(folder / "runs" / "dpo-3")
 
 
+def write_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small table."""
+    lines = ("image,question,response", "seven.png,Which digit?,A 7.", "seven.png,Which digit?,")
+    (folder / "answers.csv").write_text("\n".join(lines))
+
+
 NEEDS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
-    "lmms-lab/llava-critic-7b": write_checkpoints
+    "lmms-lab/llava-critic-7b": write_checkpoints,
+    "answers.csv": write_answers,
 }
 """What a block names, and what writes it."""
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgecritic.errors import InputError, shown
+from edgecritic.tables import read_records
 from edgecritic_train.critic_data.building.teachers import PictureHashes
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import SPLITS, ImageFile, ImageRef, Split
 from edgecritic_train.critic_data.sources.images import image_refs
-from edgecritic_train.critic_data.sources.records import read_records
 from edgecritic_train.critic_data.splitting import Shares
 from edgecritic_train.rounds.config import QuestionSettings
 from edgecritic_train.rounds.entries import content_key

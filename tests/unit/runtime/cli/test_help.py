@@ -17,6 +17,7 @@ COMMANDS = {
     "score": ("score",),
     "compare": ("compare",),
     "rank": ("rank",),
+    "batch": ("batch",),
     "demo": ("demo",),
     "serve": ("serve",),
     "inspect": ("inspect",),

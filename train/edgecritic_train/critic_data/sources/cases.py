@@ -32,12 +32,12 @@ from typing import Any, cast
 from edgecritic.errors import CriticError, InputError, shown
 from edgecritic.parsing import parse_winner
 from edgecritic.strict_json import decode
+from edgecritic.tables import Record, read_records
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import SPLITS, ImageFile, ImageRef, Split
 from edgecritic_train.critic_data.sources.images import image_refs
 from edgecritic_train.critic_data.sources.intake import Intake
-from edgecritic_train.critic_data.sources.records import Record, read_records
 from edgecritic_train.critic_data.templates import stable_number
 
 COLUMNS = (

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from edgecritic.errors import ArtifactError, CriticError
+from edgecritic.tables import Record, read_records
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile
 from edgecritic_train.critic_data.sources.hub import fetch_set
 from edgecritic_train.critic_data.sources.images import image_refs
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.llava_formats import Judgement, Unread, read_judgement
-from edgecritic_train.critic_data.sources.records import Record, read_records
 from edgecritic_train.critic_data.templates import PAIRWISE, POINTWISE, stable_choice
 
 REPOSITORY = "lmms-lab/llava-critic-113k"

@@ -12,6 +12,7 @@ import pytest
 
 from critic_tables import picture_bytes
 from edgecritic.errors import InputError
+from edgecritic.tables import read_records
 from edgecritic.task import Rubric
 from edgecritic_train.cli import main
 from edgecritic_train.critic_data.pictures import PictureStore
@@ -19,7 +20,6 @@ from edgecritic_train.critic_data.rows import read_rows
 from edgecritic_train.critic_data.sources.cases import TableOptions, read_cases
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions, judged_rows
-from edgecritic_train.critic_data.sources.records import read_records
 
 RECORDS = [
     {

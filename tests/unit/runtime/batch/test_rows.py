@@ -1,0 +1,180 @@
+"""Rows of tables become requests, or say why they cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgecritic import CompareRequest, InputError, MissingExtraError, Rubric, ScoreRequest
+from edgecritic.batch import BatchOptions, BatchRow, read_rows
+
+QUESTION = "Which digit is it?"
+
+
+def jsonl(path: Path, *records: object) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def rows_of(folder: Path, *records: object, **options: Any) -> list[BatchRow]:
+    return list(read_rows(jsonl(folder / "rows.jsonl", *records), BatchOptions(**options)))
+
+
+def fault(folder: Path, **record: object) -> str:
+    (row,) = rows_of(folder, record)
+    assert isinstance(row.asked, InputError)
+    assert row.asked.hint
+    return row.asked.message
+
+
+def test_one_response_is_scored_and_two_are_compared(tmp_path: Path) -> None:
+    scored, listed, compared, numbered = rows_of(
+        tmp_path,
+        {"id": 7, "question": QUESTION, "response": "a 7", "reference": "7", "rubric": "1-5"},
+        {"question": QUESTION, "responses": ["a 7"], "verdict": 9, "reason": "passed over"},
+        {"question": QUESTION, "first": "a 7", "second": "", "wording": 2},
+        {"question": QUESTION, "response_1": "a 7", "response_2": "a 1"},
+        orders="given",
+        rationale=True,
+    )
+    assert scored.id == 7
+    assert scored.asked == ScoreRequest(
+        [], QUESTION, "a 7", reference="7", rubric=Rubric(1, 5), rationale=True
+    )
+    assert listed.asked == ScoreRequest([], QUESTION, "a 7", rationale=True)
+    assert isinstance(compared.asked, CompareRequest)
+    assert (compared.asked.second, compared.asked.wording, compared.asked.orders) == (
+        "",
+        2,
+        "given",
+    )
+    assert isinstance(numbered.asked, CompareRequest)
+
+
+def test_tables_of_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    records: list[dict[str, Any]] = [
+        {"id": "a", "image": "a.png", "question": QUESTION, "response": "a 7", "first": None},
+        {"id": "b", "image": None, "question": "Why, and how?", "response": "", "first": None},
+    ]
+    found = [read(tmp_path, write, records) for write in (_jsonl, _csv, _tsv)]
+    pyarrow.parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "t.parquet")
+    found.append(keys(read_rows(tmp_path / "t.parquet")))
+    assert found[0] == found[1] == found[2] == found[3]
+    assert len(set(found[0])) == 2
+
+
+def keys(rows: Any) -> list[tuple[str | int | None, str]]:
+    return [(row.id, row.key()) for row in rows]
+
+
+def read(folder: Path, write: Any, records: Sequence[Mapping[str, Any]]) -> Any:
+    return keys(read_rows(write(folder, records)))
+
+
+def _jsonl(folder: Path, records: Sequence[Mapping[str, Any]]) -> Path:
+    return jsonl(folder / "t.jsonl", *records)
+
+
+def _csv(folder: Path, records: Sequence[Mapping[str, Any]], suffix: str = ".csv") -> Path:
+    path = folder / f"t{suffix}"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, records[0], delimiter="\t" if suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(records)
+    return path
+
+
+def _tsv(folder: Path, records: Sequence[Mapping[str, Any]]) -> Path:
+    return _csv(folder, records, ".tsv")
+
+
+def test_a_picture_counts_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+    encoded = b64encode(path.read_bytes()).decode()
+    record = {"question": QUESTION, "response": "a 7"}
+    forms: list[object] = [
+        "a.png",
+        str(path),
+        {"base64": encoded},
+        f"data:image/png;base64,{encoded}",
+        ["a.png"],
+    ]
+    rows = rows_of(tmp_path, *({**record, "image": form} for form in forms))
+    assert len({row.key() for row in rows}) == 1
+    before = rows[0].key()
+    Image.new("RGB", (8, 8), "blue").save(path)
+    assert rows[0].key() != before
+    (without,) = rows_of(tmp_path, record)
+    assert without.key() not in (before, rows[0].key())
+
+
+def test_what_is_wrong_with_a_row_is_told_with_its_place(tmp_path: Path) -> None:
+    ok = {"question": QUESTION, "response": "a 7"}
+    assert "rows.jsonl:1: the row has no question" in fault(tmp_path, response="a 7")
+    assert "the row has no response" in fault(tmp_path, question=QUESTION, first="a 7")
+    assert "the question is empty" in fault(tmp_path, question=" ", response="a 7")
+    assert "to score and responses to compare" in fault(tmp_path, **ok, first="a", second="b")
+    assert "responses holds 3 texts" in fault(tmp_path, question=QUESTION, responses=["a"] * 3)
+    assert "not a list of texts" in fault(tmp_path, question=QUESTION, responses="a")
+    assert "response is 7, not text" in fault(tmp_path, question=QUESTION, response=7)
+    assert "there is no picture at" in fault(tmp_path, **ok, image="none.png")
+    assert "there is no picture at" in fault(tmp_path, **ok, image="a\0b")
+    assert "web address" in fault(tmp_path, **ok, image="https://example.org/a.png")
+    assert "no base64" in fault(tmp_path, **ok, image={"base64": "é"})
+    assert "both 'image' and 'images'" in fault(tmp_path, **ok, image="a", images=["b"])
+    assert "rubric" in fault(tmp_path, **ok, rubric="from 5 to 1")
+    assert "wording" in fault(tmp_path, **ok, wording=-1)
+
+
+def test_a_line_that_is_no_row_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    whole = json.dumps({"question": QUESTION, "response": "a 7"}).encode()
+    path.write_bytes(b"\n".join([whole, b'{"question": ', b"[]", b"\xff\xfe", b"", whole]))
+    rows = list(read_rows(path))
+    assert [isinstance(row.asked, InputError) for row in rows] == [False, True, True, True, False]
+    assert [row.number for row in rows] == [1, 2, 3, 4, 5]
+    table = tmp_path / "rows.csv"
+    table.write_text(f"question,response\n{QUESTION},a 7\n{QUESTION},a,7\n{QUESTION},a 1\n")
+    assert [isinstance(row.asked, InputError) for row in read_rows(table)] == [False, True, False]
+
+
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("none.jsonl", "none.xlsx"):
+        with pytest.raises(InputError, match=name):
+            list(read_rows(tmp_path / name))
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    (tmp_path / "a.parquet").touch()
+    with pytest.raises(MissingExtraError) as raised:
+        list(read_rows(tmp_path / "a.parquet"))
+    assert "edgecritic[parquet]" in raised.value.hint
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
+)
+NAMES = ("question", "response", "first", "second", "responses", "image", "rubric", "wording", "id")
+
+
+@given(record=st.dictionaries(st.sampled_from(NAMES), values))
+def test_any_row_is_a_request_or_says_why_not(
+    tmp_path_factory: pytest.TempPathFactory, record: dict[str, Any]
+) -> None:
+    (row,) = rows_of(tmp_path_factory.getbasetemp(), record)
+    assert len(row.key()) == 32
+    if isinstance(row.asked, InputError):
+        assert row.asked.message
