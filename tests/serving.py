@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,9 @@ def _troubled(prompt: bytes) -> None:
         os._exit(7)
     if b"HANG" in prompt:
         time.sleep(600)
+    if b"STOP" in prompt:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(600)  # the signal may come to another thread first
     if b"BUG" in prompt:
         raise RuntimeError("a bug of the engine")
     if b"SLOW" in prompt:

@@ -17,6 +17,7 @@ from edgecritic.judging.generation import tempered
 from edgecritic.judging.grammar import State
 
 _NO_BYTE = 256
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,16 @@ class Vocabulary:
 class Chooser:
     """Chooses the tokens of one text.
 
+    Attributes:
+        pressed: a token was passed over because the text had to be completed in its room.
+
     Args:
         taste: how.
         choice: which of several texts; each has draws of its own.
     """
 
     def __init__(self, taste: Taste, choice: int = 0) -> None:
+        self.pressed = False
         self._taste = taste
         self._rng = np.random.default_rng([taste.seed, choice])
         self._written = Counter[int]()
@@ -113,12 +118,16 @@ class Chooser:
         masked = np.where(allowed, logits.astype(np.float64), -np.inf)
         scores = self._scores(masked)
         closes = len(state.closing) <= room
+        # What top_p has left out is better than nothing.
         for token in chain(_descending(scores), _descending(masked)):
             if token in ends:
                 return token
             then = state.read(vocabulary.bytes[token])
-            if then is not None and not (closes and len(then.closing) >= room):
+            if then is None:
+                continue
+            if not (closes and len(then.closing) >= room):
                 return self._noted(token)
+            self.pressed = True
         return None
 
     def _noted(self, token: int) -> int:
@@ -147,6 +156,9 @@ class Chooser:
 def _descending(scores: NDArray[np.float64]) -> Iterator[int]:
     """Tokens from the best to the worst; those that are ruled out are not among them."""
     scores = scores.copy()
-    while np.isfinite(scores[best := int(scores.argmax())]):
+    for _ in range(_FEW):  # mostly the first one will do
+        if not np.isfinite(scores[best := int(scores.argmax())]):
+            return
         yield best
         scores[best] = -np.inf
+    yield from (int(k) for k in np.argsort(-scores, kind="stable") if np.isfinite(scores[k]))

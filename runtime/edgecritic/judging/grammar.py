@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from edgecritic.errors import InputError
+
+# Of the shortest text of a part: what is longer would not be completed in any answer.
+_MOST_BYTES = 4096
+
 
 class Part:
     """A part of a grammar; compared by identity.
@@ -34,11 +39,40 @@ class OneOf(Part):
         self.shortest = bytes([min(self.choices)])
 
 
+_BYTES = [OneOf({byte}) for byte in range(256)]
+
+
+class Literal(Part):
+    """One text, from some place on."""
+
+    def __init__(self, text: bytes, place: int = 0) -> None:
+        self._text, self._place = text, place
+
+    @property
+    def shortest(self) -> bytes:  # type: ignore[override]
+        return self._text[self._place :]
+
+    @cached_property
+    def _rest(self) -> Part:
+        return Literal(self._text, self._place + 1)
+
+    def unfolded(self) -> Iterator[tuple[Part, ...]]:
+        if self._place == len(self._text):
+            yield ()
+        else:
+            yield (_BYTES[self._text[self._place]], self._rest)
+
+
 class InTurn(Part):
-    """Parts one after another."""
+    """Parts one after another.
+
+    Raises:
+        InputError: even the shortest text of them is too long.
+    """
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = tuple(parts)
+        _check_length(sum(len(part.shortest) for part in parts))
         self.shortest = b"".join(part.shortest for part in parts)
 
     def unfolded(self) -> Iterator[tuple[Part, ...]]:
@@ -58,11 +92,16 @@ class Either(Part):
 
 
 class Repeated(Part):
-    """A part so many times; any number of them when `high` is None."""
+    """A part so many times; any number of them when `high` is None.
+
+    Raises:
+        InputError: even the shortest text of them is too long.
+    """
 
     def __init__(self, part: Part, low: int = 0, high: int | None = None) -> None:
         self._part = part
         self._low, self._high = low, high
+        _check_length(len(part.shortest) * low)
         self.shortest = part.shortest * low
 
     @cached_property
@@ -95,9 +134,17 @@ class Later(Part):
         yield (self._made,)
 
 
+def _check_length(n_bytes: int) -> None:
+    if n_bytes > _MOST_BYTES:
+        raise InputError(
+            f"the shortest text that may be written has {n_bytes:,} bytes",
+            f"allow one of at most {_MOST_BYTES:,}",
+        )
+
+
 def literal(text: bytes) -> Part:
     """Exactly this text."""
-    return InTurn([OneOf({byte}) for byte in text])
+    return Literal(text)
 
 
 def in_turn(*parts: Part | bytes) -> Part:

@@ -15,7 +15,8 @@ from edgecritic.judging.generation import Generated, PieceBuffer
 from edgecritic.judging.grammar import Part, begin
 from edgecritic.scoring import log_softmax
 
-Ended: TypeAlias = Literal["end", "limit", "cancelled"]
+Ended: TypeAlias = Literal["end", "closed", "limit", "cancelled"]
+"""How an answer ended; ``closed`` is the end of a form that the limit has brought about."""
 MOST_LISTED = 20
 
 
@@ -154,7 +155,8 @@ class ChatWriter:
         return Generated(self._text.shown, len(self.tokens), "cancelled")
 
     def _ended(self, text: str, ended: Literal["end", "limit"]) -> Generated:
-        self._tell(self._piece(text, ended))
+        closed = ended == "end" and self._chooser.pressed
+        self._tell(self._piece(text, "closed" if closed else ended))
         return Generated(self._text.shown, len(self.tokens), ended)
 
     @property

@@ -84,7 +84,8 @@ class ChatJob:
 
 
 def _grammar(form: Any) -> Part | None:
-    from edgecritic.judging.json_grammar import json_grammar, json_object
+    from edgecritic.judging.json_grammar import json_grammar
+    from edgecritic.judging.json_parts import json_object
 
     if form is None:
         return None

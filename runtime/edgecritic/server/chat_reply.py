@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-_FINISH = {"end": "stop", "limit": "length", "cancelled": "stop"}
+# Clients that parse JSON take "length" for JSON that is cut off, which a closed form is not.
+_FINISH = {"end": "stop", "closed": "stop", "limit": "length", "cancelled": "stop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Reply:
                 "message": self._message(answer),
                 "finish_reason": self._finish(answer["ended"]),
                 "logprobs": {"content": answer["tokens"]} if self.logprobs else None,
+                **_stopped(answer["ended"]),
             }
             for index, answer in enumerate(result["answers"])
         ]
@@ -57,7 +59,8 @@ class Reply:
         return message
 
     def _finish(self, ended: str) -> str:
-        return "tool_calls" if self.tool is not None and ended == "end" else _FINISH[ended]
+        finish = _FINISH[ended]
+        return "tool_calls" if self.tool is not None and finish == "stop" else finish
 
     def first(self, index: int) -> bytes:
         """The chunk that says who speaks."""
@@ -79,7 +82,7 @@ class Reply:
 
     def last(self, index: int, ended: str) -> bytes:
         """The chunk that says that an answer has ended."""
-        return self._chunk(index, {}, finish=self._finish(ended))
+        return self._chunk(index, {}, ended=ended)
 
     def closing(self, costs: dict[str, int] | None) -> bytes:
         """The end of the stream, behind the usage if it was asked for."""
@@ -90,13 +93,14 @@ class Reply:
         return said + b"data: [DONE]\n\n"
 
     def _chunk(
-        self, index: int, delta: dict[str, Any], tokens: list[Any] | None = None, finish: str = ""
+        self, index: int, delta: dict[str, Any], tokens: list[Any] | None = None, ended: str = ""
     ) -> bytes:
         choice = {
             "index": index,
             "delta": delta,
-            "finish_reason": finish or None,
+            "finish_reason": self._finish(ended) if ended else None,
             "logprobs": {"content": tokens or []} if self.logprobs else None,
+            **_stopped(ended),
         }
         return _data(self._head("chat.completion.chunk") | {"choices": [choice]})
 
@@ -133,6 +137,11 @@ def completion(model: str, result: dict[str, Any]) -> dict[str, Any]:
         "choices": choices,
         "usage": usage(result["usage"]),
     }
+
+
+def _stopped(ended: str) -> dict[str, str]:
+    """VLLM's key for what has ended an answer before its own end."""
+    return {"stop_reason": "max_tokens"} if ended == "closed" else {}
 
 
 def _data(value: object) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from edgecritic.errors import CriticError, shown
 from edgecritic.judging.choosing import Taste
+from edgecritic.judging.json_grammar import json_grammar
 from edgecritic.prompts import ImageSlot
 from edgecritic.prompts.conversation import Role, Turn
 from edgecritic.server.chat_job import ChatJob
@@ -16,7 +17,11 @@ from edgecritic.server.options import Limits
 from edgecritic.server.pictures import Pictures
 
 Body = Mapping[str, Any]
+# Where a client states no limit. What keeps to a form goes on until its form ends: small critics
+# write one text for as long as they are let.
 _DEFAULT_TOKENS = 512
+_DEFAULT_FORMED_TOKENS = 256
+_MOST_LISTED = 1 << 19
 _SEEDS = 2**63
 # They would change the answer, so they are not ignored.
 REFUSED = (
@@ -70,20 +75,20 @@ async def read_chat(body: Body, pictures: Pictures, limits: Limits) -> ChatReque
             raise bad_request(f"{name} is not supported", "leave it out", "unsupported")
     turns, urls = _turns(body["messages"])
     tool, form = _form(body)
+    _check_form(form)
     listed = body.get("top_logprobs")
     if listed is not None and not body.get("logprobs"):
         raise bad_request("top_logprobs without logprobs", "set logprobs to true")
-    job = sampled(body, limits)
+    job = replace(
+        sampled(body, limits),
+        turns=turns,
+        listed=int(listed or 0) if body.get("logprobs") else None,
+        form=form,
+        continued=_continued(body),
+    )
+    _check_listed(job)
     return ChatRequest(
-        replace(
-            job,
-            turns=turns,
-            images=await pictures.read(urls),
-            max_tokens=_max_tokens(body, limits),
-            listed=int(listed or 0) if body.get("logprobs") else None,
-            form=form,
-            continued=_continued(body),
-        ),
+        replace(job, images=await pictures.read(urls)),
         tool,
         bool(body.get("stream")),
         bool((body.get("stream_options") or {}).get("include_usage")),
@@ -118,8 +123,20 @@ def _given(body: Body, key: str, default: Any) -> Any:
 
 
 def _max_tokens(body: Body, limits: Limits) -> int:
-    asked = _given(body, "max_completion_tokens", _given(body, "max_tokens", _DEFAULT_TOKENS))
+    formed = (body.get("response_format") or {}).get("type", "text") != "text"
+    default = _DEFAULT_FORMED_TOKENS if formed or _forced_tool(body) else _DEFAULT_TOKENS
+    asked = _given(body, "max_completion_tokens", _given(body, "max_tokens", default))
     return min(int(asked), limits.tokens)
+
+
+def _check_listed(job: ChatJob) -> None:
+    """See that a list of log-probabilities stays one that can be sent."""
+    if job.listed is not None and job.n * job.max_tokens * (job.listed + 1) > _MOST_LISTED:
+        raise bad_request(
+            f"{job.n} answers of {job.max_tokens} tokens with {job.listed} alternatives each are "
+            "too many",
+            "ask for fewer answers, tokens or top_logprobs",
+        )
 
 
 def _continued(body: Body) -> bool:
@@ -179,6 +196,15 @@ def _form(body: Body) -> tuple[str | None, Any]:
     if described is None:
         raise bad_request("response_format is json_schema without a json_schema")
     return None, described["schema"]
+
+
+def _check_form(form: Any) -> None:
+    """See that it can be followed, before anybody waits for it."""
+    try:
+        if form not in (None, True):
+            json_grammar(form)
+    except CriticError as error:
+        raise failure_of(error) from None
 
 
 def _forced_tool(body: Body) -> Body | None:

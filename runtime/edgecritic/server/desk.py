@@ -133,7 +133,7 @@ class Desk:
         limit = self._options.limits.judging_s * max(1, computation.job.weight)
         overdue = asyncio.get_running_loop().call_later(limit, self._overdue, number, limit)
         self._running[number] = _Running(computation, overdue, time.perf_counter())
-        await process.send(number, computation.job)
+        process.send(number, computation.job)
 
     def _end(self, number: int) -> None:
         """Forget a job that has ended."""
@@ -187,7 +187,8 @@ class Desk:
 
     async def _loaded(self, computation: Computation) -> WorkerProcess | None:
         """The process with the model; None if there is none, which the job is told."""
-        if self._process is not None and self._process.lost:
+        if self._process is not None and self._process.lost:  # before its last message was read
+            self._share_the_loss()
             await self._unload()
         if self._process is not None:
             return self._process

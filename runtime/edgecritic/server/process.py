@@ -8,7 +8,8 @@ import multiprocessing
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from threading import Lock, Thread
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from edgecritic.server.catalogue import CriticSource
@@ -51,9 +52,8 @@ class WorkerProcess:
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._source = source
-        self._sending = Lock()
+        self._outbox: SimpleQueue[tuple[str, int, Job | None] | None] = SimpleQueue()
         self.lost = False
-        self._connection: Connection | None = None
         self._process: Any = None
 
     async def start(self) -> None:
@@ -69,20 +69,22 @@ class WorkerProcess:
         )
         process.start()
         theirs.close()
-        self._connection, self._process = ours, process
-        Thread(target=self._listen, args=(ours,), daemon=True).start()
+        self._process = process
+        sending = Thread(target=self._send, args=(ours,), daemon=True)
+        sending.start()
+        Thread(target=self._listen, args=(ours, sending), daemon=True).start()
 
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    async def send(self, number: int, job: Job) -> None:
-        """Hand a job over."""
-        await asyncio.to_thread(self._say, "job", number, job)
+    def send(self, number: int, job: Job) -> None:
+        """Hand a job over; like `cancel` without waiting for a process that does not read."""
+        self._outbox.put(("job", number, job))
 
     def cancel(self, number: int) -> None:
         """Ask for a job to be stopped."""
-        self._say("cancel", number, None)
+        self._outbox.put(("cancel", number, None))
 
     def kill(self) -> None:
         """End the process at once."""
@@ -96,18 +98,18 @@ class WorkerProcess:
     def _stop(self) -> None:
         if self._process is None:
             return
-        self._say("stop", 0, None)
+        self._outbox.put(("stop", 0, None))
         self._process.join(_STOPPING_S)
         self._process.kill()
         self._process.join()
 
-    def _say(self, verb: str, number: int, job: Job | None) -> None:
+    def _send(self, connection: Connection) -> None:
         # A process that is gone says so itself, by the end of its messages.
-        with self._sending, suppress(OSError, ValueError):
-            if self._connection is not None:
-                self._connection.send((verb, number, job))
+        with suppress(OSError, ValueError):
+            while (message := self._outbox.get()) is not None:
+                connection.send(message)
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self, connection: Connection, sending: Thread) -> None:
         try:
             while True:
                 said = json.loads(connection.recv_bytes(_MAX_MESSAGE))
@@ -116,6 +118,8 @@ class WorkerProcess:
             pass
         finally:
             self.kill()  # it may have closed its end only, or talk nonsense
+            self._outbox.put(None)
+            sending.join()
             connection.close()
             self.lost = True
             self._take(LOST)

@@ -6,6 +6,7 @@ runs out of memory, costs one request; the server starts another one.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ def work(connection: Connection, load: Callable[[], Critic]) -> None:
     """
     # Ctrl-C reaches all processes of a terminal; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()  # what a crash was in the middle of is told on stderr
     # Nothing that an engine prints may get between the lines of a sidecar's stdout.
     with suppress(OSError):
         os.dup2(_STDERR, _STDOUT)
@@ -78,7 +80,10 @@ class _Worker:
                 else:
                     self._jobs.put(None)
         except (EOFError, OSError):
-            os._exit(0)
+            pass
+        except Exception:
+            logger.exception("a message of the server cannot be read")
+        os._exit(0)
 
     def _do(self, critic: Critic, number: int, job: Job) -> None:
         token = self._tokens[number]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edgecritic.errors import InputError
 from edgecritic.judging.json_grammar import json_grammar
+from edgecritic.strict_json import decode
 
 # Behind each, the schema follows. Sources: instructor's JSON mode, with which ragas asks;
 # ragas 0.4, prompt/pydantic_prompt.py and prompt/metrics/base_prompt.py.
@@ -31,7 +32,8 @@ def schema_in(text: str) -> dict[str, Any] | None:
         if start < 0:
             continue
         try:
-            schema, _ = json.JSONDecoder().raw_decode(behind[start : start + _MOST])
+            _, length = json.JSONDecoder().raw_decode(behind[start : start + _MOST])
+            schema = decode(behind[start : start + length])
             json_grammar(schema)
         except (ValueError, RecursionError, InputError):
             continue

@@ -158,6 +158,11 @@ CHAT_ANSWER: Final = open_object(
                         ("role", "content"),
                     ),
                     "finish_reason": _FINISH,
+                    "stop_reason": {
+                        "enum": ["max_tokens"],
+                        "description": "The answer keeps to its form, and was closed early for "
+                        "want of tokens.",
+                    },
                     "logprobs": nullable(
                         open_object({"content": {"type": "array", "items": _LISTED}})
                     ),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edgecritic.errors import InputError
 from edgecritic.judging.grammar import State, begin
-from edgecritic.judging.json_grammar import json_grammar, json_object
+from edgecritic.judging.json_grammar import json_grammar
+from edgecritic.judging.json_parts import json_object
 from edgecritic.server.schema.check import check
 
 SCHEMAS: list[dict[str, Any]] = [
@@ -70,6 +71,13 @@ def test_every_text_of_a_grammar_is_what_the_schema_allows(
         check(value, schema)
 
 
+def test_an_object_that_no_schema_bounds_ends() -> None:
+    state = begin(json_object()).read(b'{"a": 1' + b', "a": 1' * 31)
+    assert state is not None
+    assert state.read(b"}") is not None
+    assert state.read(b",") is None
+
+
 @given(st.integers(0, 2**32), st.integers(0, 80))
 def test_any_object_is_an_object_with_something_in_it(seed: int, most: int) -> None:
     value = json.loads(drawn(begin(json_object()), random.Random(seed), most))
@@ -88,6 +96,11 @@ def test_any_object_is_an_object_with_something_in_it(seed: int, most: int) -> N
         ({"type": "string"}, '"\n"', False),
         ({"type": "string"}, '"\\ud800"', False),
         ({"enum": ["yes", "no"]}, '"no"', True),
+        ({"enum": ["yes", 1, True], "type": "string"}, "1", False),
+        ({"enum": [1, 1.5, True], "type": "integer"}, "1", True),
+        ({"enum": [1, 1.5, True], "type": "integer"}, "1.5", False),
+        ({"const": "a", "enum": ["a"], "type": "string"}, '"a"', True),
+        ({"type": "object", "anyOf": [{"type": "object"}]}, "{}", True),
         ({"type": "array", "items": {"type": "null"}}, "[null, null]", True),
         ({"type": "array", "items": {"type": "null"}}, "[null, 1]", False),
     ],
@@ -114,9 +127,68 @@ def test_single_texts(schema: dict[str, Any], text: str, allowed: bool) -> None:
         {"type": "number", "minimum": 0.5},
         {"type": "string", "minLength": 3, "maxLength": 2},
         {"type": "array", "items": 5},
+        {"type": []},
+        {"type": {}},
+        {"type": [["string"]]},
+        {"const": "a", "enum": ["b"]},
+        {"$defs": {"a": {"type": "string"}}, "$ref": "#/$defs/a", "maxLength": 5},
+        {"type": "object", "properties": {"a": {}}, "anyOf": [{"type": "object"}]},
+        {"type": "string", "anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"type": "integer", "anyOf": [{"type": "number"}]},
+        {"type": "object", "properties": {"a": {}}, "required": [{}]},
         "schema",
     ],
 )
 def test_what_cannot_be_followed_is_refused(schema: object) -> None:
     with pytest.raises(InputError):
         json_grammar(schema)
+
+
+def chain(n: int, *names: str, **more: Any) -> dict[str, Any]:
+    """Schemas that each refer to the next one, under each of the names."""
+    made = {
+        f"d{k}": {
+            "type": "object",
+            "properties": {name: {"$ref": f"#/$defs/d{k + 1}"} for name in names},
+            **more,
+        }
+        for k in range(n)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**made, f"d{n}": {"type": "string"}}}
+
+
+NEST = {"type": "array", "minItems": 1000}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        chain(40, "a", "b", required=["a", "b"]),  # its shortest text has 2**40 strings
+        chain(400, "a"),
+        {"type": "string", "minLength": 10**17},
+        {**NEST, "items": {**NEST, "items": {**NEST, "items": {"type": "string"}}}},
+        {"enum": ["x" * 1000 + str(k) for k in range(1024)]},
+        {"const": "x" * 10**6},
+        {"anyOf": [{"anyOf": [{"anyOf": [{"type": "string"}] * 100}] * 100}] * 100},
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": k} for k in range(1000)]},
+        {"type": "object", "properties": {"k" * 10**5: {}}},
+    ],
+    ids=range(9),
+)
+def test_schemas_that_would_take_all_memory_are_refused(schema: object) -> None:
+    with pytest.raises(InputError):
+        json_grammar(schema)
+
+
+def test_what_is_referred_to_often_is_made_once() -> None:
+    # Two to the power of thirty places, and thirty parts.
+    state = begin(json_grammar(chain(30, "a", "b")))
+    assert state.closing == b"{}"
+    assert state.read(b'{"a": {"a": {"a": {}}, "b": {') is not None
+
+
+def test_a_long_constant_is_followed_to_its_end() -> None:
+    text = json.dumps("x" * 4000)
+    state = begin(json_grammar({"const": json.loads(text)})).read(text.encode())
+    assert state is not None
+    assert state.complete

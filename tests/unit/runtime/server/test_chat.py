@@ -89,6 +89,7 @@ def test_what_clients_add_is_accepted(server: Running, more: dict[str, Any]) -> 
         {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
         {"messages": [{"role": "robot", "content": "hello"}]},
         {"continue_final_message": True},
+        {"n": 16, "max_tokens": 4096, "logprobs": True, "top_logprobs": 20},
     ],
 )
 def test_what_there_is_not_is_refused(server: Running, more: dict[str, Any]) -> None:
@@ -180,6 +181,40 @@ def test_a_schema_is_followed(server: Running, max_tokens: int, temperature: flo
     assert list(verdict) == ["reason", "score", "pass"]
     assert isinstance(verdict["score"], int)
     assert answer.json["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_without_a_limit_json_is_closed_early_and_says_so(server: Running, stream: bool) -> None:
+    endless = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 2}}
+    form = {"type": "json_schema", "json_schema": {"name": "v", "schema": endless}}
+    body = {"messages": [{"role": "user", "content": "go on"}], "response_format": form}
+    answer = server.post("/v1/chat/completions", {**body, "stream": stream})
+    if stream:
+        *chunks, _ = [data for _, data in answer.events]
+        ended = next(c for chunk in chunks for c in chunk["choices"] if c["finish_reason"])
+        text = "".join(c["delta"].get("content", "") for chunk in chunks for c in chunk["choices"])
+    else:
+        (ended,), text = answer.json["choices"], said(answer)
+        assert answer.json["usage"]["completion_tokens"] <= 256
+    assert (ended["finish_reason"], ended["stop_reason"]) == ("stop", "max_tokens")
+    assert all(json.loads(text))
+
+
+def test_a_form_that_cannot_be_followed_is_a_400_in_a_stream_too(server: Running) -> None:
+    form = {"type": "json_schema", "json_schema": {"schema": {"pattern": "a+"}}}
+    body = {**HELLO, "response_format": form, "stream": True}
+    assert server.post("/v1/chat/completions", body).status == 400
+
+
+def test_a_schema_in_a_prompt_that_would_take_all_memory_is_left_alone(server: Running) -> None:
+    both = [{"properties": {key: {"$ref": f"#/$defs/{k}"} for key in "ab"}} for k in range(26)]
+    schema = {**both[0], "$defs": {str(k): one for k, one in enumerate(both[1:])}}
+    for one in both[1:]:
+        one["required"] = ["a", "b"]
+    packed = json.dumps(schema, separators=(",", ":"))
+    prompt = f"in json that match the following json_schema: {packed}"
+    body = {"messages": [{"role": "user", "content": prompt}]}
+    assert said(server.post("/v1/chat/completions", body)) == "I judge answers."
 
 
 def test_json_is_json(server: Running) -> None:

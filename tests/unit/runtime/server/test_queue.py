@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,21 @@ def test_a_process_that_hangs_costs_one_request() -> None:
         answer = judge(running, "HANG")
         assert (answer.status, answer.json["error"]["code"]) == (504, "time_limit")
         # On a busy machine a judgement may take longer than that limit, too.
+        until(lambda: judge(running, "and now?", rationale=False).status == 200, 120)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
+def test_a_process_that_reads_nothing_does_not_hold_up_the_server() -> None:
+    options = ServerOptions(parallel=2, limits=Limits(judging_s=1.5))
+    with serving([served(TroubledSource())], options) as running:
+        judge(running, "?")
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(judge, running, "STOP")
+            until(lambda: b"edgecritic_running 1" in running.get("/metrics").content)
+            large = score("large", image="data:image/png;base64," + "A" * (4 << 20))
+            running.opened("/v1/judge/score", large).close()  # more than a pipe takes in
+            until(lambda: b"edgecritic_cancelled_total{" in running.get("/metrics").content)
+            assert stopped.result().json["error"]["code"] == "time_limit"
         until(lambda: judge(running, "and now?", rationale=False).status == 200, 120)
 
 
