@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgecritic_bench.checked import positive
 from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.quantization import cli as quantization
 from edgecritic_bench.ranking import cli as ranking
@@ -57,14 +58,6 @@ def build_parser() -> argparse.ArgumentParser:
         )
         add(command)
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def _judge(parser: argparse.ArgumentParser) -> None:

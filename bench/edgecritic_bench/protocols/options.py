@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgecritic_bench.checked import amount, positive
 from edgecritic_bench.protocols.importers import FORMATS
 from edgecritic_bench.protocols.registry import BENCHMARKS
 from edgecritic_bench.protocols.scores import PROTOCOLS
@@ -22,8 +23,8 @@ def run(parser: argparse.ArgumentParser) -> None:
     _data(parser)
     parser.add_argument("--out", type=Path, required=True, help="JSONL; gone on with if it exists")
     parser.add_argument("--bundle", default="embedded", help="folder with a critic.json")
-    parser.add_argument("--limit", type=int, help="rows")
-    parser.add_argument("--threads", type=int, help="the physical cores when left out")
+    parser.add_argument("--limit", type=positive, help="rows")
+    parser.add_argument("--threads", type=positive, help="the physical cores when left out")
 
 
 def import_(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def score(parser: argparse.ArgumentParser) -> None:
         "--protocol", choices=PROTOCOLS, help="the benchmark's first one when left out"
     )
     parser.add_argument(
-        "--margin", type=float, default=_MARGIN_POINTS, help="points within which judges are equal"
+        "--margin", type=amount, default=_MARGIN_POINTS, help="points within which judges are equal"
     )
     parser.add_argument("--partial", action="store_true", help="leave out rows without a verdict")
     parser.add_argument("--json", type=Path, help="the numbers as JSON")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgecritic import CriticError
+from edgecritic_bench.checked import amount, count, made, positive
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization.arms import plan_arms
 from edgecritic_bench.quantization.progress import Teller
@@ -23,7 +24,8 @@ _PACKAGES = ("edgecritic", "llama-cpp-python", "onnxruntime", "torch", "transfor
 
 
 def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    args.out.mkdir(parents=True, exist_ok=True)
+    made(args.report or args.out)
+    made(args.out)
     sample = Sample(
         tuple(args.data), args.pairs, args.scores, args.per_item, args.attacks, args.seed
     )
@@ -47,8 +49,8 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
     if args.arms:
         _talk("judged; leave --arms out for the other arms, and the report")
         return
-    made = Provenance.here(argv, _PACKAGES)
-    report = build_report(run, args.margin / 100, made, reasons=not args.no_reasons)
+    here = Provenance.here(argv, _PACKAGES)
+    report = build_report(run, args.margin / 100, here, reasons=not args.no_reasons)
     for path in write_report(report, args.report or args.out):
         _talk(f"{path} is written")
     print(report["recommendation"]["words"])
@@ -95,13 +97,13 @@ def quantization(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="rows files, evaluation sets, BENCHMARK:PATH or BENCHMARK:hub:",
     )
-    rows.add_argument("--pairs", type=int, default=_SAMPLE.pairs, help="at most so many")
-    rows.add_argument("--scores", type=int, default=_SAMPLE.scores, help="at most so many")
+    rows.add_argument("--pairs", type=count, default=_SAMPLE.pairs, help="at most so many")
+    rows.add_argument("--scores", type=count, default=_SAMPLE.scores, help="at most so many")
     rows.add_argument(
-        "--per-item", type=int, default=_SAMPLE.per_item, help="of each, from one item"
+        "--per-item", type=positive, default=_SAMPLE.per_item, help="of each, from one item"
     )
     rows.add_argument(
-        "--attacks", type=int, default=_SAMPLE.attacks, help="of each family; 0 for none"
+        "--attacks", type=count, default=_SAMPLE.attacks, help="of each family; 0 for none"
     )
     rows.add_argument(
         "--attack-arms",
@@ -115,9 +117,12 @@ def quantization(parser: argparse.ArgumentParser) -> None:
     running.add_argument(
         "--out", type=Path, required=True, help="folder; gone on with if it is there"
     )
-    running.add_argument("--jobs", type=int, default=_RUN.jobs, help="processes at a time")
+    running.add_argument("--jobs", type=positive, default=_RUN.jobs, help="processes at a time")
     running.add_argument(
-        "--parts", type=int, default=_RUN.parts, help="processes that share each arm's pictures"
+        "--parts",
+        type=positive,
+        default=_RUN.parts,
+        help="processes that share each arm's pictures",
     )
     running.add_argument(
         "--arms",
@@ -126,14 +131,16 @@ def quantization(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="judge by these only, such as 'onnx*'; no report",
     )
-    running.add_argument("--minutes", type=float, help="stop after so long; run again to go on")
-    running.add_argument("--threads", type=int, help="of each arm; the cores' share when left out")
+    running.add_argument("--minutes", type=amount, help="stop after so long; run again to go on")
+    running.add_argument(
+        "--threads", type=positive, help="of each arm; the cores' share when left out"
+    )
     running.add_argument("--device", choices=("auto", "cpu", "gpu"), default=_RUN.device)
     running.add_argument(
         "--report-now", action="store_true", help="judge nothing; report what all arms have judged"
     )
     running.add_argument(
-        "--margin", type=float, default=_MARGIN_POINTS, help="points within which arms are equal"
+        "--margin", type=amount, default=_MARGIN_POINTS, help="points within which arms are equal"
     )
     running.add_argument("--report", type=Path, help="folder of the report; that of the run")
     running.add_argument(
@@ -145,4 +152,4 @@ def recommendation(parser: argparse.ArgumentParser) -> None:
     """Options of ``bench recommend``."""
     parser.add_argument("report", type=Path, metavar="REPORT.json", help="of bench quantization")
     parser.add_argument("--max-ram", metavar="SIZE", help="memory that it may take, such as 8GB")
-    parser.add_argument("--margin", type=float, help="points; the report's own when left out")
+    parser.add_argument("--margin", type=amount, help="points; the report's own when left out")

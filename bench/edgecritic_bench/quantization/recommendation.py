@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecritic import InputError
+from edgecritic_bench.checked import amount
 from edgecritic_bench.statistics.equivalence import FEWEST_ITEMS
 
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -40,7 +41,7 @@ def parse_bytes(text: str) -> float:
     match = _SIZE.fullmatch(text)
     try:
         if match is None:
-            return float(text)
+            return amount(text)
         scale = _UNITS[match[2].upper()]
         if match[3]:
             scale = 1024 ** list(_UNITS).index(match[2].upper())
@@ -80,7 +81,7 @@ def recommend(
     return Recommendation(
         "",
         f"None of {len(fitting)} arms is shown to be equivalent to {reference} within {points}. "
-        f"{nearest['arm']['name']} comes nearest ({_evidence(nearest)}){cure}.",
+        f"{nearest['arm']['name']} comes nearest ({_evidence(nearest) or 'too few rows'}){cure}.",
     )
 
 

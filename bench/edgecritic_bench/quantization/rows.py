@@ -180,5 +180,6 @@ def _attacks(
     bases = _bases(sample, wanted)
     if not bases:
         return ()
-    made = attacks(bases, wanted.attacks, wanted.seed)
+    # A pair is attacked once in each way: few pairs are few attacks, and no error.
+    made = attacks(bases, len(bases), wanted.seed)
     return (*made, *picture_attacks(bases, work, wanted.seed))

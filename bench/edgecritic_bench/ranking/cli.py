@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgecritic import Bundle, Critic
+from edgecritic_bench.checked import positive
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.ranking.matrices import collect, read
 from edgecritic_bench.ranking.page import ranking_page
@@ -37,13 +38,13 @@ def judge_rankings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", nargs="+", type=Path, metavar="SET", help="evaluation set folder")
     parser.add_argument("--out", type=Path, required=True, help="JSONL; gone on with if it exists")
     parser.add_argument("--bundle", default="embedded", help="folder with a critic.json")
-    parser.add_argument("--responses", type=int, default=5, help="of each question")
-    parser.add_argument("--limit", type=int, help="items of each set")
-    parser.add_argument("--threads", type=int, help="the physical cores when left out")
+    parser.add_argument("--responses", type=positive, default=5, help="of each question")
+    parser.add_argument("--limit", type=positive, help="items of each set")
+    parser.add_argument("--threads", type=positive, help="the physical cores when left out")
 
 
 def rankings(parser: argparse.ArgumentParser) -> None:
     """Options of ``bench rankings``."""
     parser.add_argument("judged", type=Path, metavar="JUDGED", help="from bench judge-rankings")
-    parser.add_argument("--simulated", type=int, default=400, help="questions for each critic")
+    parser.add_argument("--simulated", type=positive, default=400, help="questions for each critic")
     parser.add_argument("--out", type=Path, default=Path("docs/ranking.md"))

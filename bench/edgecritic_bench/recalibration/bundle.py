@@ -87,11 +87,7 @@ def fit(
     """
     pairs = [row for row in rows if isinstance(row, PairRow) and judged[row_digest(row)].readable]
     scores = [row for row in rows if isinstance(row, ScoreRow) and judged[row_digest(row)].readable]
-    if max(len(pairs), len(scores)) < LEAST_ROWS:
-        raise InputError(
-            f"{len(scores)} readable scores and {len(pairs)} readable pairs are too few to fit on",
-            f"label at least {LEAST_ROWS} of one kind",
-        )
+    enough([*pairs, *scores])
     found, fitted = replace(before, scores=None), None
     if len(pairs) >= LEAST_ROWS:
         columns = pair_columns(pairs, judged, Settings())
@@ -103,6 +99,20 @@ def fit(
         fitted = replace(fitted, calibration=kept)
         found = replace(found, pointwise_temperature=fitted.temperature, scores=kept)
     return Fitted(found, fitted, len(pairs) if len(pairs) >= LEAST_ROWS else 0)
+
+
+def enough(rows: Sequence[PairRow | ScoreRow]) -> None:
+    """Refuse rows that are too few to fit on, before they are judged or after.
+
+    Raises:
+        InputError: there are fewer than `LEAST_ROWS` of both kinds.
+    """
+    pairs = sum(isinstance(row, PairRow) for row in rows)
+    if max(pairs, len(rows) - pairs) < LEAST_ROWS:
+        raise InputError(
+            f"{len(rows) - pairs} readable scores and {pairs} readable pairs are too few to fit on",
+            f"label at least {LEAST_ROWS} of one kind",
+        )
 
 
 def labelled(rows: Sequence[ScoreRow], judged: Mapping[str, Judged]) -> LabelledScores:

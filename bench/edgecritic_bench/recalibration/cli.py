@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecritic import Bundle, Critic, InputError
+from edgecritic_bench.checked import made, positive, share
 from edgecritic_bench.judge import uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.quantization.journal import Judged, row_digest
 from edgecritic_bench.quantization.rows import Sample, read_rows
-from edgecritic_bench.recalibration.bundle import fit, judge_labelled, write_calibrated
+from edgecritic_bench.recalibration.bundle import enough, fit, judge_labelled, write_calibrated
 from edgecritic_bench.recalibration.page import before_and_after
 
 _TELL_EVERY = 20
@@ -27,6 +28,8 @@ def calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
         raise InputError("there are no labelled rows", "name them with --data")
     bundle = Bundle.embedded() if args.bundle == "embedded" else Bundle.read(args.bundle)
     rows = _rows(args.data, args.rows, args.seed)
+    enough(rows)
+    made(args.out)
     known = {row_digest(row) for row in rows}
     items = {row.item or row.key for row in rows}
     others = [
@@ -76,9 +79,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     bundle = parser.add_argument_group("a bundle, from labelled rows")
     bundle.add_argument("--bundle", help="folder with a critic.json, or embedded")
     bundle.add_argument("--data", nargs="+", help="labelled rows, as for bench quantization")
-    bundle.add_argument("--rows", type=int, default=_MOST, help="of each setting to fit on")
+    bundle.add_argument("--rows", type=positive, default=_MOST, help="of each setting to fit on")
     bundle.add_argument("--test", nargs="+", help="other labelled rows, to show before and after")
-    bundle.add_argument("--test-rows", type=int, default=_MOST_TEST, help="of each setting")
-    bundle.add_argument("--coverage", type=float, default=0.9, help="of intervals of scores")
+    bundle.add_argument("--test-rows", type=positive, default=_MOST_TEST, help="of each setting")
+    bundle.add_argument("--coverage", type=share, default=0.9, help="of intervals of scores")
     bundle.add_argument("--seed", type=int, default=0, help="of the rows that are drawn")
-    bundle.add_argument("--threads", type=int, help="the physical cores when left out")
+    bundle.add_argument("--threads", type=positive, help="the physical cores when left out")

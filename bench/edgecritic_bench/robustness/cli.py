@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edgecritic_bench.checked import positive
 from edgecritic_bench.numbers import write_json
 from edgecritic_bench.protocols import rows_file
 from edgecritic_bench.protocols.hub import locate
@@ -50,7 +51,7 @@ def manipulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", help="with pairs, as for bench run")
     parser.add_argument("data", metavar="DATA", help="as for bench run")
     parser.add_argument("--out", type=Path, required=True, help="rows file")
-    parser.add_argument("--per-family", type=int, default=100, help="attacks of each family")
+    parser.add_argument("--per-family", type=positive, default=100, help="attacks of each family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--families", nargs="+", metavar="FAMILY", help="all when left out")
 

@@ -123,6 +123,36 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
     assert [bool(one["robustness"]) for one in report["arms"]] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--jobs", "0"),
+        ("--parts", "0"),
+        ("--pairs", "-1"),
+        ("--per-item", "0"),
+        ("--attacks", "-3"),
+        ("--minutes", "-1"),
+        ("--threads", "-2"),
+        ("--margin", "nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(
+            ["quantization", "--bundles", "b", "--data", "d", "--out", str(tmp_path / "o"), *words]
+        )
+    assert caught.value.code == 2
+    assert f"argument {words[0]}: invalid" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["quantization", "--bundles", "b", "--data", "d", "--out", str(tmp_path / "file")]
+    with pytest.raises(CriticError, match="file cannot be made"):
+        cli.main(words)
+
+
 def test_an_arm_that_fails_is_named_and_stops_no_other(bundles, tmp_path):
     data = write_rows(tmp_path / "data", 2)
     broken = tmp_path / "broken"

@@ -134,6 +134,14 @@ def test_intervals_hold_as_much_gold_as_promised(coverage):
     assert coverage - 0.03 <= np.mean(inside) <= coverage + 0.06
 
 
+def test_too_few_rows_are_refused_before_they_are_judged(tmp_path):
+    data = write_rows(tmp_path / "data", 8)
+    out = tmp_path / "calibrated"
+    with pytest.raises(InputError, match="are too few to fit on"):
+        cli.main(["calibrate", "--bundle", "embedded", "--data", str(data), "--out", str(out)])
+    assert not out.exists()
+
+
 def test_too_few_rows_promise_nothing():
     with pytest.raises(InputError, match="too few"):
         fit_scores(simulated(49), 0.9)
