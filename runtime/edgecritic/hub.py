@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edgecritic.bundle import MANIFEST, Bundle
 from edgecritic.downloads import SourceError, fetch, fetch_unknown
-from edgecritic.errors import ArtifactError, InputError
+from edgecritic.errors import ArtifactError
 from edgecritic.fit.refusal import refuse_to_store
 from edgecritic.hashing import verify
 from edgecritic.locking import exclusive
 from edgecritic.manifest import BundleFile, HubSource
-from edgecritic.models import Progress, cache_home, cache_path, pull
+from edgecritic.models import Progress, cache_home, pull
 
 _PART: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME: Final = re.compile(rf"({_PART})/({_PART})(?:@({_PART}))?")
@@ -46,13 +45,14 @@ class HubName:
     @property
     def folder(self) -> Path:
         """Where it is kept, whether it is there or not."""
-        return _bundles() / f"{self.repo.replace('/', '--')}@{self.revision}"
+        return bundles_home() / f"{self.repo.replace('/', '--')}@{self.revision}"
 
     def __str__(self) -> str:
         return self.repo if self.revision == "main" else f"{self.repo}@{self.revision}"
 
 
-def _bundles() -> Path:
+def bundles_home() -> Path:
+    """Where bundles from the hub are kept."""
     return cache_home() / "bundles"
 
 
@@ -95,7 +95,7 @@ def pull_bundle(name: HubName, *, progress: Progress | None = None, force: bool 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"another pull fetches {name}: waiting for it"
-        with exclusive(_bundles() / f".lock-{folder.name}", lambda: tell(waiting)):
+        with exclusive(bundles_home() / f".lock-{folder.name}", lambda: tell(waiting)):
             bundle = _fetched(name, folder, tell, force)
     except OSError as error:
         raise ArtifactError(
@@ -173,92 +173,3 @@ def _is_whole(path: Path, file: BundleFile) -> bool:
     except ArtifactError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Something in the cache folder.
-
-    Attributes:
-        name: as `pull` and `rm` take it; of a model file, its own.
-        kind: ``bundle``, or ``file`` for a model file that bundles name.
-        path: where it lies.
-        size: bytes on disk.
-        complete: nothing is missing.
-    """
-
-    name: str
-    kind: str
-    path: Path
-    size: int
-    complete: bool
-
-
-def kept() -> Iterator[Kept]:
-    """What the cache folder holds, bundles first, each by name."""
-    for folder in _folders(_bundles()):
-        repo, _, revision = folder.name.partition("@")
-        name = HubName(repo.replace("--", "/", 1), revision)
-        yield Kept(str(name), "bundle", folder, _size(folder), (folder / MANIFEST).is_file())
-    for folder in _folders(cache_home() / "models"):
-        for path in sorted(folder.iterdir()):
-            yield Kept(path.name, "file", path, path.stat().st_size, complete=True)
-
-
-def remove(name: str) -> list[Path]:
-    """Remove a bundle from the cache folder, with the model files that no other one needs.
-
-    Args:
-        name: of a bundle on the hub, or ``embedded`` for the embedded critic's language model.
-
-    Returns:
-        What was removed.
-
-    Raises:
-        InputError: it is no such name.
-        ArtifactError: nothing of it is in the cache folder.
-    """
-    hub_name = HubName.of(name)
-    if hub_name is None and name != "embedded":
-        raise InputError(
-            f"{name!r} is no bundle in the cache folder",
-            "name one that edgecritic models list shows; remove folders of your own yourself",
-        )
-    gone = [hub_name.folder] if hub_name is not None and hub_name.folder.exists() else []
-    bundle = _readable(hub_name.folder) if hub_name is not None else Bundle.embedded()
-    others = [_readable(other.path) for other in kept() if other.kind == "bundle"]
-    if hub_name is not None:
-        others.append(Bundle.embedded())
-    needed = {
-        file.sha256
-        for other in others
-        if other is not None and (bundle is None or other.folder != bundle.folder)
-        for file in other.manifest.files
-    }
-    for file in () if bundle is None else bundle.manifest.files:
-        if file.external and file.sha256 not in needed and cache_path(file).exists():
-            gone.append(cache_path(file).parent)
-    if not gone:
-        raise ArtifactError(
-            f"nothing of {name} is in {cache_home()}", "see: edgecritic models list"
-        )
-    for path in gone:
-        shutil.rmtree(path)
-    return gone
-
-
-def _readable(folder: Path) -> Bundle | None:
-    try:
-        return Bundle.read(folder)
-    except ArtifactError:  # a pull of it was interrupted, or another version wrote it
-        return None
-
-
-def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return sorted(path for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgecritic.bundle import Bundle
     from edgecritic.fit.estimate import Estimate
     from edgecritic.fit.machine import Machine
+    from edgecritic.kept import Kept
     from edgecritic.manifest import BundleFile
 
 _SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
@@ -40,7 +41,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         ("verify", "check size and sha256 of every file", _json),
         ("inspect", "show what a critic is made of, and what it is good for", _json),
         ("estimate", "tell what a critic takes here: disk, memory, time", _estimate_options),
-        ("rm", "remove a bundle from the cache folder", _nothing),
+        ("rm", "remove a bundle, and what was made of it, from the cache folder", _nothing),
     ):
         bundle = "BUNDLE" if name == "rm" else "[BUNDLE]"
         default = "the cache folder" if name == "list" else EMBEDDED
@@ -57,7 +58,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
             default=None if name == "list" else EMBEDDED,
             metavar="BUNDLE",
             help="embedded, a folder with a critic.json, or owner/name[@revision] on the hub"
-            + ("" if name == "rm" else f"; default: {default}"),
+            + (", or form:... as list shows it" if name == "rm" else f"; default: {default}"),
         )
         add(action)
 
@@ -159,7 +160,7 @@ def _list(args: argparse.Namespace, console: Console) -> int:
 
 
 def _list_cache(as_json: bool, console: Console) -> int:
-    from edgecritic.hub import kept
+    from edgecritic.kept import kept
     from edgecritic.models import cache_home
 
     total = 0
@@ -173,15 +174,21 @@ def _list_cache(as_json: bool, console: Console) -> int:
                     "path": str(entry.path),
                     "size": entry.size,
                     "complete": entry.complete,
+                    "of": entry.of,
                 }
             )
         else:
-            state = "" if entry.complete else "  (incomplete: pull it again)"
             size = f"{entry.size / 1e6:.1f} MB"
-            console.line(f"{entry.kind:<7} {size:>10}  {clean(entry.name)}{state}")
+            console.line(f"{entry.kind:<7} {size:>10}  {clean(entry.name)}{_state(entry)}")
     if not as_json:
         console.talk(f"{total / 1e6:.1f} MB in {cache_home()}")
     return 0
+
+
+def _state(entry: Kept) -> str:
+    if entry.kind == "form":
+        return f"  ({entry.of} for ONNX Runtime)" if entry.complete else "  (incomplete)"
+    return "" if entry.complete else "  (incomplete: pull it again)"
 
 
 def _is_there(path: Path) -> bool:
@@ -214,7 +221,7 @@ def _verify(args: argparse.Namespace, console: Console) -> int:
 
 
 def _remove(args: argparse.Namespace, console: Console) -> int:
-    from edgecritic.hub import remove
+    from edgecritic.kept import remove
 
     for path in remove(args.bundle):
         console.line(clean(str(path)))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edgecritic.bundle import describe_file, write_bundle
+from edgecritic.bundle import Bundle, describe_file, write_bundle
 from edgecritic.cli import main
 from edgecritic.critic import Critic
 from edgecritic.errors import ArtifactError, DoesNotFitError, InputError
 from edgecritic.fit import refusal
 from edgecritic.fit.machine import Machine
-from edgecritic.hub import HubName, find_bundle, kept, part_folder, pull_bundle, remove
-from edgecritic.manifest import BundleFile, HubSource
-from edgecritic.models import cache_path
+from edgecritic.hub import HubName, find_bundle, part_folder, pull_bundle
+from edgecritic.kept import kept, remove
+from edgecritic.manifest import BundleFile, Derivation, HubSource
+from edgecritic.models import cache_home, cache_path
 from stand_in_hub import COMMIT, StandInHub
 from tiny_engines import tiny_manifest
 
@@ -148,6 +149,39 @@ def test_removing_leaves_what_others_need(hub: StandInHub) -> None:
         remove("critics/tiny")
     with pytest.raises(InputError, match="no bundle in the cache"):
         remove("../somewhere")
+
+
+def write_form(bundle: Bundle, folder: Path) -> Path:
+    """Something that says that it was made of a bundle."""
+    files = tuple(file.sha256 for file in bundle.manifest.files)
+    manifest = replace(bundle.manifest, derived_from=Derivation("recipe-1", files))
+    sources = {"parts/adapter.gguf": bundle.file("adapter")}
+    write_bundle(folder / "recipe-1", manifest, sources)
+    return folder
+
+
+def test_forms_are_told_and_go_with_their_bundle(
+    hub: StandInHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, pinned = pull_bundle(NAME), pull_bundle(HubName("critics/tiny", COMMIT))
+    form = write_form(first, cache_home() / "derived" / "abcd")
+    torn = cache_home() / "derived" / "ef01"
+    (torn / "recipe-1").mkdir(parents=True)
+    told = {entry.name: entry for entry in kept() if entry.kind == "form"}
+    assert told["form:abcd"].of == "tiny-1"
+    assert told["form:abcd"].size > len(ADAPTER)
+    assert not told["form:ef01"].complete
+    assert main(["models", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "form:abcd  (tiny-1 for ONNX Runtime)" in listed
+    assert "form:ef01  (incomplete)" in listed
+    assert remove("form:ef01") == [torn]
+    assert remove("critics/tiny") == [first.folder]  # the other bundle is of the same files
+    assert form in remove(f"critics/tiny@{COMMIT}")
+    assert not pinned.folder.exists()
+    assert not list(kept())
+    with pytest.raises(ArtifactError, match="nothing of form:abcd"):
+        remove("form:abcd")
 
 
 def test_the_command_line_pulls_lists_and_removes(
