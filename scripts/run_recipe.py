@@ -1,6 +1,6 @@
 """The embedded critic's recipes from nothing, with one command that can be stopped and started.
 
-    python scripts/run_recipe.py critic WORK [--packs FOLDER] [--items 20000] [--set KEY=VALUE]
+    python scripts/run_recipe.py critic WORK [--packs FOLDER] [--items 24000] [--set KEY=VALUE]
     python scripts/run_recipe.py rounds WORK [--packs FOLDER] [--items 2000] [--set KEY=VALUE]
 
 ``critic``: SmolLM2-135M with the shipped vision tower learns to judge from the data engine's
@@ -18,6 +18,7 @@ on where they were. Without ``--packs`` the asset packs are built, which needs p
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -52,18 +53,19 @@ def training(command: str, recipe: str, assignments: Sequence[str]) -> Step:
 def engine(out: str, packs: Path, *words: str) -> Step:
     """Rows of the data engine."""
     pack = str(packs / "assets-train.zip")
-    start = ("train", "data", "import", "engine", "--assets", pack)
+    workers = str(max(1, (os.cpu_count() or 1) - 1))
+    start = ("train", "data", "import", "engine", "--assets", pack, "--workers", workers)
     return Step((*start, "--out", out, *words), f"{out}/rows.jsonl")
 
 
 def critic(args: argparse.Namespace) -> list[Step]:
     """A critic from a base that sees."""
     base = ("train", "hf", "embedded", "--without-adapter", "--out", "base")
-    items = str(args.items or 20_000)
+    items = ("--items", str(args.items or 24_000), "--per-picture", "6")
     merge = ("export", "merge", "base", "critic/adapter", "--out", "merged")
     return [
         Step(base, "base/processor_config.json"),
-        engine("judged", args.packs, "--items", items, "--validation", "0.02"),
+        engine("judged", args.packs, *items, "--validation", "0.02"),
         training("sft", "critic.yaml", args.assignments),
         Step(merge, "merged/config.json"),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from edgecritic_train.critic_data.options import (
     shares_of,
 )
 from edgecritic_train.critic_data.pictures import PictureStore
-from edgecritic_train.critic_data.rows import CriticRow, ImageBytes, write_rows
+from edgecritic_train.critic_data.rows import CriticRow, write_rows
 from edgecritic_train.critic_data.sources.cases import TableOptions, read_cases
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions, judged_rows
@@ -70,23 +70,18 @@ def _table(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Ite
 
 def _engine(args: argparse.Namespace, store: PictureStore, intake: Intake) -> Iterator[CriticRow]:
     # The engine brings fonts, scenes and numpy, which the other sources do not need.
-    from edgecritic_train.critic_data.sources.engine import answer_rows, item_rows
-    from edgecritic_train.data.assets import Assets
-    from edgecritic_train.data.engine import generate
+    from edgecritic_train.critic_data.sources.rendering import EngineOptions, engine_rows
 
-    items = generate(Assets.load(*args.assets), args.split, args.seed, args.items, args.kinds)
-    rows_of = answer_rows if args.answers else item_rows
-    rows = (row for item in items for row in rows_of(item))
-    return intake.take(_kept(rows, store))
-
-
-def _kept(rows: Iterable[CriticRow], store: PictureStore) -> Iterator[CriticRow]:
-    """The rows with their pictures in files."""
-    for row in rows:
-        images = tuple(
-            store.put(ref.data) if isinstance(ref, ImageBytes) else ref for ref in row.images
-        )
-        yield replace(row, images=images)
+    options = EngineOptions(
+        assets=tuple(args.assets),
+        split=args.split,
+        seed=args.seed,
+        items=args.items,
+        kinds=args.kinds,
+        answers=args.answers,
+        per_picture=args.per_picture,
+    )
+    return intake.take(engine_rows(options, store, args.workers))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,4 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         help="no judgements: the right answer for each picture, for a policy to learn or be asked",
     )
     engine.add_argument("--kinds", nargs="+", help="only these question types")
+    engine.add_argument(
+        "--per-picture", type=above_zero, metavar="N", help="at most N judgements of a picture"
+    )
+    engine.add_argument("--workers", type=above_zero, default=1, help="processes that draw")
     return parser

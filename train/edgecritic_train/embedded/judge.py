@@ -3,7 +3,7 @@
 Writes the records that the benches read: the same rows, prompts and verdict code as the runtime,
 with transformers' modules as the engine.
 
-Command line: ``python -m edgecritic_train.embedded.judge --checkpoint RUN/critic.safetensors
+Command line: ``python -m edgecritic_train.embedded.judge --checkpoint RUN/critic.safetensors|FOLDER
 --language-model GGUF --set FOLDER... --out RECORDS.jsonl [--limit N] [--float32]``
 """
 
@@ -183,19 +183,38 @@ class TorchJudge:
 
 
 def load_judge(checkpoint: Path, language_model: Path, *, float32: bool) -> TorchJudge:
-    """A judge from a training run's ``critic.safetensors``, its ``training.json`` beside it."""
-    model = load_critic(checkpoint, language_model)
+    """A judge from a training run's weights.
+
+    Args:
+        checkpoint: ``critic.safetensors`` with its ``training.json`` beside it, or a folder for
+            transformers, such as `edgecritic export merge` writes after `edgecritic train sft`.
+        language_model: the GGUF file that it was trained over.
+        float32: compute in it, on a GPU as well.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if checkpoint.is_dir():
+        from transformers import LlavaOnevisionForConditionalGeneration
+
+        model: Any = LlavaOnevisionForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=torch.float32, local_files_only=True
+        )
+    else:
+        model = load_critic(checkpoint, language_model).base_model.model
     model.to(device).eval()
     maker = RowMaker(PieceTokenizer.from_gguf(language_model), load_dialect(), EmbeddedConfig())
     autocast = device.type == "cuda" and not float32
-    return TorchJudge(parts(model.base_model.model), maker, embedded_geometry(), autocast=autocast)
+    return TorchJudge(parts(model), maker, embedded_geometry(), autocast=autocast)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edgecritic_train.embedded.judge", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="critic.safetensors of a run, or a folder for transformers",
+    )
     parser.add_argument("--language-model", type=Path, required=True)
     parser.add_argument("--set", type=Path, nargs="+", required=True, dest="sets")
     parser.add_argument("--out", type=Path, required=True)

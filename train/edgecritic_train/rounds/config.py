@@ -68,18 +68,21 @@ class SamplingSettings:
         temperature: above 0.
         top_p: mass of the most probable tokens that are drawn from, in (0, 1].
         max_tokens: of an answer; one that has not ended by then is left out.
+        batch: questions that are answered together, where their prompts have as many tokens.
     """
 
     responses: int = 5
     temperature: float = 0.7
     top_p: float = 0.9
     max_tokens: int = 512
+    batch: int = 1
 
     def __post_init__(self) -> None:
         _check(self.responses >= 2, "responses", self.responses, "give 2 or more")
         _check(self.temperature > 0, "temperature", self.temperature, "give a number above 0")
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, at most 1")
         _check(self.max_tokens > 0, "max_tokens", self.max_tokens, "give 1 or more")
+        _check(self.batch > 0, "batch", self.batch, "give 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class JudgeSettings:
         model: its name there.
         truth: no critic: an answer that equals the question's reference beats one that does not.
         wording: number of the prompt's wording.
+        parallel: questions that are put to it at once.
     """
 
     bundle: Path | None = None
@@ -103,6 +107,7 @@ class JudgeSettings:
     model: str | None = None
     truth: bool = False
     wording: int = 0
+    parallel: int = 4
 
     def __post_init__(self) -> None:
         named = [self.bundle is not None, self.endpoint is not None, self.truth]
@@ -110,6 +115,7 @@ class JudgeSettings:
         both = (self.endpoint is None) == (self.model is None)
         _check(both, "model", self.model, "name endpoint and model together")
         _check(self.wording >= 0, "wording", self.wording, "give 0 or more")
+        _check(self.parallel > 0, "parallel", self.parallel, "give 1 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
 from edgecritic.errors import InputError
 from edgecritic.verdict import Winner
@@ -25,6 +28,7 @@ from edgecritic_train.rounds.sampling import to_rank
 from edgecritic_train.tuning.prepare import Tell
 
 _TOLD_EVERY = 50
+Entry = TypeVar("Entry")
 
 
 class JudgeChair:
@@ -38,6 +42,7 @@ class JudgeChair:
     def __init__(self, settings: JudgeSettings, open_judge: OpenJudge) -> None:
         self._settings, self._open = settings, open_judge
         self._judge: PreferenceJudge | None = None
+        self._lock = Lock()
         self.identity = judge_identity(settings)
         self.name = self.identity[:12]
 
@@ -47,10 +52,25 @@ class JudgeChair:
         Raises:
             CriticError: it cannot be loaded.
         """
-        if self._judge is None:
-            self._judge = self._open(self._settings)
-            self.name = self._judge.name
-        return self._judge
+        with self._lock:
+            if self._judge is None:
+                self._judge = self._open(self._settings)
+                self.name = self._judge.name
+            return self._judge
+
+    def each(
+        self, work: Callable[[Question], Entry], questions: Sequence[Question]
+    ) -> Iterator[Entry]:
+        """What comes of the work on each question, in order; some are worked on at once.
+
+        An interrupt or an error leaves out those that were not begun.
+        """
+        with ThreadPoolExecutor(self._settings.parallel) as pool:
+            try:
+                yield from pool.map(work, questions)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def close(self) -> None:
         """Free the judge, if there is one."""
@@ -78,13 +98,17 @@ def rank_all(
     Raises:
         CriticError: the judge cannot be loaded or asked any more, or the disk is full.
     """
+
+    def ranked(question: Question) -> Ranked:
+        asked = to_rank(question, samples[question.id], seat.identity, seat.name)
+        return _ranked(seat, question, asked, journal)
+
     with ranked_journal(path) as journal:
         found = []
-        for number, question in enumerate(questions, start=1):
-            asked = to_rank(question, samples[question.id], seat.identity, seat.name)
-            found.append(_ranked(seat, question, asked, journal))
-            if number % _TOLD_EVERY == 0:
-                tell(f"{number}/{len(questions)} questions ranked")
+        for entry in seat.each(ranked, questions):
+            found.append(entry)
+            if len(found) % _TOLD_EVERY == 0:
+                tell(f"{len(found)}/{len(questions)} questions ranked")
         return found
 
 
@@ -118,18 +142,19 @@ def compare_all(
     Raises:
         CriticError: the judge cannot be loaded or asked any more, or the disk is full.
     """
+
+    def compared(question: Question) -> Comparison:
+        pair = (later[question.id][0].text, first[question.id][0].text)
+        key = content_key("comparison", seat.identity, question.content, pair)
+        entry = journal.get(key)
+        if entry is None:
+            judge = seat.sit()
+            entry = Comparison(key, question.id, _winner(judge, question, pair), judge.name)
+            journal.append(entry)
+        return entry
+
     with comparison_journal(path) as journal:
-        found = []
-        for question in questions:
-            pair = (later[question.id][0].text, first[question.id][0].text)
-            key = content_key("comparison", seat.identity, question.content, pair)
-            entry = journal.get(key)
-            if entry is None:
-                judge = seat.sit()
-                entry = Comparison(key, question.id, _winner(judge, question, pair), judge.name)
-                journal.append(entry)
-            found.append(entry)
-        return found
+        return list(seat.each(compared, questions))
 
 
 def _winner(judge: PreferenceJudge, question: Question, pair: tuple[str, str]) -> Winner | None:

@@ -23,7 +23,8 @@ from edgecritic_train.tuning.adapters import WEIGHTS, adapted
 from edgecritic_train.tuning.arguments import without_renamings
 from edgecritic_train.tuning.base import Base, compute_dtype, load_base, open_base
 from edgecritic_train.tuning.config import TuningConfig
-from edgecritic_train.tuning.examples import ExampleMaker
+from edgecritic_train.tuning.examples import ExampleMaker, picture_size
+from edgecritic_train.tuning.families import Size
 from edgecritic_train.tuning.pairs import policy_prompt
 
 
@@ -84,30 +85,54 @@ class Policy:
         )
 
     @torch.no_grad()
-    def answers(self, question: Question, drawing: Drawing, seeds: Sequence[int]) -> list[Answer]:
-        """An answer for each seed; prompt and pictures are computed once.
+    def answers(
+        self, questions: Sequence[Question], drawing: Drawing, seeds: Sequence[Sequence[int]]
+    ) -> list[list[Answer]]:
+        """An answer for each seed; each prompt with its pictures is computed once.
 
         An answer depends on its own seed, not on the others that are drawn beside it.
+
+        Args:
+            questions: whose prompts have as many tokens.
+            drawing: of tokens.
+            seeds: of each question's answers, as many for each.
 
         Raises:
             CriticError: a picture cannot be used.
         """
-        device = self._model.device
+        device, each = self._model.device, len(seeds[0])
         with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
-            logits, past, positions = self._asked(question)
-            past.batch_repeat_interleave(len(seeds))
-            drawn = self._drawn(logits.repeat(len(seeds), 1), past, positions, drawing, seeds)
-        return [self._answer(row) for row in drawn]
+            logits, past, places = self._asked(questions)
+            past.batch_repeat_interleave(each)
+            drawn = self._drawn(
+                *(logits.repeat_interleave(each, 0), past, places.repeat_interleave(each, -1)),
+                *(drawing, [seed for own in seeds for seed in own]),
+            )
+        found = [self._answer(row) for row in drawn]
+        return [found[k : k + each] for k in range(0, len(found), each)]
 
-    def _asked(self, question: Question) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """The (1, vocab) logits behind the prompt, its cache, and its positions (..., 1, n)."""
+    def prompt_tokens(self, question: Question) -> int:
+        """Tokens of its prompt; of its pictures, only the headers are read.
+
+        Raises:
+            CriticError: a picture cannot be used.
+        """
+        return len(self._prompt(question, [picture_size(ref) for ref in question.images]))
+
+    def _prompt(self, question: Question, sizes: Sequence[Size]) -> list[int]:
+        prompt = policy_prompt(question.text, len(sizes), framed=self._base.eye.framed)
+        return self._maker.prompt(prompt, sizes)
+
+    def _asked(self, questions: Sequence[Question]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """The (n, vocab) logits behind the prompts, the cache, and next positions (..., n)."""
         eye, model = self._base.eye, self._model
-        images = [load_image(source) for source in question.image_sources]
-        pictures = tuple(eye.look(image, single=len(images) > 1) for image in images)
-        prompt = policy_prompt(question.text, len(images), framed=eye.framed)
-        tokens = self._maker.prompt(prompt, [(image.height, image.width) for image in images])
-        input_ids = torch.tensor([tokens], device=model.device)
-        inputs = eye.inputs([pictures], input_ids, self._dtype)
+        pictures, tokens = [], []
+        for question in questions:
+            images = [load_image(source) for source in question.image_sources]
+            pictures.append(tuple(eye.look(image, single=len(images) > 1) for image in images))
+            tokens.append(self._prompt(question, [(image.height, image.width) for image in images]))
+        input_ids = torch.tensor(tokens, device=model.device)
+        inputs = eye.inputs(pictures, input_ids, self._dtype)
         positions = eye.positions(model, input_ids, inputs)
         found = model(
             input_ids=input_ids,
@@ -116,19 +141,19 @@ class Policy:
             logits_to_keep=1,
             **inputs,
         )
-        return found.logits[:, -1], found.past_key_values, positions
+        # What follows goes on from the last token, which is text: its positions are all the same.
+        return found.logits[:, -1], found.past_key_values, positions[..., -1] + 1
 
     def _drawn(
         self,
         logits: torch.Tensor,
         past: Any,
-        positions: torch.Tensor,
+        places: torch.Tensor,
         drawing: Drawing,
         seeds: Sequence[int],
     ) -> list[list[int]]:
         """Token ids of each answer, with its end where it came to one."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        place = int(positions.max()) + 1
         rows: list[list[int]] = [[] for _ in seeds]
         while True:
             following = self._next(logits, drawing, generators)
@@ -139,14 +164,12 @@ class Policy:
                 return rows
             logits = self._model(
                 input_ids=following[:, None],
-                position_ids=torch.full(
-                    (*positions.shape[:-2], len(rows), 1), place, device=positions.device
-                ),
+                position_ids=places[..., None],
                 past_key_values=past,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            place += 1
+            places = places + 1
 
     def _next(
         self, logits: torch.Tensor, drawing: Drawing, generators: Sequence[torch.Generator]

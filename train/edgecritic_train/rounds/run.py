@@ -44,7 +44,10 @@ from edgecritic_train.tuning.manifest import begin_run
 from edgecritic_train.tuning.prepare import Tell
 
 REPORT: Final = "report.json"
-_FREE: Final = (("rounds",), ("output",), ("questions", "workers"), ("checkpoints", "keep"))
+_FREE: Final = (
+    *(("rounds",), ("output",), ("questions", "workers"), ("checkpoints", "keep")),
+    *(("sampling", "batch"), ("judge", "parallel"), ("outside", "parallel")),
+)
 """Settings that may change between a start and the next: they decide how far, not what."""
 
 

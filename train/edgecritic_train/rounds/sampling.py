@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,20 +75,37 @@ def _draw(
 ) -> None:
     from edgecritic_train.rounds.policy import loaded_policy
 
+    done = 0
     with loaded_policy(asking.config, asking.adapter) as policy:
-        for number, question in enumerate(questions, start=1):
-            keys = [key for key in asking.keys(question) if journal.get(key) is None]
-            seeds = [stable_number(key) >> 1 for key in keys]
-            answers = policy.answers(question, asking.drawing, seeds)
-            for key, answer in zip(keys, answers, strict=True):
-                journal.append(
-                    Sample(
-                        *(key, question.id, asking.policy),
-                        *(answer.text, answer.tokens, answer.ended),
-                    )
-                )
-            if number % _TOLD_EVERY == 0:
-                tell(f"{number}/{len(questions)} questions answered")
+        missing = [
+            (question, [key for key in asking.keys(question) if journal.get(key) is None])
+            for question in questions
+        ]
+        shapes = [(policy.prompt_tokens(question), len(keys)) for question, keys in missing]
+        for batch in alike(shapes, asking.config.sampling.batch):
+            asked = [missing[number] for number in batch]
+            seeds = [[stable_number(key) >> 1 for key in keys] for _, keys in asked]
+            found = policy.answers([question for question, _ in asked], asking.drawing, seeds)
+            for (question, keys), answers in zip(asked, found, strict=True):
+                for key, answer in zip(keys, answers, strict=True):
+                    sample = (answer.text, answer.tokens, answer.ended)
+                    journal.append(Sample(key, question.id, asking.policy, *sample))
+            if (done + len(batch)) // _TOLD_EVERY > done // _TOLD_EVERY:
+                tell(f"{done + len(batch)}/{len(questions)} questions answered")
+            done += len(batch)
+
+
+def alike(shapes: Sequence[Hashable], most: int) -> list[list[int]]:
+    """Numbers of what has one shape, in batches of at most so many, by their first numbers."""
+    batches: list[list[int]] = []
+    open_batch: dict[Hashable, list[int]] = {}
+    for number, shape in enumerate(shapes):
+        batch = open_batch.get(shape)
+        if batch is None or len(batch) == most:
+            batch = open_batch[shape] = []
+            batches.append(batch)
+        batch.append(number)
+    return batches
 
 
 @dataclass(slots=True)

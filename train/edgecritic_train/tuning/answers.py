@@ -20,7 +20,8 @@ from edgecritic_train.tuning.examples import (
     Example,
     ExampleMaker,
     IntArray,
-    look_at,
+    Measure,
+    Seen,
     naming,
     picture_size,
 )
@@ -47,25 +48,30 @@ class AnswerMaker:
         """Of the rows' prompts, which answers are not asked in."""
         return self._maker.dialect
 
-    def make(self, row: CriticRow) -> Example:
+    def look(self, row: CriticRow) -> Seen:
+        """The row's pictures; see `ExampleMaker.look`."""
+        return self._maker.look(row)
+
+    def make(self, row: CriticRow, seen: Seen | None = None) -> Example:
         """An answer with its pictures.
 
         Raises:
             CriticError: a picture cannot be used; the message names the row.
         """
+        seen = seen or self.look(row)
         with naming(row):
-            pictures, sizes = look_at(row, self._eye)
-            tokens, parts = self._laid(row, sizes)
-        return Example(row.id, tokens, parts, pictures)
+            tokens, parts = self._laid(row, seen.sizes)
+        return Example(row.id, tokens, parts, seen.pictures)
 
-    def length(self, row: CriticRow) -> int:
-        """Tokens of a row; of its pictures, only the headers are read.
+    def measure(self, row: CriticRow) -> Measure:
+        """What a row takes; of its pictures, only the headers are read.
 
         Raises:
             CriticError: as in `make`.
         """
         with naming(row):
-            return len(self._laid(row, [picture_size(ref) for ref in row.images])[0])
+            sizes = [picture_size(ref) for ref in row.images]
+            return self._maker.measured(self._laid(row, sizes)[0])
 
     def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
         prompt = policy_prompt(row.question, len(sizes), framed=self._eye.framed)

@@ -41,7 +41,7 @@ def trainer_arguments(config: TuningConfig, *, judged: bool, fresh: bool) -> dic
         "weight_decay": optimizer.weight_decay,
         "max_grad_norm": optimizer.max_grad_norm,
         "per_device_train_batch_size": optimizer.batch,
-        "per_device_eval_batch_size": 1,
+        "per_device_eval_batch_size": optimizer.batch,
         "gradient_accumulation_steps": optimizer.accumulation,
         "num_train_epochs": optimizer.epochs,
         "max_steps": optimizer.max_steps or -1,

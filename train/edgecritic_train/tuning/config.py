@@ -108,6 +108,9 @@ class DataSettings:
         dialect: of the prompts.
         max_tokens: longest sequence, image tokens included.
         too_long: refuse a file with longer rows, or drop those rows.
+        share: rows of the same pictures stand behind one prefix, in one sequence of at most
+            `max_tokens`, so the pictures are computed once; a batch then counts sequences. `sft`
+            alone heeds it.
         workers: processes that prepare batches.
     """
 
@@ -117,6 +120,7 @@ class DataSettings:
     dialect: str = DEFAULT_DIALECT
     max_tokens: int = 8192
     too_long: TooLong = "refuse"
+    share: bool = False
     workers: int = 2
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from trl import DPOTrainer
 from trl.trainer.utils import use_adapter
 
 from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.branches import attention_mask, branch_positions
 from edgecritic_train.tuning.guard import Guarded
 from edgecritic_train.tuning.pairs import CHOSEN, REJECTED
 from edgecritic_train.tuning.trainer import sparing_gradients
@@ -60,35 +61,16 @@ class PreferenceTrainer(Guarded, DPOTrainer):  # type: ignore[misc]
         """What the model takes for ``[prompt | chosen | rejected]``."""
         tokens, branches = inputs["input_ids"], inputs["branches"]
         seen = self._base.eye.inputs(inputs["shown"].pictures, tokens, self._dtype)
-        n_shared = int((branches == 0).sum())
-        alone = {**seen}
-        if "mm_token_type_ids" in seen:
-            alone["mm_token_type_ids"] = seen["mm_token_type_ids"][:, :n_shared]
         base_model = self.accelerator.unwrap_model(self.model).get_base_model()
-        shared = self._base.eye.positions(base_model, tokens[:, :n_shared], alone)
-        behind = int(shared.max()) + 1
-        parts = [shared]
-        for branch in (CHOSEN, REJECTED):
-            length = int((branches == branch).sum())
-            ahead = torch.arange(behind, behind + length, device=tokens.device)
-            parts.append(ahead.expand(*shared.shape[:-1], length))
+        attention = base_model.config._attn_implementation
         return {
             **seen,
             "input_ids": tokens,
-            "position_ids": torch.cat(parts, dim=-1),
-            "attention_mask": self._mask(branches[0]),
+            "position_ids": branch_positions(self._base.eye, base_model, tokens, branches, seen),
+            "attention_mask": attention_mask(branches, attention, self._dtype),
             "shift_labels": inputs["next_ids"],
             "fused_lm_head": True,
         }
-
-    def _mask(self, branches: torch.Tensor) -> torch.Tensor:
-        """(1, 1, length, length): causal, and the answers do not see each other."""
-        asking, asked = branches[:, None], branches[None, :]
-        seen = ((asked == 0) | (asked == asking)).tril()[None, None]
-        if self.model.config._attn_implementation == "sdpa":
-            return seen
-        added = torch.zeros(seen.shape, dtype=self._dtype, device=seen.device)
-        return added.masked_fill(~seen, torch.finfo(self._dtype).min)
 
     def branch_logps(
         self, model: Any, forward: dict[str, Any], branches: torch.Tensor

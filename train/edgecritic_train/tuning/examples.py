@@ -6,6 +6,7 @@ tokens, whatever they spell, and a picture's tokens are never learned.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,29 @@ class Example:
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A row's pictures as the tower takes them, and (height, width) of each."""
+
+    pictures: tuple[Picture, ...]
+    sizes: tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a row takes.
+
+    Attributes:
+        tokens: of all of it.
+        front: how many of them end with its last picture; 0 without one.
+        opening: SHA-1 of the front, pictures' tokens included.
+    """
+
+    tokens: int
+    front: int = 0
+    opening: bytes = b""
+
+
 class ExampleMaker:
     """Lays rows out for one base and one dialect.
 
@@ -73,30 +97,50 @@ class ExampleMaker:
             )
         self._tokenizer = base.folder.tokenizer
         self._eye = base.eye
+        self._image_token = base.folder.image_token
         self.dialect = dialect
         self.trie = lru_cache(maxsize=64)(self._trie)
 
-    def make(self, row: CriticRow) -> Example:
+    def look(self, row: CriticRow) -> Seen:
+        """The row's pictures.
+
+        Raises:
+            ImageError: one cannot be used; the message names the row.
+        """
+        with naming(row):
+            return look_at(row, self._eye)
+
+    def make(self, row: CriticRow, seen: Seen | None = None) -> Example:
         """A row with its pictures.
+
+        Args:
+            row: to lay out.
+            seen: its pictures, where they have been looked at.
 
         Raises:
             CriticError: the row cannot be rendered, or a picture cannot be used; the message
                 names the row.
         """
+        seen = seen or self.look(row)
         with naming(row):
-            pictures, sizes = look_at(row, self._eye)
-            tokens, parts = self._laid(render_row(row, self.dialect), sizes)
-        return Example(row.id, tokens, parts, pictures)
+            tokens, parts = self._laid(render_row(row, self.dialect), seen.sizes)
+        return Example(row.id, tokens, parts, seen.pictures)
 
-    def length(self, row: CriticRow) -> int:
-        """Tokens of a row; of its pictures, only the headers are read.
+    def measure(self, row: CriticRow) -> Measure:
+        """What a row takes; of its pictures, only the headers are read.
 
         Raises:
             CriticError: as in `make`.
         """
         with naming(row):
             sizes = [picture_size(ref) for ref in row.images]
-            return len(self._laid(render_row(row, self.dialect), sizes)[0])
+            return self.measured(self._laid(render_row(row, self.dialect), sizes)[0])
+
+    def measured(self, tokens: IntArray) -> Measure:
+        """What the tokens of a row take."""
+        front = front_of(tokens, self._image_token)
+        opening = hashlib.sha1(tokens[:front].tobytes(), usedforsecurity=False).digest()
+        return Measure(len(tokens), front, opening if front else b"")
 
     def prompt(self, prompt: Prompt, sizes: Sequence[Size]) -> list[int]:
         """Everything up to the assistant's first word."""
@@ -172,15 +216,21 @@ def naming(row: CriticRow) -> Iterator[None]:
         raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
 
 
-def look_at(row: CriticRow, eye: Eye) -> tuple[tuple[Picture, ...], list[Size]]:
-    """The row's pictures as the tower takes them, and (height, width) of each.
+def front_of(tokens: IntArray, image_token: int) -> int:
+    """How many tokens end with the last picture; 0 without one."""
+    shown = np.flatnonzero(tokens == image_token)
+    return int(shown[-1]) + 1 if len(shown) else 0
+
+
+def look_at(row: CriticRow, eye: Eye) -> Seen:
+    """The row's pictures.
 
     Raises:
         ImageError: one cannot be used.
     """
     images = [load_image(source) for source in row.image_sources]
     pictures = tuple(eye.look(image, single=len(images) > 1) for image in images)
-    return pictures, [(image.height, image.width) for image in images]
+    return Seen(pictures, tuple((image.height, image.width) for image in images))
 
 
 def picture_size(ref: ImageRef) -> Size:

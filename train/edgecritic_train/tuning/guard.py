@@ -21,6 +21,7 @@ import torch
 from edgecritic.errors import ArtifactError, CriticError
 from edgecritic_train.critic_data.rows import CriticRow, to_line
 from edgecritic_train.tuning.adapters import CONFIG, WEIGHTS
+from edgecritic_train.tuning.branches import PADDING
 from edgecritic_train.tuning.checkpoints import mark_complete, prune, replace_folder, write_whole
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ class Guarded(_Base):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch; its loss is finite."""
         self._step_inputs.append(dict(inputs))
-        mask = inputs.get("attention_mask")
-        self._tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
+        self._tokens += n_tokens(inputs)
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         # With several processes all must stop alike; they learn of it by the gradients' norm.
         if self.accelerator.num_processes == 1 and not math.isfinite(loss.item()):
@@ -177,6 +177,14 @@ class Guarded(_Base):  # type: ignore[misc]
             write_whole(part / SUMMARY, json.dumps(summary, indent=2) + "\n")
             replace_folder(part, folder)
         self.accelerator.wait_for_everyone()
+
+
+def n_tokens(batch: Mapping[str, Any]) -> int:
+    """Tokens that a batch computes, padding aside."""
+    if "branches" in batch:
+        return int((batch["branches"] != PADDING).sum())
+    mask = batch.get("attention_mask")
+    return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
 
 def _apart(

@@ -22,6 +22,7 @@ from edgecritic_train.tuning.examples import (
     IGNORED,
     ExampleMaker,
     IntArray,
+    Measure,
     look_at,
     naming,
     picture_size,
@@ -33,7 +34,7 @@ SYSTEM: Final = "You are a helpful assistant."
 """What LLaVA-OneVision and Qwen2.5-VL were trained with."""
 OPEN, CLOSE = "<|vision_start|>", "<|vision_end|>"
 CHOSEN, REJECTED = 1, 2
-"""Branches of a row that shares its prefix."""
+"""Branches of a pair that shares its prefix; see `edgecritic_train.tuning.branches`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,14 +105,15 @@ class PairMaker:
             CriticError: a picture cannot be used; the message names the row.
         """
         with naming(row):
-            pictures, sizes = look_at(row, self._eye)
-            prompt, chosen, rejected = self._laid(row, sizes)
-        return PairExample(row.id, prompt, chosen, rejected, pictures)
+            seen = look_at(row, self._eye)
+            prompt, chosen, rejected = self._laid(row, seen.sizes)
+        return PairExample(row.id, prompt, chosen, rejected, seen.pictures)
 
-    def length(self, row: CriticRow) -> int:
+    def measure(self, row: CriticRow) -> Measure:
         """Tokens of a pair whose answers share their prefix."""
         with naming(row):
-            return sum(map(len, self._laid(row, [picture_size(ref) for ref in row.images])))
+            laid = self._laid(row, [picture_size(ref) for ref in row.images])
+        return Measure(sum(map(len, laid)))
 
     def computed(self, row: CriticRow, *, shared: bool) -> int:
         """Tokens that a model computes for a pair, whose answers share their prefix or do not."""
@@ -144,14 +146,15 @@ class PairCollator:
         self._rows, self._maker, self._pad, self._shared = rows, maker, pad, shared
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Batch of the rows ``features[k]["row"]``.
+        """Batch of the rows that ``features[k]["rows"]`` names.
 
         Returns:
             With two rows a pair, as TRL has it: all chosen ones, then all rejected ones, in
             ``input_ids``, ``attention_mask``, ``completion_mask`` (2n, length). With a shared
             prefix (one pair): ``input_ids``, ``next_ids``, ``branches`` (1, length). And ``shown``.
         """
-        examples = [self._maker.make(self._rows[feature["row"]]) for feature in features]
+        numbers = [number for feature in features for number in feature["rows"]]
+        examples = [self._maker.make(self._rows[number]) for number in numbers]
         return shared_prefix(examples[0]) if self._shared else two_rows(examples, self._pad)
 
 

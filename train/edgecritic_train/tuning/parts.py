@@ -55,7 +55,7 @@ def rates_of(config: TuningConfig, family: Family) -> dict[str, float]:
 def common_parts(
     config: TuningConfig, base: Base, rows: Prepared[Any], shape: Shape
 ) -> dict[str, Any]:
-    """Keyword arguments that all trainers take; a dataset holds the numbers of its rows."""
+    """Keyword arguments that all trainers take; datasets hold numbers of rows."""
     from datasets import Dataset
 
     from edgecritic_train.tuning.callbacks import LastStep, Patience
@@ -72,13 +72,12 @@ def common_parts(
     ]
     if judged and config.evaluation.patience is not None:
         callbacks.append(Patience(config.evaluation.patience))
-    numbers = list(range(len(all_rows)))
-    n = len(rows.train)
+    held_out = [[number] for number in range(len(rows.train), len(all_rows))]
     return {
         "model": model,
         "processing_class": tokenizer,
-        "train_dataset": Dataset.from_dict({"row": numbers[:n]}),
-        "eval_dataset": Dataset.from_dict({"row": numbers[n:]}) if judged else None,
+        "train_dataset": Dataset.from_dict({"rows": list(map(list, rows.packs))}),
+        "eval_dataset": Dataset.from_dict({"rows": held_out}) if judged else None,
         "callbacks": callbacks,
         "guard": GuardOptions(
             config.output,

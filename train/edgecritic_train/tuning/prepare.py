@@ -12,8 +12,10 @@ from edgecritic.errors import ContextOverflowError, InputError
 from edgecritic.prompts import Dialect, load_dialect
 from edgecritic_train.critic_data.rows import CriticRow, Split, read_rows
 from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.branches import gathered
 from edgecritic_train.tuning.config import DataSettings, EvaluationSettings, TuningConfig
-from edgecritic_train.tuning.examples import ExampleMaker
+from edgecritic_train.tuning.examples import ExampleMaker, Measure
+from edgecritic_train.tuning.measuring import measured
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +30,8 @@ class Maker(Protocol):
         """Of the rows' prompts."""
         ...
 
-    def length(self, row: CriticRow) -> int:
-        """Tokens of a row; of its pictures, only the headers are read."""
+    def measure(self, row: CriticRow) -> Measure:
+        """What a row takes; of its pictures, only the headers are read."""
         ...
 
 
@@ -43,12 +45,14 @@ class Prepared(Generic[MakerT]):
     Attributes:
         train: rows to learn from.
         held_out: rows to judge.
-        lengths: tokens of each row in `train`.
+        packs: numbers of those rows in `train` that stand in one sequence, for every sequence.
+        lengths: tokens of each sequence.
         maker: lays them out.
     """
 
     train: tuple[CriticRow, ...]
     held_out: tuple[CriticRow, ...]
+    packs: tuple[tuple[int, ...], ...]
     lengths: tuple[int, ...]
     maker: MakerT
 
@@ -85,7 +89,7 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
         CriticError: a file or a row cannot be used; the message names it.
     """
     data, named = config.data, lesson.named
-    train, lengths = _fitting(_rows(data.train, "train"), data, lesson, tell)
+    train, measures = _fitting(_rows(data.train, "train"), data, lesson, tell)
     if not train:
         raise InputError(
             f"{', '.join(map(str, data.train))}: no {named} of the split train are left",
@@ -94,10 +98,26 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
     held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, lesson, tell)
     spread = evenly(held_out, config.evaluation)
     check_overlap(train, spread)
+    packs, lengths = _sequences(train, measures, data)
+    behind = f" in {len(packs)} sequences" if len(packs) < len(train) else ""
     tell(
-        f"{len(train)} {named} to learn from, {len(spread)} held out, longest {max(lengths)} tokens"
+        f"{len(train)} {named} to learn from{behind}, {len(spread)} held out, longest "
+        f"{max(lengths)} tokens"
     )
-    return Prepared(train, spread, lengths, lesson.maker)
+    return Prepared(train, spread, packs, lengths, lesson.maker)
+
+
+def _sequences(
+    rows: Sequence[CriticRow], measures: Sequence[Measure], data: DataSettings
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Rows by their sequences, and the sequences' tokens."""
+    fronts = [one.front if data.share else 0 for one in measures]
+    keys = [(row.images, one.opening) for row, one in zip(rows, measures, strict=True)]
+    packs = gathered(keys, [one.tokens for one in measures], fronts, data.max_tokens)
+    lengths = [
+        sum(measures[k].tokens - fronts[k] for k in pack) + fronts[pack[0]] for pack in packs
+    ]
+    return tuple(map(tuple, packs)), tuple(lengths)
 
 
 def evenly(rows: Sequence[CriticRow], settings: EvaluationSettings) -> tuple[CriticRow, ...]:
@@ -138,10 +158,11 @@ def _rows(paths: Sequence[Path], split: Split) -> list[CriticRow]:
 
 def _fitting(
     read: Sequence[CriticRow], data: DataSettings, lesson: Lesson[Any], tell: Tell
-) -> tuple[tuple[CriticRow, ...], tuple[int, ...]]:
+) -> tuple[tuple[CriticRow, ...], tuple[Measure, ...]]:
     rows = [row for row in read if lesson.takes(row)]
-    lengths = [lesson.maker.length(row) for row in rows]
-    kept = [(row, n) for row, n in zip(rows, lengths, strict=True) if n <= data.max_tokens]
+    measures = measured(lesson.maker.measure, rows, data.workers)
+    lengths = [one.tokens for one in measures]
+    kept = [pair for pair in zip(rows, measures, strict=True) if pair[1].tokens <= data.max_tokens]
     dropped = len(rows) - len(kept)
     if dropped:
         longest = max(range(len(rows)), key=lengths.__getitem__)
@@ -152,4 +173,4 @@ def _fitting(
                 "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
             )
         tell(f"{dropped} {lesson.named} of more than {data.max_tokens} tokens are left out")
-    return tuple(row for row, _ in kept), tuple(n for _, n in kept)
+    return tuple(row for row, _ in kept), tuple(one for _, one in kept)

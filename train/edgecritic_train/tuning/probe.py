@@ -80,12 +80,12 @@ def probe(path: Path, assignments: Sequence[str], *, dpo: bool, cap: float | Non
 
 
 def longest(found: Prepared[Any], count: int) -> Prepared[Any]:
-    """The `count` longest rows, over and over where there are fewer, and none held out."""
-    order = sorted(range(len(found.train)), key=lambda k: -found.lengths[k])
+    """The `count` longest sequences, over and over where there are fewer, and none held out."""
+    order = sorted(range(len(found.packs)), key=lambda k: -found.lengths[k])
     taken = [order[k % len(order)] for k in range(count)]
     return replace(
         found,
-        train=tuple(found.train[k] for k in taken),
+        packs=tuple(found.packs[k] for k in taken),
         lengths=tuple(found.lengths[k] for k in taken),
         held_out=(),
     )

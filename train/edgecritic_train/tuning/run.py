@@ -102,6 +102,7 @@ def _facts(stage: Stage, base: Base, rows: Prepared[Any]) -> dict[str, Any]:
         "data": {
             "sha256": data_fingerprint((*rows.train, *rows.held_out)),
             "rows": len(rows.train),
+            "sequences": len(rows.packs),
             "held_out": len(rows.held_out),
             "tokens": sum(rows.lengths),
             "longest": max(rows.lengths),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from edgecritic.errors import InputError
 from edgecritic_train.tuning.base import Base, compute_dtype
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.parts import Shape, common_arguments, common_parts
@@ -35,9 +36,18 @@ def train_sft(config: TuningConfig, tell: Tell) -> Path:
 
 
 def stage_of(config: TuningConfig) -> Stage:
-    """What the settings ask to be learned."""
+    """What the settings ask to be learned.
+
+    Raises:
+        InputError: they contradict each other.
+    """
     from edgecritic_train.tuning.answers import prepare_answers
 
+    if config.data.share and config.base.attention == "flash_attention_2":
+        raise InputError(
+            "base.attention is flash_attention_2, which takes no mask of a shared prefix",
+            "set base.attention to sdpa, or data.share to false",
+        )
     if config.data.learn == "answers":
         return Stage("answers", prepare_answers, make_trainer)
     return Stage("sft", prepare_rows, make_trainer)
@@ -73,7 +83,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
             rows.maker,
             config.loss,
             parts["processing_class"].pad_token_id,
-            {base.folder.image_token: "an image token"},
+            base.folder.image_token,
         ),
         base=base,
         to_judge=ToJudge(rows.held_out, rows.maker) if judging else None,

@@ -13,6 +13,7 @@ from trl import SFTTrainer
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.agreement import agreement
 from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.branches import attention_mask, branch_positions
 from edgecritic_train.tuning.examples import PARTS, ExampleMaker
 from edgecritic_train.tuning.guard import Guarded
 from edgecritic_train.tuning.reading import Judgement, VerdictReader
@@ -69,14 +70,8 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 
         Logits are computed only where something is learned: TRL's fused head sees to that.
         """
-        tokens, weights = inputs["input_ids"], inputs["weights"][:, 1:]
-        outputs = model(
-            input_ids=tokens,
-            attention_mask=inputs.get("attention_mask"),
-            labels=inputs["labels"],
-            fused_lm_head=True,
-            **self._base.eye.inputs(inputs["shown"].pictures, tokens, self._dtype),
-        )
+        weights = inputs["weights"][:, 1:]
+        outputs = model(labels=inputs["labels"], fused_lm_head=True, **self._laid_out(inputs))
         losses = -outputs.log_probs
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         loss = (losses * weights).sum() / torch.as_tensor(total).clamp(min=_LEAST)
@@ -85,6 +80,21 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             loss = loss * self.accelerator.num_processes
         self._count(losses.detach(), outputs.is_top1, inputs)
         return (loss, outputs) if return_outputs else loss
+
+    def _laid_out(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Tokens, pictures, and which tokens see which."""
+        tokens, branches = inputs["input_ids"], inputs.get("branches")
+        seen = self._base.eye.inputs(inputs["shown"].pictures, tokens, self._dtype)
+        laid = {"input_ids": tokens, **seen}
+        if branches is None:
+            return {**laid, "attention_mask": inputs.get("attention_mask")}
+        model = self.accelerator.unwrap_model(self.model).get_base_model()
+        attention = model.config._attn_implementation
+        return {
+            **laid,
+            "attention_mask": attention_mask(branches, attention, self._dtype),
+            "position_ids": branch_positions(self._base.eye, model, tokens, branches, seen),
+        }
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device

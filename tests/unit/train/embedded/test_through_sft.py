@@ -39,8 +39,8 @@ def test_it_learns_to_judge_and_merges(
     rows = [replace(row, split="train") for row in make_rows(tmp_path)]
     write_rows(tmp_path / "judged" / "rows.jsonl", rows)
     monkeypatch.chdir(tmp_path)
-    smaller = ["adapter.rank=8", "optimizer.batch=4", "data.workers=0", "base.dtype=float32"]
-    faster = ["optimizer.epochs=4", "optimizer.learning_rate=5e-3", "checkpoints.every=100"]
+    smaller = ["adapter.rank=8", "optimizer.batch=2", "data.workers=0", "base.dtype=float32"]
+    faster = ["optimizer.epochs=4", "optimizer.learning_rate=5e-3", "checkpoints.log_every=1"]
     config = read_config(RECIPES / "critic.yaml", [*smaller, *faster])
     adapter = train_sft(config, lambda _: None)
     lines = [line for line in read_metrics(config.output) if line["kind"] == "train"]

@@ -26,6 +26,7 @@ from edgecritic_train.rounds.judges import PreferenceJudge, judge_source
 from edgecritic_train.rounds.policy import Answer, Drawing, loaded_policy
 from edgecritic_train.rounds.questions import read_questions
 from edgecritic_train.rounds.run import run_rounds
+from edgecritic_train.rounds.sampling import alike
 from edgecritic_train.tuning.arguments import without_renamings
 from edgecritic_train.tuning.pairs import policy_prompt
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
@@ -98,15 +99,43 @@ def test_an_answer_depends_on_its_own_seed_alone(configure: Configure) -> None:
     question = read_questions(config.questions, config.output, 0)[1]
     drawing = Drawing(1.5, 0.95, 12)
     with loaded_policy(config, None) as policy:
-        together = policy.answers(question, drawing, list(range(12)))
-        alone = [policy.answers(question, drawing, [seed])[0] for seed in range(12)]
-        greedy = {a.text for a in policy.answers(question, Drawing(0, 1, 12), [1, 2, 3])}
-        cut = policy.answers(question, Drawing(0, 1, 2), [1])[0]
+        [together] = policy.answers([question], drawing, [list(range(12))])
+        alone = [policy.answers([question], drawing, [[seed]])[0][0] for seed in range(12)]
+        greedy = {a.text for a in policy.answers([question], Drawing(0, 1, 12), [[1, 2, 3]])[0]}
+        [[cut]] = policy.answers([question], Drawing(0, 1, 2), [[1]])
     assert together == alone
     assert len({answer.text for answer in together}) > 1
     assert len(greedy) == 1
     assert greedy < set(WORDS)
     assert (cut.tokens, cut.ended) == (2, False)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
+def test_questions_that_are_asked_together_get_the_same_answers(
+    tmp_path: Path, table: Path, family: str
+) -> None:
+    base = tmp_path / "base"
+    {"llava_onevision": write_llava_onevision, "qwen2_5_vl": write_qwen2_5_vl}[family](base)
+    path = write_rounds_config(tmp_path / "c.yaml", base, table, tmp_path / "run")
+    config = read_rounds(path)
+    questions = read_questions(config.questions, tmp_path, 0)
+    drawing = Drawing(1.5, 0.95, 12)
+    with loaded_policy(config, None) as policy:
+        batches = alike([policy.prompt_tokens(question) for question in questions], 4)
+        assert max(map(len, batches)) > 1
+        for batch in batches:
+            asked, seeds = [questions[k] for k in batch], [[2 * k, 2 * k + 1] for k in batch]
+            together = policy.answers(asked, drawing, seeds)
+            alone = [
+                policy.answers([question], drawing, [own])[0]
+                for question, own in zip(asked, seeds, strict=True)
+            ]
+            assert together == alone
+
+
+def test_batches_are_of_one_shape() -> None:
+    assert alike([3, 5, 3, 3, 5, 3], 2) == [[0, 2], [1, 4], [3, 5]]
+    assert alike([], 4) == []
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
@@ -118,7 +147,7 @@ def test_greedy_answers_are_those_of_transformers(tmp_path: Path, table: Path, f
     config = read_rounds(path)
     question = read_questions(config.questions, tmp_path, 0)[1]
     with loaded_policy(config, None) as policy:
-        found = policy.answers(question, Drawing(0, 1, 12), [0, 0])
+        [found] = policy.answers([question], Drawing(0, 1, 12), [[0, 0]])
         model, opened, banned = policy._model, policy._base, policy._banned.tolist()
         image = load_image(question.image_sources[0])
         prompt = policy_prompt(question.text, 1, framed=opened.eye.framed)

@@ -70,7 +70,7 @@ def test_a_shared_prefix_is_the_same_as_two_rows(
         trainer, _, _ = trainer_of(config)
         moved(trainer)
         for row in range(3):
-            batch = trainer.data_collator([{"row": row}])
+            batch = trainer.data_collator([{"rows": [row]}])
             trainer.model.zero_grad()
             trainer.current_gradient_accumulation_steps = 1
             loss = trainer.training_step(trainer.model, batch)
@@ -158,7 +158,7 @@ def test_pairs_are_asked_and_answered_as_a_chat(configure: Configure, rows: Path
     end = base.folder.tokenizer.control_tokens["<|im_end|>"]
     assert example.chosen[-1] == example.rejected[-1] == end
     whole = len(example.prompt) + len(example.chosen) + len(example.rejected)
-    assert maker.length(row) == whole
+    assert maker.measure(row).tokens == whole
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ from PIL import Image
 from edgecritic.errors import ArtifactError, ContextOverflowError, ImageError, InputError
 from edgecritic.prompts import load_dialect
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile, read_rows
+from edgecritic_train.tuning import measuring
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
 from edgecritic_train.tuning.config import LossSettings
 from edgecritic_train.tuning.examples import IGNORED, PARTS, Example, ExampleMaker, check_example
+from edgecritic_train.tuning.measuring import measured
 from edgecritic_train.tuning.prepare import prepare_rows
 from tiny_tuning import DIALECTS, FAMILIES, Configure
 
@@ -53,7 +55,7 @@ def test_every_row_teaches_its_answer_and_nothing_else(
         word = f"Better: {row.verdict}" if row.setting == "pairwise" else f"Score: {row.verdict}"
         assert said == f"{word}\nReason:" + (f" {row.reason}" if row.reason else "")
         assert base.folder.image_token not in learned(example)
-        assert len(example.tokens) == maker.length(row)
+        assert len(example.tokens) == maker.measure(row).tokens
         ends = example.tokens[-1] == base.folder.tokenizer.control_tokens["<|im_end|>"]
         assert ends == bool(row.reason)
         assert (example.parts[-1] == PARTS.index("reason")) == bool(row.reason)
@@ -190,8 +192,8 @@ def test_batches_hold_their_rows(
     base, all_rows = _cached(tmp_path_factory)
     maker = maker_of(base)
     loss = LossSettings(verdict=3.0, form=0.5, reason=1.0)
-    collator = CriticCollator(all_rows, maker, loss, 0, {base.folder.image_token: "image"})
-    batch = collator([{"row": k} for k in picked])
+    collator = CriticCollator(all_rows, maker, loss, 0, base.folder.image_token)
+    batch = collator([{"rows": [k]} for k in picked])
     for line, k in enumerate(picked):
         example = maker.make(all_rows[k])
         length = len(example.tokens)
@@ -237,7 +239,7 @@ def test_a_missing_picture_is_named_with_its_row(
     row = replace(next(read_rows(rows)), images=(ImageFile(tmp_path / "gone.png"),))
     for used in (
         maker_of(opened("llava_onevision")).make,
-        maker_of(opened("llava_onevision")).length,
+        maker_of(opened("llava_onevision")).measure,
     ):
         with pytest.raises(ImageError, match=rf"row {row.id}.*gone\.png"):
             used(row)
@@ -284,3 +286,16 @@ def test_a_base_without_image_tokens_is_refused(
     path.write_text(json.dumps({**config, "model_type": "gemma"}))
     with pytest.raises(ArtifactError, match="model type 'gemma'"):
         open_base(configure("llava_onevision", f"base.model={tmp_path}/base"))
+
+
+def test_processes_measure_as_one_does(
+    opened: Opened, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_MANY", 1)
+    monkeypatch.setattr(measuring, "_CHUNK", 5)
+    maker = maker_of(opened("llava_onevision"))
+    known = list(read_rows(rows))
+    assert measured(maker.measure, known, 2) == [maker.measure(row) for row in known]
+    known[17] = replace(known[17], images=(ImageFile(Path("gone.png")),))
+    with pytest.raises(ImageError, match=known[17].id):
+        measured(maker.measure, known, 2)

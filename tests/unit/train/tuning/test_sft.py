@@ -251,7 +251,7 @@ def test_the_loss_is_the_weighted_mean_over_the_step(
         trainer, base, _ = trainer_of(config)
     collator = trainer.data_collator
     assert isinstance(collator, CriticCollator)
-    picked = [{"row": k} for k in (0, 1, 5, 6)]
+    picked = [{"rows": [k]} for k in (0, 1, 5, 6)]
     whole = plain_loss(trainer.model, base, collator(picked))
     found, gradients = [], []
     for cut in ([picked], [picked[:1], picked[1:]]):
@@ -294,7 +294,7 @@ def test_a_frozen_tower_is_not_computed_backwards(configure: Configure, family: 
         module.register_forward_hook(
             lambda _m, _i, out: seen.append(out.requires_grad if torch.is_tensor(out) else False)
         )
-    trainer.training_step(trainer.model, trainer.data_collator([{"row": 0}, {"row": 1}]))
+    trainer.training_step(trainer.model, trainer.data_collator([{"rows": [0]}, {"rows": [1]}]))
     assert seen
     assert not any(seen)
     adapters = [p for n, p in trainer.model.named_parameters() if "lora_B" in n]

@@ -47,6 +47,21 @@ def item_rows(item: TwinItem) -> Iterator[CriticRow]:
             yield _row(twin, _scored(twin, side, number))
 
 
+def fewer_rows(item: TwinItem, most: int) -> Iterator[CriticRow]:
+    """Of `item_rows` at most so many for each picture, half of them pairs where there are.
+
+    More judgements of a picture cost other pictures, which teach more.
+    """
+    rows = list(item_rows(item))
+    for images in dict.fromkeys(row.images for row in rows):
+        shown = [row for row in rows if row.images == images]
+        drawn = sorted(shown, key=lambda row: stable_number("drawn", "of the picture", row.id))
+        pairs = [row for row in drawn if row.setting == "pairwise"]
+        scores = [row for row in drawn if row.setting == "pointwise"]
+        n_pairs = min(len(pairs), max(most // 2, most - len(scores)))
+        yield from (*pairs[:n_pairs], *scores[: most - n_pairs])
+
+
 def answer_rows(item: TwinItem) -> Iterator[CriticRow]:
     """The right answer to an item's question on each of its pictures, as a row of the top level.
 

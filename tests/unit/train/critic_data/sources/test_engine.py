@@ -11,7 +11,7 @@ import pytest
 from edgecritic_train.cli import main
 from edgecritic_train.critic_data.rendering import render_row
 from edgecritic_train.critic_data.rows import SWAPPED, ImageFile, read_rows
-from edgecritic_train.critic_data.sources.engine import item_rows
+from edgecritic_train.critic_data.sources.engine import fewer_rows, item_rows
 from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.engine import generate
 from edgecritic_train.rounds.config import QuestionSettings
@@ -92,3 +92,25 @@ def _dialect():
     from edgecritic.prompts import load_dialect
 
     return load_dialect()
+
+
+def test_fewer_judgements_of_a_picture_are_pairs_and_scores(rows):
+    for item in rows[0][:20]:
+        whole = {row.id: row for row in item_rows(item)}
+        made = list(fewer_rows(item, 4))
+        assert all(whole[row.id] == row for row in made)
+        for images in {row.images for row in made}:
+            settings = Counter(row.setting for row in made if row.images == images)
+            assert settings.total() == min(4, sum(row.images == images for row in whole.values()))
+            assert settings["pairwise"] <= 2 or settings["pointwise"] < 2
+
+
+def test_any_number_of_processes_draws_the_same(packs, tmp_path):
+    asked = ["data", "import", "engine", "--assets", *map(str, packs), "--per-picture", "3"]
+    for workers in ("1", "2"):
+        folder = tmp_path / workers
+        words = ["--items", "34", "--workers", workers, "--out", str(folder)]
+        assert main([*asked, *words]) == 0
+    one, two = ((tmp_path / n / "rows.jsonl").read_text() for n in "12")
+    assert one == two
+    assert 34 * 4 <= len(one.splitlines()) <= 34 * 6

@@ -46,7 +46,7 @@ def test_lengths_are_those_of_training(bases, tmp_path, pair, family, cap):
         )
         for one in (row, replace(row, reason="")):
             counted = counter.text(render_row(one, dialect)) + counter.pictures(sizes[:n])
-            assert counted == maker.length(one)
+            assert counted == maker.measure(one).tokens
     assert counter.context == 2048
 
 
