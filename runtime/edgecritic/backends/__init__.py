@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.errors import ArtifactError, InputError
+from edgecritic.heap import trim
 from edgecritic.vision.native import NativeGeometry
 
 if TYPE_CHECKING:
@@ -216,4 +217,6 @@ def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
             f"backend {chosen} takes weights as they are stored, not as {options.weights}",
             "name a bundle of that precision, or use backend='hf'",
         )
-    return ENGINES[chosen].load(in_engines_form(bundle, chosen), options)
+    backend = ENGINES[chosen].load(in_engines_form(bundle, chosen), options)
+    trim()  # ONNX Runtime leaves holes of tens of megabytes
+    return backend

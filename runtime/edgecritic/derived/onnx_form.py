@@ -37,7 +37,7 @@ from edgecritic.vision.native import NativeGeometry
 
 Progress: TypeAlias = Callable[[str], None]
 
-RECIPE: Final = "onnx-q8-1"
+RECIPE: Final = "onnx-q8-2"
 """To be changed with anything that changes what is written."""
 
 _SIZE_FACTOR: Final = 4
@@ -167,7 +167,9 @@ class _Making:
         self._listed.append(("decoder", decoder, "Q8"))
         self._listed.extend(("external_data", file, "") for file in data)
         target = self._graph(f"{EMBED_TOKENS}_fp16")
-        self._listed += self._parts("embed_tokens", write_embed_tokens(weights, target, "fp16"))
+        # Weights in files of their own are mapped: of this table only the rows that are read.
+        written = write_embed_tokens(weights, target, "fp16", external=True)
+        self._listed += self._parts("embed_tokens", written)
         header = read_header(path)
         write_text(self._folder / "tokenizer.json", tokenizer_json(header))
         write_text(self._folder / "generation_config.json", end_settings(header))
@@ -180,7 +182,9 @@ class _Making:
         check_projector(path, check_language_model(self._bundle.file("language_model")))
         header = read_header(path)
         target = self._graph(f"{VISION_ENCODER}_fp16")
-        written = write_tower(GgufWeights(header), tower_shape(header), target, "fp16")
+        written = write_tower(
+            GgufWeights(header), tower_shape(header), target, "fp16", external=True
+        )
         self._listed += self._parts("vision_encoder", written)
 
     def _write_bundle(self) -> Bundle:

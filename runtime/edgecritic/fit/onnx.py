@@ -12,30 +12,39 @@ from typing import Final
 from edgecritic.backends.onnx.artifacts import DecoderFacts, check_decoder
 from edgecritic.backends.onnx.engine import OnnxFiles
 from edgecritic.backends.onnx.header import OnnxHeader, read_header
+from edgecritic.backends.onnx.memory import allocated
 from edgecritic.backends.options import EngineOptions
 from edgecritic.fit.parts import Costs, Probe, picture_bytes
 from edgecritic.fit.workload import Picture, Workload
 
 _BYTES: Final = {"float32": 4, "float16": 2}
 _BITS_OF_CODES: Final = {16: "int4", 32: "int8"}  # bytes of a block of 32 weights
+_PAGE: Final = 4096
 _TABLE: Final = "table"
 """Weights that are looked up or copied as they are, not multiplied with."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """Weights of one file by kind: bytes in the file, and multiplications for a token."""
+    """Weights of one file by kind: bytes in the file, and multiplications for a token.
+
+    Attributes:
+        stored: bytes.
+        products: multiplications for a token.
+        mapped: bytes of all kinds in files of their own, of which only what is read is loaded.
+    """
 
     stored: Counter[str] = field(default_factory=Counter)
     products: Counter[str] = field(default_factory=Counter)
+    mapped: int = 0
 
     @classmethod
     def of(cls, path: Path, external: tuple[Path, ...] = ()) -> _Weights:
         header = read_header(path)
-        found = cls()
+        data = sum(file.stat().st_size for file in external if file.name in header.external)
+        found = cls(mapped=data)
         for operator in header.operators:
             found._add(header, operator.name, operator.inputs)
-        data = sum(file.stat().st_size for file in external if file.name in header.external)
         found.stored[_TABLE] = max(0, path.stat().st_size + data - found.stored.total())
         return found
 
@@ -86,10 +95,9 @@ def onnx_costs(
         "Python and ONNX Runtime": main.base,
         "vocabulary": int(main.word * facts.n_vocab),
         "decoder": _resident(decoder, probe),
-        "token embeddings": _resident(table, probe),
+        "token embeddings": _table(table, facts, workload.tokens(picture.tokens)),
         "vision tower": sum(_resident(part, probe) for part in tower),
-        # The attention writes the whole of its buffers, whatever the length of the sequence.
-        "keys and values": cell * options.n_ctx,
+        "keys and values": cell * allocated(workload.longest(picture.tokens), options.n_ctx),
         "computation": _activations(facts, decoder, batch),
         "picture and its features": picture_bytes(workload, picture, facts.n_embd),
     }
@@ -116,6 +124,13 @@ def _resident(weights: _Weights, probe: Callable[[str], Probe]) -> int:
         size if kind == _TABLE else int(size * probe(kind).resident)
         for kind, size in weights.stored.items()
     )
+
+
+def _table(table: _Weights, facts: DecoderFacts, n_tokens: int) -> int:
+    """Of the token embeddings: all of them, or the pages of those that are read."""
+    size = table.stored.total()
+    pages = n_tokens * (_PAGE + size // max(1, facts.n_vocab))
+    return size - table.mapped + min(table.mapped, pages)
 
 
 def _loading(weights: _Weights, probe: Callable[[str], Probe]) -> int:

@@ -21,7 +21,12 @@ VISION_ENCODER: Final = "vision_encoder"
 
 
 def write_tower(
-    weights: Weights, shape: TowerShape, path: Path, precision: FloatPrecision
+    weights: Weights,
+    shape: TowerShape,
+    path: Path,
+    precision: FloatPrecision,
+    *,
+    external: bool | None = None,
 ) -> tuple[Path, ...]:
     """Write vision tower and projector.
 
@@ -33,11 +38,12 @@ def write_tower(
         shape: of the tower.
         path: the file to make.
         precision: how the matrices are stored; they are multiplied in float32.
+        external: see `ModelFile`.
 
     Returns:
         The files written, the model first.
     """
-    with ModelFile(path) as model:
+    with ModelFile(path, external=external) as model:
         _Tower(weights, shape, model, precision).write()
         return model.finish()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import Final
 
 from edgecritic.backends.base import Backend, BackendInfo
 from edgecritic.errors import BackendUnavailableError, QueueFullError
+from edgecritic.heap import trim
 from edgecritic.judging.base import QueueState
 from edgecritic.judging.jobs import Job, Maker
 from edgecritic.judging.pool import PrefixPool
@@ -177,7 +176,7 @@ class EngineThread:
             self._scheduler.release()
         with suppress(Exception):
             self._backend.close()
-        _trim()
+        trim()
 
     def _fail_all(self, error: BackendUnavailableError) -> None:
         self._scheduler.abandon(error)
@@ -224,10 +223,3 @@ class EngineThread:
         self._scheduler.abandon(
             BackendUnavailableError("the critic was closed while it judged", "load it again")
         )
-
-
-def _trim() -> None:
-    """Have the C library give back what was freed: glibc keeps it for the thread that is gone."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,17 @@ class Decoder:
         self._last_only = np.array(1, dtype=np.int64)
         self._binding = session.binding()
         self._binding.bind_output("logits", "cpu")  # first, so that it is the first result
-        names = [f"{k}.{part}" for k in range(facts.n_layers) for part in ("key", "value")]
-        for name, buffer in zip(names, memory.buffers, strict=True):
+        parts = ("key", "value")
+        self._names = [f"{k}.{part}" for k in range(facts.n_layers) for part in parts]
+        self._bound: list[Any] = []
+
+    def _bind_memory(self, n_positions: int) -> None:
+        """Bind keys and values to buffers with room for so many positions."""
+        self.memory.reserve(n_positions)
+        if self._bound is self.memory.buffers:
+            return
+        self._bound = self.memory.buffers
+        for name, buffer in zip(self._names, self._bound, strict=True):
             self._binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
             self._binding.bind_ortvalue_output(f"present.{name}", buffer)
 
@@ -52,6 +62,7 @@ class Decoder:
         """See `Model.decode`."""
         facts, binding = self._facts, self._binding
         end = start + len(chunk)
+        self._bind_memory(end)
         embeddings = np.ascontiguousarray(chunk.embeddings[None], dtype=facts.embeddings)
         binding.bind_cpu_input("inputs_embeds", embeddings)
         # As long as the sequence, whatever the past has room for: the attention looks at as many

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,9 @@ from edgecritic.backends.base import (
     TextSpan,
 )
 from edgecritic.backends.onnx import OnnxBackend, OnnxFiles, engine, runtime
+from edgecritic.backends.onnx import memory as memories
 from edgecritic.backends.onnx.artifacts import DecoderFacts, check_decoder
-from edgecritic.backends.onnx.memory import DeviceMemory, HostMemory
+from edgecritic.backends.onnx.memory import STEP, DeviceMemory, HostMemory
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import Bundle
 from edgecritic.errors import (
@@ -216,6 +218,44 @@ def test_both_memories_do_the_same(onnx: OnnxFiles) -> None:
         assert not memory.take(0, 4).any()
         memory.put(6, memory.take(4, 6))
     np.testing.assert_array_equal(host.take(0, 16), device.take(0, 16))
+
+
+def test_memory_grows_with_the_sequence(onnx: OnnxFiles) -> None:
+    facts = check_decoder(onnx.decoder)
+    host = HostMemory(runtime.load_runtime(), facts, STEP + 100)
+    first = host.buffers
+    host.put(STEP - 2, np.ones_like(host.take(0, 2)))
+    assert host.buffers is first
+    host.reserve(STEP + 1)
+    assert [buffer.shape()[2] for buffer in host.buffers] == [STEP + 100] * 2 * facts.n_layers
+    assert host.take(STEP - 2, STEP).all()
+    assert not host.take(STEP, STEP + 100).any()
+    assert host.buffers[0].numpy()[0, :, STEP - 2 : STEP].all()
+    grown = host.buffers
+    host.reserve(1)
+    assert host.buffers is grown
+
+
+def test_logits_do_not_depend_on_how_often_memory_grew(
+    onnx: OnnxFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tuple(range(40, 200))
+
+    def logits(step: int) -> list[np.ndarray]:
+        monkeypatch.setattr(memories, "STEP", step)
+        backend = OnnxBackend(onnx, options=dataclasses.replace(OPTIONS, n_batch=32))
+        with closing(backend):
+            sequence = backend.open_sequence()
+            rows = []
+            for start in range(0, len(tokens), 40):
+                span = TextSpan(tokens[start : start + 40])
+                rows += backend.append([Append(sequence, (span,))])
+            other = backend.fork(sequence, 30)
+            rows += backend.append([Append(other, (TextSpan((5, 6)),))])
+            return rows
+
+    for small, large in zip(logits(16), logits(1024), strict=True):
+        np.testing.assert_array_equal(small, large)
 
 
 # Cancelling, closing, several at once.
