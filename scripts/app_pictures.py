@@ -1,8 +1,9 @@
 """Takes the pictures of the page and of the desktop app that the docs show, with real verdicts.
 
-    python scripts/app_pictures.py [--out docs/images]
+    python scripts/app_pictures.py [--out docs/images] [--bundle DIR --bundle DIR]
 
-Needs Chromium, Playwright, PySide6 and the embedded critic's language model.
+Needs Chromium, Playwright, PySide6 and the embedded critic's language model; for the picture of
+several bundles side by side, the bundles.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ PICTURES = ROOT / "runtime" / "edgecritic" / "demo_images"
 WIDE = {"width": 1180, "height": 800}
 NARROW = {"width": 390, "height": 844}
 SECONDS = 300
+QUESTION = "What does the picture show?"
+DESCRIPTIONS = ("A rose, a motor boat and a baguette.", "A rose, a motor boat and an apple.")
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The address of a server with the embedded critic, its token included."""
+def served(*bundles: str) -> Iterator[str]:
+    """The address of a server with these bundles or the embedded critic, its token included."""
     command = [sys.executable, "-m", "edgecritic", "serve", "--port", "0", "--parent-pid"]
+    options = [option for bundle in bundles for option in ("--bundle", bundle)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "runtime")}
     with subprocess.Popen(
-        [*command, str(os.getpid())], stdout=subprocess.PIPE, text=True, env=environment
+        [*command, str(os.getpid()), *options], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         try:
             ready = json.loads(next(iter(server.stdout or ())))
@@ -48,7 +52,7 @@ def served() -> Iterator[str]:
 
 def judge(page: Page, picture: str, question: str, *responses: str) -> None:
     """Fill the page's form and wait for the end of the reason."""
-    page.locator(".critic").wait_for()
+    page.locator(".critic").first.wait_for()
     page.set_input_files("#file", PICTURES / picture)
     page.fill("#question", question)
     fields = page.locator("#responses textarea")
@@ -58,7 +62,7 @@ def judge(page: Page, picture: str, question: str, *responses: str) -> None:
         fields.nth(index).fill(response)
     page.click("#judge")
     page.locator("#export").wait_for(timeout=SECONDS * 1000)
-    page.locator(".state[data-state=ready]").wait_for()
+    page.locator(".state[data-state=ready]").first.wait_for()
     page.mouse.move(0, 0)
     page.evaluate("() => document.activeElement.blur()")
     page.wait_for_timeout(600)  # bars grow to their length
@@ -88,6 +92,23 @@ def of_the_page(out: Path) -> None:
         page.click(".pairs summary")
         page.locator("#results").scroll_into_view_if_needed()
         save(page.locator("#results").screenshot(), out / "page-narrow.png")
+        browser.close()
+
+
+def of_bundles(out: Path, bundles: list[str]) -> None:
+    """One comparison by several bundles, side by side."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with served(*bundles) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport=WIDE, device_scale_factor=1.25)
+        page.goto(address)
+        page.locator(".critic").nth(len(bundles) - 1).wait_for()
+        for box in page.locator(".critic input").all():
+            box.check()
+        judge(page, "scene.png", QUESTION, *DESCRIPTIONS)
+        save(page.screenshot(), out / "page-quants.png")
         browser.close()
 
 
@@ -129,9 +150,13 @@ def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--bundle", action="append", default=[], help="repeat for several")
     args = parser.parse_args()
     # As the app's own main does: threads that wait for work soon sleep.
     os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+    if args.bundle:
+        of_bundles(args.out, args.bundle)
+        return
     of_the_page(args.out)
     of_the_desktop(args.out)
 

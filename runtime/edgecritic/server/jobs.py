@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 from edgecritic.errors import CriticError
 from edgecritic.progress import Event, Progress
@@ -93,6 +93,30 @@ class Reason:
     seed: int = 0
 
 
+class _Common(TypedDict):
+    """What requests of both kinds have."""
+
+    reference: str | None
+    rubric: Rubric | None
+    wording: int
+    rationale: bool
+    max_rationale_tokens: int
+    temperature: float
+    seed: int
+
+
+def _common(question: Question, reason: Reason) -> _Common:
+    return {
+        "reference": question.reference,
+        "rubric": question.rubric,
+        "wording": question.wording,
+        "rationale": reason.wanted,
+        "max_rationale_tokens": reason.max_tokens,
+        "temperature": reason.temperature,
+        "seed": reason.seed,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """Score one response."""
@@ -114,13 +138,7 @@ class Score:
             self.question.pictures,
             self.question.text,
             self.response,
-            reference=self.question.reference,
-            rubric=self.question.rubric,
-            rationale=self.reason.wanted,
-            wording=self.question.wording,
-            max_rationale_tokens=self.reason.max_tokens,
-            temperature=self.reason.temperature,
-            seed=self.reason.seed,
+            **_common(self.question, self.reason),
         )
 
 
@@ -149,13 +167,7 @@ class Compare:
             self.first,
             self.second,
             orders=self.orders,
-            reference=self.question.reference,
-            rubric=self.question.rubric,
-            rationale=self.reason.wanted,
-            wording=self.question.wording,
-            max_rationale_tokens=self.reason.max_tokens,
-            temperature=self.reason.temperature,
-            seed=self.reason.seed,
+            **_common(self.question, self.reason),
         )
 
 

@@ -39,7 +39,8 @@ def complaints(page: Page) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("scheme", "viewport"), [("light", WIDE), ("dark", NARROW)])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_is_content(
     opened: Callable[..., Page], stand_in: StandIn, scheme: str, viewport: dict[str, int]
 ) -> None:
