@@ -6,8 +6,9 @@ Bases have the shapes of llava-hf/llava-onevision-qwen2-7b-ov-hf and Qwen/Qwen2.
 random weights: what they cost does not depend on their values, and what they learn means nothing.
 Each cell is one stage with pictures of one size: QLoRA of rank 64 over every linear layer, adapters
 in float32, AdamW paged in 8 bits, checkpointing, batches of one row or pair with about 300 tokens
-of prompt and 256 of each answer. It runs as `edgecritic train estimate --probe` does, in a process
-of its own under the smallest cap that holds it; the prediction of `train estimate` stands beside.
+of prompt and 256 of each answer, two batches a step. It runs as `edgecritic train estimate --probe`
+does, in a process of its own under the smallest cap that holds it; the prediction of `train
+estimate` stands beside.
 
 Nothing is fetched. A cell that ``WORK/cells.jsonl`` has is not repeated, and none is begun when
 ``--seconds`` are over: call it until it says that all is measured. WORK takes 33 GB.
@@ -88,10 +89,11 @@ class Cell:
     family: str
     stage: str
     size: str
+    batch: int = 1
 
     @property
     def name(self) -> str:
-        return f"{self.family} {self.stage} {self.size}"
+        return f"{self.family} {self.stage} {self.size}" + (f" x{self.batch}" * (self.batch > 1))
 
     @property
     def dpo(self) -> bool:
@@ -118,9 +120,10 @@ class Result:
 
 
 def cells() -> list[Cell]:
-    """All of them; Qwen2.5-VL's shape once."""
+    """All of them; Qwen2.5-VL's shape once, and larger batches for a card that holds them."""
     found = [Cell("llava_onevision", stage, size) for size in SIZES for stage in STAGES]
-    return [*found, Cell("qwen2_5_vl", "sft", "1080p")]
+    larger = [Cell("llava_onevision", "sft", "1080p", batch) for batch in (2, 4)]
+    return [*found, Cell("qwen2_5_vl", "sft", "1080p"), *larger]
 
 
 # --- bases ---------------------------------------------------------------------------------------
@@ -261,7 +264,7 @@ def write_run(cell: Cell, work: Path, *, tiny: bool) -> Path:
             "max_tokens": 32_768,
             "workers": 0,
         },
-        "optimizer": {"name": "paged_adamw_8bit" if gpu else "adamw", "batch": 1},
+        "optimizer": {"name": "paged_adamw_8bit" if gpu else "adamw", "batch": cell.batch},
         "dpo": {"form": cell.stage.partition(" ")[2] or "shared_prefix"},
         "output": str(folder / "run"),
     }
@@ -290,7 +293,7 @@ def _row(cell: Cell, config: TuningConfig, picture: Path) -> CriticRow:
 
     if cell.dpo:  # the question stands alone in front of the answers
         return made(PROMPT_TOKENS)
-    texts = maker.length(replace(made(0), images=()))
+    texts = maker.measure(replace(made(0), images=())).tokens
     return made(max(0, PROMPT_TOKENS + ANSWER_TOKENS - texts))
 
 
@@ -336,6 +339,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             lines.append(f"| {named} | {cell.size} | | nothing | | | | {before} | |")
             continue
         held = "the card" if record["cap"] is None else f"{record['cap']:g} GiB"
+        if cell.batch > 1:
+            named, before = f"{named}, {cell.batch} rows", "-"
         lines.append(
             f"| {named} | {cell.size} | {found['tokens']:,} | {held} | {found['peak'] / GIB:.1f} "
             f"| {found['reserved'] / GIB:.1f} | {record['predicted'] / GIB:.1f} | {before} "

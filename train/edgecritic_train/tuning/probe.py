@@ -104,7 +104,9 @@ def _measured(config: TuningConfig, stage: Stage, cap: float | None) -> Probe:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap * _GIB / total))
     base = open_base(config)
-    rows = longest(stage.prepare(config, base, told), STEPS * config.optimizer.batch)
+    optimizer = config.optimizer
+    count = STEPS * optimizer.batch * optimizer.accumulation
+    rows = longest(stage.prepare(config, base, told), count)
     try:
         trainer = stage.trainer(config, base, rows, True)
         seconds = _timed(trainer)
@@ -116,7 +118,7 @@ def _measured(config: TuningConfig, stage: Stage, cap: float | None) -> Probe:
         tokens=tokens,
         peak=torch.cuda.max_memory_allocated() if gpu else _process_peak(),
         reserved=torch.cuda.max_memory_reserved() if gpu else 0,
-        seconds=median(seconds[_WARM:]),
+        seconds=median(seconds[_WARM:]) / optimizer.accumulation,
         device=torch.cuda.get_device_name() if gpu else "CPU",
     )
 
@@ -180,12 +182,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def probed(config: TuningConfig, output: Path) -> TuningConfig:
-    """The run, cut down to `STEPS` steps of one batch, and none of its files."""
+    """The run, cut down to `STEPS` steps, and none of its files.
+
+    Two batches a step, where it accumulates: the second meets the first one's gradients.
+    """
     return replace(
         config,
         output=output,
         data=replace(config.data, workers=0),
-        optimizer=replace(config.optimizer, accumulation=1, max_steps=STEPS),
+        optimizer=replace(
+            config.optimizer, accumulation=min(2, config.optimizer.accumulation), max_steps=STEPS
+        ),
         checkpoints=replace(config.checkpoints, every=STEPS + 1),
     )
 
