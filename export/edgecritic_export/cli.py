@@ -102,7 +102,7 @@ def _imatrix(args: argparse.Namespace) -> int:
     else:
         folder = resolve(args.source, args.revision).folder
         with Checkpoint.open(folder) as checkpoint:
-            importance = checkpoint_importance(checkpoint, args.out.parent, options, _Told())
+            importance = checkpoint_importance(checkpoint, args.out, options, _Told())
     importance.write(args.out)
     seen = f"{importance.n_rows} rows of {max(importance.counts.values()):,} positions"
     print(f"{args.out}: {len(importance.names)} matrices, {seen}")

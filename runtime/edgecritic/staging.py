@@ -84,21 +84,29 @@ def link(source: Path, target: Path) -> bool:
 
 
 @contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place `out` when the block ends without an error.
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A folder for what is needed only until `beside` is there; then it is removed.
 
     What an earlier, killed run left of it is removed first.
+    """
+    scratch = beside.with_name(f".{beside.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill that takes the place `out` when the block ends without an error.
 
     Args:
         out: does not exist, or is empty.
     """
-    unfinished = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with scratch_folder(out) as unfinished:
         yield unfinished
         if out.is_dir():
             out.rmdir()  # an empty folder gives way, one with files raises
         unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgecritic.backends import load_backend
 from edgecritic.backends.base import Backend, Span
 from edgecritic.backends.options import EngineOptions
 from edgecritic.profile import CriticProfile
+from edgecritic.staging import scratch_folder
 from edgecritic_export.bundles.facts import CriticFacts
 from edgecritic_export.bundles.gguf import GgufOptions, export_gguf, source_type
 from edgecritic_export.bundles.plan import Plan, announce
@@ -49,27 +49,27 @@ class CalibrationOptions:
 
 
 def checkpoint_importance(
-    checkpoint: Checkpoint, work: Path, options: CalibrationOptions, progress: Progress
+    checkpoint: Checkpoint, out: Path, options: CalibrationOptions, progress: Progress
 ) -> ImportanceMatrix:
     """The importance matrix of a checkpoint, by way of a GGUF file that is removed again.
 
     Args:
         checkpoint: open.
-        work: folder with room for the language model in its own type.
+        out: where the matrix will be; beside it is room for the language model in its own type.
         options: the rows.
         progress: is told what goes on.
 
     Raises:
         CriticError: see `bundle_importance`; or the disk is too small.
     """
-    with tempfile.TemporaryDirectory(dir=work, prefix=".calibration-") as made:
+    with scratch_folder(out) as made:
         kind = source_type(checkpoint)
         # Removed again before anybody could read what its manifest says.
         n_ctx = options.engine.n_ctx
         facts = CriticFacts("calibration", "0", "unknown", "unknown", options.dialect, n_ctx=n_ctx)
         gguf = GgufOptions((kind,))
-        announce(Plan((gguf_stage(checkpoint, facts.name, gguf),)), Path(made), progress)
-        (bundle,) = export_gguf(checkpoint, Path(made), facts, gguf, progress)
+        announce(Plan((gguf_stage(checkpoint, facts.name, gguf),)), made, progress)
+        (bundle,) = export_gguf(checkpoint, made, facts, gguf, progress)
         return bundle_importance(bundle, options, progress)
 
 
