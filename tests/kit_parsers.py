@@ -87,4 +87,5 @@ PARSERS: Mapping[str, Callable[[Body], object]] = {
     "steps": lambda body: list(json.loads(content(body))["steps"]),
     "rating": lambda body: int(json.loads(content(body))["rating"]),
     "llm_rubric": rubric_grade,
+    "verdict": lambda body: {"right": 1, "wrong": 0}[json.loads(content(body))["verdict"]],
 }

@@ -16,18 +16,19 @@ from kit_parsers import PARSERS, content
 from request_pictures import PICTURE
 from serving import Running, serving
 
-FIXTURES = Path(__file__).parents[3] / "fixtures" / "kit_requests.jsonl"
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 
 
-def requests() -> list[dict[str, Any]]:
-    text = FIXTURES.read_text(encoding="utf-8")
-    for name in ("seven.png", "scene.png", "chart.png"):
-        picture = base64.b64encode((PICTURE.parent / name).read_bytes()).decode()
-        text = text.replace(f"{{{{{name}}}}}", picture)
+def requests(name: str) -> list[dict[str, Any]]:
+    text = (FIXTURES / name).read_text(encoding="utf-8")
+    for shown in ("seven.png", "scene.png", "chart.png"):
+        picture = base64.b64encode((PICTURE.parent / shown).read_bytes()).decode()
+        text = text.replace(f"{{{{{shown}}}}}", picture)
     return [json.loads(line) for line in text.splitlines()]
 
 
-REQUESTS = requests()
+REQUESTS = requests("kit_requests.jsonl")
+RECORDED = requests("client_requests.jsonl")
 
 
 def named(one: dict[str, Any]) -> str:
@@ -40,6 +41,16 @@ def test_every_answer_is_read_by_the_kits_rules(server: Running, one: dict[str, 
     assert answer.status == 200
     assert answer.json["usage"]["total_tokens"] >= 0
     assert PARSERS[one["parser"]](answer.json) is not None
+
+
+@pytest.mark.parametrize("one", RECORDED, ids=named)
+def test_what_real_clients_sent_is_answered(server: Running, one: dict[str, Any]) -> None:
+    answer = server.post("/v1/chat/completions", one["body"])
+    assert answer.status == 200
+    if one["parser"] == "stream":
+        assert answer.events[-1][1] == "[DONE]"
+    else:
+        assert PARSERS[one["parser"]](answer.json) is not None
 
 
 def test_all_five_clients_are_replayed() -> None:
