@@ -1,6 +1,6 @@
 """How well `edgecritic models estimate` predicts memory and time: bundles x sizes x responses.
 
-    python scripts/measure_fit.py BUNDLE ... --out docs/fit-table.md
+    python scripts/measure_fit.py BUNDLE[:ENGINE] ... --out docs/fit-table.md
 
 Each cell loads the bundle in a fresh process and judges two pictures of the size; what it took at
 its peak, and the second one's time, stand beside what was estimated before anything was loaded.
@@ -62,12 +62,14 @@ class Cell:
         return self.estimated.ram_peak / self.peak - 1
 
 
-def judge(folder: str, pictures: Sequence[Path], responses: int, threads: int) -> tuple[int, float]:
+def judge(
+    folder: str, engine: str, pictures: Sequence[Path], responses: int, threads: int
+) -> tuple[int, float]:
     """Peak bytes of a process that judges all pictures, and seconds of the last one."""
     bundle = None if folder == "embedded" else folder
     texts = [f"There are {n} apples on the table, and {n + 1} pears." for n in range(responses)]
     seconds = 0.0
-    with Critic.load(bundle, device="cpu", threads=threads) as critic:
+    with Critic.load(bundle, backend=engine, device="cpu", threads=threads) as critic:
         for picture in pictures:
             begun = time.perf_counter()
             if responses == 1:
@@ -80,18 +82,20 @@ def judge(folder: str, pictures: Sequence[Path], responses: int, threads: int) -
 
 def measure(folders: Sequence[str], responses: Sequence[int], threads: int) -> Iterator[Cell]:
     """All cells."""
-    for folder in folders:
+    for named in folders:
+        folder, _, engine = named.partition(":")
+        backend = engine or "auto"
         bundle = Bundle.embedded() if folder == "embedded" else Bundle.read(folder)
         for size in SIZES:
             with tempfile.TemporaryDirectory() as made:
                 pictures = [_picture(Path(made) / f"{n}.png", size, n) for n in range(2)]
                 for count in responses:
                     workload = Workload(size, count, response_tokens=14)
-                    found = estimate(bundle, workload, tell=_talk)
+                    found = estimate(bundle, workload, backend=backend, tell=_talk)
                     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                        run = pool.submit(judge, folder, pictures, count, threads)
+                        run = pool.submit(judge, folder, found.engine, pictures, count, threads)
                         most, seconds = run.result()
-                    name = folder if folder == "embedded" else f"{found.engine} {Path(folder).name}"
+                    name = f"{found.engine} {Path(folder).name}"
                     cell = Cell(name, size, count, found, most, seconds)
                     _talk(f"{name} {size} {count}: {cell.memory_error:+.1%}, {seconds:.1f} s")
                     yield cell
@@ -137,7 +141,7 @@ def _talk(line: str) -> None:
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundles", nargs="+", help="folders, or embedded")
+    parser.add_argument("bundles", nargs="+", help="folders, or embedded; :ENGINE chooses")
     parser.add_argument("--responses", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)

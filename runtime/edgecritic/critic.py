@@ -27,7 +27,7 @@ from typing import (
     overload,
 )
 
-from edgecritic.backends import ENGINES, choose_backend, in_engines_form, load_backend
+from edgecritic.backends import ENGINES, load_backend, prepare
 from edgecritic.backends.base import Backend, CancelToken, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
@@ -156,7 +156,9 @@ class Critic:
             bundle: a bundle, its folder, or the name it was pulled by (``owner/name``); the
                 embedded critic when left out.
             backend: ``"auto"`` or the name of an engine. For ``"onnx"`` a GGUF bundle is converted,
-                once on a machine; the result is kept in the cache folder.
+                once on a machine; the result is kept in the cache folder. ``"auto"`` does so
+                where no other engine is installed, and where it is quicker: for the embedded
+                critic on a CPU.
             device: ``"auto"``, ``"cpu"`` or ``"gpu"``.
             n_ctx: tokens of context, at most the bundle's; that when left out.
             threads: of computation; the physical cores when left out.
@@ -189,6 +191,9 @@ class Critic:
             bundle = Bundle.embedded()
         elif not isinstance(bundle, Bundle):
             bundle = find_bundle(bundle)
+        tell = on_event or (lambda event: None)
+        tell(Progress("loading", 0, 3))
+        chosen, bundle = prepare(bundle, backend, device)
         longest = bundle.manifest.n_ctx
         if n_ctx is not None and n_ctx > longest:
             raise InputError(
@@ -197,10 +202,6 @@ class Critic:
             )
         n_ctx = longest if n_ctx is None else n_ctx
         options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device, weights=weights)
-        chosen = choose_backend(bundle, backend)
-        tell = on_event or (lambda event: None)
-        tell(Progress("loading", 0, 3))
-        bundle = in_engines_form(bundle, chosen)
         tell(Progress("loading", 1, 3))
         if bundle.manifest.verified is False:
             logger.warning(

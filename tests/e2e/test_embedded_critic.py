@@ -28,7 +28,7 @@ REASONS = {
 @pytest.fixture(scope="module")
 def critic() -> Iterator[Critic]:
     """Needs the language model in the user's cache: `edgecritic models pull embedded`."""
-    with Critic.load(device="cpu", threads=2) as loaded:
+    with Critic.load(backend="llamacpp", device="cpu", threads=2) as loaded:
         yield loaded
 
 
@@ -67,7 +67,7 @@ def test_the_demo_gives_the_right_answer_the_higher_score(demo: list[dict[str, A
     for line in scores:
         verdict = line["verdict"]
         assert verdict["score"] > 7 if line["right"] else verdict["score"] < 4, line
-        assert REASONS[line["case"]] in verdict["rationale"]
+        assert REASONS[line["case"]] in verdict["rationale"].lower()
 
 
 def test_the_demo_prefers_the_right_answer_in_both_orders(demo: list[dict[str, Any]]) -> None:
@@ -109,8 +109,8 @@ def test_its_onnx_form_judges_alike(critic: Critic) -> None:
     """Both round activations to eight bits, in their own ways: measured up to 0.1 nat."""
     assert critic.info.name == "llamacpp"
     digit, *_, scene = demo_cases()
-    with Critic.load(backend="onnx", device="cpu", threads=2) as other:
-        assert other.info.name == "onnx"
+    with Critic.load(device="cpu", threads=2) as other:
+        assert other.info.name == "onnx"  # which is preferred, being quicker
         pairs = [
             c.compare(digit.image, digit.question, *digit.responses, rationale=False)
             for c in (critic, other)

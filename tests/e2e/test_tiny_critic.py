@@ -77,7 +77,7 @@ def test_the_exported_critic_judges_a_picture_it_was_not_trained_on(
     monkeypatch.setattr("edgecritic.scoring.MIN_MASS", 0.0)  # seconds do not teach it the format
     item = item_at(Assets.load(*packs), "T1", 1, 0)
     responses = [response.text for response in item.responses[:2]]
-    with Critic.load(bundle, device="cpu", threads=1) as critic:
+    with Critic.load(bundle, backend="llamacpp", device="cpu", threads=1) as critic:
         verdict = critic.score(item.images[0], item.question, responses[0], max_rationale_tokens=4)
         assert (verdict.status, verdict.critic) == ("ok", "edgecritic-embedded-0.1")
         assert list(dict(verdict.probabilities)) == list(range(1, 11))

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgecritic.backends.base import Backend
-from edgecritic.backends.options import EngineOptions
-from edgecritic.errors import ArtifactError, InputError
+from edgecritic.backends.options import Device, EngineOptions
+from edgecritic.errors import ArtifactError, CriticError, InputError
+from edgecritic.fit.machine import Machine
 from edgecritic.heap import trim
 from edgecritic.vision.native import NativeGeometry
 
@@ -69,6 +70,12 @@ def _has_onnx_form(bundle: Bundle) -> bool:
     return has_onnx_form(bundle)
 
 
+def _onnx_form_pays(bundle: Bundle) -> bool:
+    from edgecritic.derived.onnx_form import onnx_form_pays
+
+    return onnx_form_pays(bundle)
+
+
 def _onnx_form(bundle: Bundle, tell: Progress | None) -> Bundle:
     from edgecritic.backends.onnx.runtime import load_runtime
     from edgecritic.derived.onnx_form import onnx_form
@@ -84,10 +91,12 @@ class Derivable:
     Attributes:
         can: whether they can be made of a bundle's.
         make: the bundle in that form; the second argument is told what goes on.
+        pays: whether that is quicker on a CPU than an engine that runs the bundle as it is.
     """
 
     can: Callable[[Bundle], bool]
     make: Callable[[Bundle, Progress | None], Bundle]
+    pays: Callable[[Bundle], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +128,11 @@ class Engine:
         return held or (self.derivable is not None and self.derivable.can(bundle))
 
 
+_ONNX_FORM: Final = Derivable(_has_onnx_form, _onnx_form, _onnx_form_pays)
 ENGINES: Final[dict[str, Engine]] = {
     "llamacpp": Engine("gguf", "llama_cpp", _llamacpp),
     "inferna": Engine("gguf", "inferna", partial(_llamacpp, package="inferna")),
-    "onnx": Engine("onnx", "onnxruntime", _onnx, derivable=Derivable(_has_onnx_form, _onnx_form)),
+    "onnx": Engine("onnx", "onnxruntime", _onnx, derivable=_ONNX_FORM),
     "hf": Engine("hf", "transformers", _hf, chooses_weights=True),
 }
 """By name, the preferred ones first."""
@@ -195,6 +205,42 @@ def in_engines_form(bundle: Bundle, name: str, tell: Progress | None = None) -> 
     if engine.format in bundle.manifest.formats or engine.derivable is None:
         return bundle
     return engine.derivable.make(bundle, tell)
+
+
+def prepare(
+    bundle: Bundle, name: str, device: Device = "auto", tell: Progress | None = None
+) -> tuple[str, Bundle]:
+    """Which engine to load, and the bundle with files that it runs.
+
+    Where the choice is left to us and the critic runs on a CPU, a form that pays is preferred to
+    the bundle as it is. Where it cannot be made, the bundle is taken as it is.
+
+    Args:
+        bundle: what to load.
+        name: see `choose_backend`.
+        device: where it will run; with ``"auto"`` a GPU that is there counts.
+        tell: see `in_engines_form`.
+
+    Raises:
+        InputError: see `choose_backend`.
+        ArtifactError: see `in_engines_form`.
+        MissingExtraError: see `in_engines_form`.
+    """
+    chosen = choose_backend(bundle, name)
+    runs_it = ENGINES[chosen].is_installed and ENGINES[chosen].format in bundle.manifest.formats
+    for other, engine in ENGINES.items() if name == "auto" and runs_it else ():
+        if engine.derivable is None or not engine.is_installed or not engine.derivable.pays(bundle):
+            continue
+        if device == "gpu" or (device == "auto" and Machine.here().vram is not None):
+            continue
+        try:
+            form = engine.derivable.make(bundle, tell)
+        except CriticError as error:
+            logger.warning("backend %s, as %s cannot be had: %s", chosen, other, error.message)
+        else:
+            logger.info("backend %s: quicker here than %s", other, chosen)
+            return other, form
+    return chosen, in_engines_form(bundle, chosen, tell)
 
 
 def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:

@@ -123,7 +123,7 @@ def models(args: argparse.Namespace, console: Console) -> int:
 
 
 def _pull(args: argparse.Namespace, console: Console) -> int:
-    from edgecritic.backends import choose_backend, in_engines_form
+    from edgecritic.backends import prepare
     from edgecritic.hub import HubName, pull_bundle
     from edgecritic.models import pull
 
@@ -136,7 +136,7 @@ def _pull(args: argparse.Namespace, console: Console) -> int:
         else:
             paths = pull(None if name == EMBEDDED else read_bundle(name), progress=tell)
             bundle = read_bundle(name)
-        in_engines_form(bundle, choose_backend(bundle, "auto"), tell)
+        prepare(bundle, "auto", tell=tell)
     for path in paths:
         console.line(clean(str(path)))
     if not paths:

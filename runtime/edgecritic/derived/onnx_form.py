@@ -40,6 +40,9 @@ Progress: TypeAlias = Callable[[str], None]
 RECIPE: Final = "onnx-q8-2"
 """To be changed with anything that changes what is written."""
 
+SMALL: Final = 256 * 2**20
+"""Bytes of a language model up to which a form of eight bits takes little more memory."""
+
 _SIZE_FACTOR: Final = 4
 """Disk that is asked for, over the GGUF files' size: four bits become eight, and more."""
 _LOCK: Final = ".lock"
@@ -51,6 +54,17 @@ def has_onnx_form(bundle: Bundle) -> bool:
     """Whether an ONNX form of this bundle can be made, as far as its manifest says."""
     manifest = bundle.manifest
     return "gguf" in manifest.formats and not isinstance(manifest.image, NativeGeometry)
+
+
+def onnx_form_pays(bundle: Bundle) -> bool:
+    """Whether the form is quicker on a CPU than llama.cpp is with the bundle as it is.
+
+    So it was for a small language model with adapters (docs/experiments.md): llama.cpp computes
+    them apart in every product, and the form has them merged. Nothing else was measured.
+    """
+    models = bundle.manifest.having("language_model")
+    is_small = sum(file.size for file in models) <= SMALL
+    return has_onnx_form(bundle) and is_small and bool(bundle.manifest.having("adapter"))
 
 
 def onnx_form(
@@ -107,7 +121,12 @@ def _whole(bundle: Bundle, folder: Path, derivation: Derivation) -> Bundle | Non
             found.verified(file)
     except ArtifactError:
         return None
-    said = replace(bundle.manifest, files=found.manifest.files, derived_from=derivation)
+    said = replace(
+        bundle.manifest,
+        files=found.manifest.files,
+        derived_from=derivation,
+        n_ctx=min(bundle.manifest.n_ctx, found.manifest.n_ctx),
+    )
     return Bundle(folder, said)
 
 
@@ -142,6 +161,7 @@ class _Making:
         self._derivation = derivation
         self._tell = tell
         self._listed: list[tuple[Role, Path, str]] = []
+        self._n_ctx = bundle.manifest.n_ctx
 
     def run(self) -> Bundle:
         """Write everything, the manifest last."""
@@ -160,6 +180,8 @@ class _Making:
     def _write_language_model(self) -> None:
         path = self._bundle.file("language_model")
         weights = GgufLanguageModel(path, self._bundle.files("adapter"))
+        # llama.cpp goes on beyond what a model was made for; the tables of angles end there.
+        self._n_ctx = min(self._n_ctx, weights.text.n_ctx)
         self._tell(f"dequantising {path.name}, merging adapters, quantizing to eight bits")
         target = self._graph(f"{DECODER}_quantized")
         precision = DecoderPrecision.uniform("int8", weights.text.n_layers)
@@ -197,7 +219,12 @@ class _Making:
             describe_file(role, path, name, quant)
             for name, (role, path, quant) in zip(sources, self._listed, strict=True)
         )
-        manifest = replace(self._bundle.manifest, files=files, derived_from=self._derivation)
+        manifest = replace(
+            self._bundle.manifest,
+            files=files,
+            derived_from=self._derivation,
+            n_ctx=self._n_ctx,
+        )
         made = write_bundle(self._folder, manifest, sources)
         size = sum(file.size for file in files) / 1e6
         self._tell(f"the ONNX form ({size:.0f} MB) is stored at {self._folder}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
-from edgecritic.backends import ENGINES, choose_backend, in_engines_form
+from edgecritic.backends import ENGINES, prepare
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.threads import default_threads
 from edgecritic.bundle import Bundle
@@ -100,13 +100,12 @@ def estimate(
     """
     workload = workload or Workload()
     options = options or EngineOptions(n_ctx=bundle.manifest.n_ctx)
-    chosen = choose_backend(bundle, backend)
+    chosen, bundle = prepare(bundle, backend, "gpu" if on_gpu else options.device, tell)
     engine = _engine_name(chosen)
     if not ENGINES[chosen].is_installed:
         raise MissingExtraError(
             f"the engine {chosen} is not installed", f"pip install 'edgecritic[{_EXTRAS[engine]}]'"
         )
-    bundle = in_engines_form(bundle, chosen, tell)
     picture = workload.picture(bundle.manifest.image)
     known = EngineCosts(engine, options.n_threads or default_threads(), tell)
     if chosen != "onnx":

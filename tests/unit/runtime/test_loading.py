@@ -27,6 +27,7 @@ from edgecritic.backends import ENGINES, Engine, backend_names, choose_backend, 
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import describe_file, write_bundle
+from edgecritic.derived import onnx_form
 from edgecritic.errors import BackendUnavailableError, ContextOverflowError, DoesNotFitError
 from edgecritic.manifest import Calibration, DialectRef, Manifest, PypiSource
 from edgecritic.models import cache_path
@@ -78,9 +79,15 @@ def bundle(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
     return write_bundle(folder / "tiny", manifest, sources)
 
 
+@pytest.fixture(autouse=True)
+def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No form of a bundle is made, though this one has an adapter and is small."""
+    monkeypatch.setattr(onnx_form, "onnx_form_pays", lambda bundle: False)
+
+
 @pytest.fixture(scope="module")
 def critic(bundle: Bundle) -> Iterator[Critic]:
-    with Critic.load(bundle.folder, device="cpu", threads=1) as loaded:
+    with Critic.load(bundle.folder, backend="llamacpp", device="cpu", threads=1) as loaded:
         yield loaded
 
 

@@ -16,11 +16,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from edgecritic import ArtifactError, Bundle, Critic, InputError, MissingExtraError
-from edgecritic.backends import choose_backend, load_backend
+from edgecritic.backends import choose_backend, load_backend, prepare
 from edgecritic.backends.base import Append, FloatArray, TextSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.derived import onnx_form as making
 from edgecritic.derived.onnx_form import RECIPE, onnx_form
+from edgecritic.fit.machine import Machine
 from edgecritic.manifest import Calibration
 from tiny_checkpoints import TILE_SIZE, write_llava_onevision
 from tiny_engines import write_gguf_bundle
@@ -241,3 +242,48 @@ def test_a_pull_makes_it_ready(original: Bundle, tmp_path: Path) -> None:
 def test_tokens_of_the_form_are_read_by_the_tokenizers_package(form: Bundle) -> None:
     tokenizer = Tokenizer.from_file(str(form.file("tokenizer")))
     assert tokenizer.decode(tokenizer.encode("the 7, the 8").ids) == "the 7, the 8"
+
+
+def with_adapter(bundle: Bundle) -> Bundle:
+    """Says that it has one."""
+    (model,) = bundle.manifest.having("language_model")
+    adapter = replace(model, role="adapter", path="adapter.gguf")
+    return replace(
+        bundle, manifest=replace(bundle.manifest, files=(*bundle.manifest.files, adapter))
+    )
+
+
+def test_a_form_that_pays_is_preferred_on_a_cpu(
+    original: Bundle, form: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "onnx_form", lambda bundle, progress: form)
+    monkeypatch.setattr(Machine, "here", lambda: Machine(None, None, None))
+    adapted = with_adapter(original)
+    assert prepare(original, "auto") == ("llamacpp", original)
+    assert prepare(adapted, "auto") == ("onnx", form)
+    assert prepare(adapted, "auto", "gpu") == ("llamacpp", adapted)
+    assert prepare(adapted, "llamacpp", "cpu") == ("llamacpp", adapted)
+    monkeypatch.setattr(Machine, "here", lambda: Machine(None, None, 1 << 30))
+    assert prepare(adapted, "auto") == ("llamacpp", adapted)
+    assert prepare(adapted, "auto", "cpu") == ("onnx", form)
+    monkeypatch.setattr(making, "SMALL", 10)
+    assert prepare(adapted, "auto", "cpu") == ("llamacpp", adapted)
+
+
+def test_where_a_form_cannot_be_made_the_bundle_is_taken_as_it_is(
+    original: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(bundle: Bundle, progress: object) -> Bundle:
+        raise ArtifactError("no space", "free some")
+
+    monkeypatch.setattr(making, "onnx_form", refuse)
+    adapted = with_adapter(original)
+    assert prepare(adapted, "auto", "cpu") == ("llamacpp", adapted)
+    assert "no space" in caplog.text
+
+
+def test_a_form_has_the_context_that_its_model_was_made_for(original: Bundle, cache: Path) -> None:
+    longer = replace(original, manifest=replace(original.manifest, n_ctx=10**6))
+    made_for = onnx_form(longer, cache_dir=cache / "longer").manifest.n_ctx
+    assert original.manifest.n_ctx <= made_for < 10**6
+    assert onnx_form(original, cache_dir=cache / "longer").manifest.n_ctx == original.manifest.n_ctx
