@@ -26,7 +26,7 @@ from edgecritic import Bundle, Critic, InputError
 from edgecritic.errors import CriticError
 from edgecritic.manifest import Manifest
 from edgecritic_bench.provenance import Provenance
-from edgecritic_bench.speed_tasks import QUESTION, RESPONSES, default_picture, new_picture
+from edgecritic_bench.speed.tasks import QUESTION, RESPONSES, default_picture, new_picture
 from edgecritic_export.verify.checks import Check
 
 PACKAGES = ("edgecritic", "llama-cpp-python", "onnxruntime", "numpy")

@@ -28,8 +28,7 @@ from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
 from edgecritic_bench.robustness import cli as robustness
-from edgecritic_bench.speed import SpeedOptions, SpeedResult, measure
-from edgecritic_bench.speed_page import speed_json, speed_page
+from edgecritic_bench.speed import cli as speed
 
 _TELL_EVERY = 50
 
@@ -53,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         "calibrate": _calibrate,
         "report": _report,
         "parity": _parity,
-        "speed": _speed,
+        "speed": speed.main,
         **protocols.COMMANDS,
         **robustness.COMMANDS,
         **ranking.COMMANDS,
@@ -126,21 +125,6 @@ def _parity(args: argparse.Namespace, _: Sequence[str]) -> None:
         _write(args.out, page)
     else:
         print(page, end="")
-
-
-def _speed(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    bundle = _bundle(args.bundle)
-    options = SpeedOptions(args.bundle, args.image, args.threads, args.rounds, args.repeats)
-    for step in measure(options):
-        if isinstance(step, SpeedResult):
-            run_here = Provenance.here(argv)
-            _write(args.out, speed_page(step, options, bundle.name, run_here))
-            if args.json:
-                numbers = speed_json(step, options, run_here)
-                _write(args.json, json.dumps(numbers, indent=2) + "\n")
-        else:
-            _talk(step)
-    _talk(f"{args.out} is written")
 
 
 def _bundle(name: str) -> Bundle:

@@ -12,9 +12,7 @@ from edgecritic_bench.ranking import cli as ranking
 from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
-from edgecritic_bench.speed import SpeedOptions
-
-_DEFAULTS = SpeedOptions()
+from edgecritic_bench.speed import cli as speed
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("calibrate", "fit temperatures, ties, scores and their intervals", _calibrate),
         ("report", "write the page on agreement, with plots, from records", _report),
         ("parity", "compare the records of two engines row by row", _parity),
-        ("speed", "time a verdict beside llama-cpp-python's chat handler", _speed),
+        ("speed", "tell what judgements cost, beside other engines", speed.speed),
         ("benchmarks", "list the public benchmarks and their protocols", protocols.benchmarks),
         ("run", "judge a benchmark and keep every verdict", protocols.run),
         ("import", "turn somebody else's verdicts into ours", protocols.import_),
@@ -101,16 +99,6 @@ def _parity(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="Markdown; stdout when left out")
     parser.add_argument("--json", type=Path, help="the numbers as JSON")
-
-
-def _speed(parser: argparse.ArgumentParser) -> None:
-    _bundle(parser)
-    parser.add_argument("--image", default=_DEFAULTS.image, help="a picture; default: a drawn one")
-    parser.add_argument("--threads", type=positive, default=_DEFAULTS.threads)
-    parser.add_argument("--rounds", type=positive, default=_DEFAULTS.rounds)
-    parser.add_argument("--repeats", type=positive, default=_DEFAULTS.repeats)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
-    parser.add_argument("--json", type=Path, help="all samples as JSON")
 
 
 def _bundle(parser: argparse.ArgumentParser) -> None:

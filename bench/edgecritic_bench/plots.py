@@ -25,7 +25,12 @@ _FEW = 10
 """Bins of fewer rows are drawn hollow: their accuracy is mostly chance."""
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, drawn without a display.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -38,7 +43,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take the frame off, and colour what is left."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
@@ -47,7 +53,7 @@ def _bare(axes: Axes) -> None:
 
 def plot_reliability(splits: Mapping[str, Agreement], path: Path) -> None:
     """Accuracy over confidence, before and after calibration; a row for each split."""
-    figure = _figure(8.4, 3.7 * len(splits))
+    figure = figure_of(8.4, 3.7 * len(splits))
     grid = figure.subplots(len(splits), 2, squeeze=False)
     for row, (split, found) in zip(grid, splits.items(), strict=True):
         for axes, title, (before, after) in zip(
@@ -94,7 +100,7 @@ def _reliability_panel(axes: Axes, before: Reliability, after: Reliability, colo
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_aspect("equal")
-    _bare(axes)
+    bare(axes)
 
 
 def plot_kinds(splits: Mapping[str, Mapping[str, Agreement]], path: Path) -> None:
@@ -109,7 +115,7 @@ def plot_kinds(splits: Mapping[str, Mapping[str, Agreement]], path: Path) -> Non
             (part[kind].value for part in found.values() if kind in part and part[kind].n),
         ),
     )
-    figure = _figure(7.2, 0.9 + 0.29 * max(3, len(kinds)))
+    figure = figure_of(7.2, 0.9 + 0.29 * max(3, len(kinds)))
     axes = figure.subplots()
     for number, (split, part) in enumerate(found.items()):
         shift = (number - (len(found) - 1) / 2) * -0.28
@@ -122,7 +128,7 @@ def plot_kinds(splits: Mapping[str, Mapping[str, Agreement]], path: Path) -> Non
     axes.set_xlabel("pairs decided by the picture that are judged right, 95% intervals")
     axes.grid(axis="y", color=GREY, alpha=0.35, linewidth=0.6)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
-    _bare(axes)
+    bare(axes)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -141,7 +147,7 @@ def plot_families(splits: Mapping[str, Agreement], temperature: float, path: Pat
     found = {split: family_scores(part, temperature) for split, part in splits.items()}
     golds = {name: gold for part in found.values() for name, (gold, _) in part.items()}
     names = sorted(golds, key=lambda name: golds[name])
-    figure = _figure(7.2, 1.0 + 0.33 * max(3, len(names)))
+    figure = figure_of(7.2, 1.0 + 0.33 * max(3, len(names)))
     axes = figure.subplots()
     axes.plot(
         [golds[name] for name in names],
@@ -163,5 +169,5 @@ def plot_families(splits: Mapping[str, Agreement], temperature: float, path: Pat
     axes.set_xlabel("mean score, levels 1 to 10, 95% intervals")
     axes.grid(axis="y", color=GREY, alpha=0.35, linewidth=0.6)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
-    _bare(axes)
+    bare(axes)
     figure.savefig(path, dpi=_DPI)
