@@ -21,6 +21,8 @@ _FULL = ("F32", "F16", "BF16")
 _ENGINES = {"gguf": "llamacpp", "onnx": "onnx", "hf": "hf"}
 _LANGUAGE = {"gguf": "language_model", "onnx": "decoder", "hf": "checkpoint"}
 _TOWER = {"gguf": "mmproj", "onnx": "vision_encoder", "hf": "checkpoint"}
+_VARIANTS = {"F32": "fp32", "F16": "fp16", "Q8": "q8", "Q4": "q4"}
+"""ONNX variants by their decoders, as the export's options call them."""
 _CONFIGS = (".json",)
 _WEIGHTS = (".safetensors",)
 
@@ -125,7 +127,7 @@ def _arm(name: str, bundle: Bundle) -> Arm:
     weighed = _weighed(manifest.rounding)
     told = [format_, language_model, _matrix(weighed)] if format_ == "gguf" else []
     if format_ == "onnx":
-        told = [format_, language_model.lower()]
+        told = [format_, _VARIANTS.get(language_model, language_model.lower())]
     if tower and tower not in _FULL:
         told.append(f"tower {tower}")
     towers = [f.sha256 for f in manifest.files if f.role == _TOWER[format_]]

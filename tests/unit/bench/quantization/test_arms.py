@@ -63,8 +63,8 @@ def test_roles_names_and_bases(tmp_path):
         "gguf Q8_0": ("quantized", "gguf F16"),
         "gguf Q4_K_M": ("quantized", "gguf F16"),
         "gguf Q4_K_M imatrix": ("quantized", "gguf F16"),
-        "onnx f32": ("runtime", ""),
-        "four bits": ("quantized", "onnx f32"),
+        "onnx fp32": ("runtime", ""),
+        "four bits": ("quantized", "onnx fp32"),
     }
     assert {name: (arm.role, arm.base) for name, arm in found.items()} == roles
     assert found["gguf Q4_K_M imatrix"].rounding == "pictures"
