@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from edgecritic import Bundle, InputError
 from edgecritic.bundle import MANIFEST, describe_file, write_bundle
+from edgecritic.locking import exclusive
 
 ArmRole: TypeAlias = Literal["reference", "rerun", "runtime", "quantized"]
 REFERENCE, RERUN = "reference", "re-run"
@@ -92,7 +93,10 @@ def plan_arms(bundles: Sequence[str], reference: Path | None, work: Path) -> tup
         raise InputError("there is no bundle to judge with", "name folders that hold a critic.json")
     if reference is not None:
         like = Bundle.read(found[0].folder)
-        first = replace(_arm(REFERENCE, _checkpoint(reference, like, work)), role="reference")
+        work.mkdir(parents=True, exist_ok=True)
+        # Several commands may run on one folder, each with its own arms.
+        with exclusive(work / ".reference"):
+            first = replace(_arm(REFERENCE, _checkpoint(reference, like, work)), role="reference")
     else:
         first = min(found, key=_fineness)
         found.remove(first)
@@ -230,7 +234,10 @@ def _linked(path: Path, folder: Path) -> Path:
 def write_arms(path: Path, arms: Sequence[Arm]) -> None:
     """Keep the arms for the workers."""
     text = json.dumps([arm.to_dict() for arm in arms], indent=2) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
+    # In one step: other commands on the folder, and their workers, read it.
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
 
 
 def read_arms(path: Path) -> tuple[Arm, ...]:

@@ -7,6 +7,7 @@ attack: writing in the picture that orders a verdict.
 from __future__ import annotations
 
 import io
+import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,10 +100,18 @@ def picture_attacks(bases: Sequence[PairRow], folder: Path, seed: int = 0) -> It
         }
         for name, picture in shown.items():
             path = made / f"{name}-{number}.png"
-            path.write_bytes(picture)
+            _keep(path, picture)
             yield Attack(base, name, number, worse(base), (path,))
         if others:
             yield Attack(base, SWAPPED, number, worse(base), (others[number],))
+
+
+def _keep(path: Path, picture: bytes) -> None:
+    """Write a picture in one step: another run on the folder may be reading it."""
+    if not path.exists() or path.read_bytes() != picture:
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        partial.write_bytes(picture)
+        partial.replace(path)
 
 
 def _order_for(base: PairRow, number: int) -> str:

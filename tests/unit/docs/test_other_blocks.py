@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import shutil
@@ -74,6 +75,8 @@ def check(words: list[str], folder: Path) -> None:
         assert (ROOT / arguments[0]).is_file() or arguments[0] == "run.py"  # VLMEvalKit's
     elif program.endswith("python"):
         assert importable(arguments[1], folder), arguments[1]
+    elif program.startswith("scripts/"):
+        assert os.access(ROOT / program, os.X_OK), program
     elif program == "node":
         files = [word for word in arguments if word.endswith(".js")]
         assert all((folder / file).is_file() for file in files)

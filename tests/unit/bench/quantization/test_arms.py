@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_roles_names_and_bases(tmp_path):
     assert laid.dialect == tiny_manifest().dialect
     write_arms(tmp_path / "arms.json", arms)
     assert read_arms(tmp_path / "arms.json") == arms
+
+
+def test_commands_on_one_folder_plan_at_once(tmp_path):
+    words = [str(bundle(tmp_path / "F16", "F16"))]
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+
+    def plan(_: int) -> tuple[Arm, ...]:
+        return plan_arms(words, checkpoint, tmp_path / "work")
+
+    with ThreadPoolExecutor(6) as pool:
+        plans = list(pool.map(plan, range(24)))
+    assert len(set(plans)) == 1
 
 
 def test_without_a_checkpoint_the_finest_bundle_is_the_reference(tmp_path):
