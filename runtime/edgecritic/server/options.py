@@ -19,6 +19,7 @@ class Limits:
         images: of one judgement or chat; their own limits are `edgecritic.vision.ImageLimits`.
         image_bytes: of one encoded picture.
         tokens: generated for one answer.
+        head_s: seconds in which the head of a request must have arrived.
         body_s: seconds in which a body must have arrived.
         judging_s: seconds in which a judgement must be made; waiting and loading do not count.
         loading_s: seconds in which a model must be loaded.
@@ -30,6 +31,7 @@ class Limits:
     images: int = 8
     image_bytes: int = 20 * 2**20
     tokens: int = 4096
+    head_s: float = 30.0
     body_s: float = 60.0
     judging_s: float = 300.0
     loading_s: float = 900.0

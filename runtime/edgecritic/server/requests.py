@@ -24,11 +24,9 @@ async def read_json(request: Request, schema: Schema, limits: Limits) -> dict[st
     """
     _check_type(request)
     body = await _read(request, limits)
-    # Decoding 32 MiB takes a moment in which others are to be answered.
-    value = await asyncio.to_thread(_decode, body) if len(body) > _LARGE else _decode(body)
-    check(value, schema)
-    decoded: dict[str, Any] = value
-    return decoded
+    if len(body) > _LARGE:  # this takes a moment in which others are to be answered
+        return await asyncio.to_thread(_checked, body, schema)
+    return _checked(body, schema)
 
 
 def _check_type(request: Request) -> None:
@@ -71,8 +69,10 @@ async def _read(request: Request, limits: Limits) -> bytes:
     return bytes(chunks)
 
 
-def _decode(body: bytes) -> Any:
+def _checked(body: bytes, schema: Schema) -> dict[str, Any]:
     try:
-        return decode(body.decode())
+        value: dict[str, Any] = decode(body.decode())
     except ValueError as error:  # UnicodeDecodeError is one
         raise bad_request(f"the body is no JSON: {str(error)[:200]}", code="bad_json") from None
+    check(value, schema)
+    return value

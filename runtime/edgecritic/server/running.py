@@ -17,6 +17,7 @@ from edgecritic.server.app import create_app
 from edgecritic.server.catalogue import ServedModel
 from edgecritic.server.options import ServerOptions
 from edgecritic.server.parent import watch
+from edgecritic.server.patience import patient
 from edgecritic.server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def configured(app: Starlette, options: ServerOptions) -> uvicorn.Config:
     """How uvicorn runs the application; with h11, which bounds what it reads of a head."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=patient(options.limits.head_s),
         ws="none",
         loop="asyncio",
         access_log=False,

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgecritic.errors import shown
-from edgecritic.server.failures import Failure
+from edgecritic.server.failures import Failure, bad_request
 from edgecritic.server.options import ServerOptions, is_loopback
 
 _ALWAYS: Mapping[str, str] = {
@@ -29,6 +29,14 @@ _API: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_DECISIVE = (
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "authorization",
+    "content-type",
+    "content-encoding",
+)
 _PREFLIGHT: Mapping[str, str] = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "authorization, content-type",
@@ -59,6 +67,7 @@ class Gate:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         try:
+            _check_once(headers)
             self._check_host(headers)
             self._check_origin(headers)
             if scope["method"] == "OPTIONS" and origin in self._origins:
@@ -107,6 +116,13 @@ class Gate:
             )
 
 
+def _check_once(headers: Headers) -> None:
+    """What is decided by a header must not depend on which of two is read."""
+    for name in _DECISIVE:
+        if len(headers.getlist(name)) > 1:
+            raise bad_request(f"the header {name} occurs twice", "send it once")
+
+
 def _is_page(path: str) -> bool:
     return path == "/" or path.startswith("/assets/")
 
@@ -116,7 +132,8 @@ def _name(host: str) -> str:
     if host.startswith("["):
         inner, closed, _ = host[1:].partition("]")
         return inner.lower() if closed else host
-    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+    name, _, port = host.partition(":")
+    return name.lower() if not port or port.isdecimal() else host
 
 
 def _is_address(name: str, loopback_only: bool) -> bool:

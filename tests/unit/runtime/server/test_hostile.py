@@ -12,7 +12,7 @@ import pytest
 from edgecritic.errors import InputError
 from edgecritic.server import Limits, ServerOptions
 from request_pictures import DATA_URL
-from serving import Answer, Running, serving
+from serving import Answer, Running, TroubledSource, served, serving
 
 TOKEN = "correct-horse"
 SCORE = {"question": "?", "response": "right", "rationale": False}
@@ -63,6 +63,10 @@ FOREIGN_HOSTS = (
     "[::1",
     "critic.example.evil",
     "xn--lcalhost-54a",
+    "localhost.",
+    "localhost:evil.example",
+    "localhost:80:80",
+    "127.0.0.1:-1",
 )
 
 
@@ -439,6 +443,44 @@ def test_a_body_that_never_comes_is_given_up() -> None:
             b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
         )
         assert connected.recv(100).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("head", [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\nX"])
+def test_a_head_that_never_ends_is_given_up(head: bytes) -> None:
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with (
+        serving(options=ServerOptions(limits=Limits(head_s=0.5))) as running,
+        socket.create_connection(("127.0.0.1", running.port), timeout=20) as connected,
+    ):
+        connected.sendall(whole if head else head)
+        if head:  # a second head on the same connection is waited for no longer
+            assert connected.recv(10_000).startswith(b"HTTP/1.1 200")
+        connected.sendall(head)
+        assert b"HTTP/1.1" not in connected.recv(10_000)
+        assert running.get("/health").status == 200
+
+
+def test_a_long_answer_outlives_the_wait_for_a_head() -> None:
+    with serving([served(TroubledSource())], ServerOptions(limits=Limits(head_s=0.2))) as running:
+        running.post("/v1/judge/score", SCORE)
+        answer = running.post("/v1/judge/score", {"question": "SLOW", "response": "right"})
+        assert answer.json["status"] == "ok"
+
+
+TWICE = (
+    b"Origin: http://localhost\r\nOrigin: http://evil.example",
+    b"Authorization: Bearer a\r\nAuthorization: Bearer b",
+    b"Content-Type: application/json\r\nContent-Type: text/plain",
+    b"Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site",
+)
+
+
+@pytest.mark.parametrize("headers", TWICE)
+def test_headers_that_decide_something_occur_once(server: Running, headers: bytes) -> None:
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connected:
+        connected.sendall(head)
+        assert connected.recv(1000).startswith(b"HTTP/1.1 400")
 
 
 RAW = (

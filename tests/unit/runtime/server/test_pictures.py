@@ -6,6 +6,8 @@ import asyncio
 import base64
 import random
 import socket
+import struct
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -88,6 +90,37 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("2001:db8::1", False),
     ("nonsense", False),
 )
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunk(kind: bytes, data: bytes, size: int = 8) -> bytes:
+    """A small PNG that says it is `size` wide and high, and one more chunk."""
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(25 * 8))
+    parts = [(b"IHDR", header), (kind, data), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+PACKED = zlib.compress(bytes(1 << 26), 9)  # 64 MiB of nothing in 64 KiB
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        with_chunk(b"zTXt", b"k\0\0" + PACKED),
+        with_chunk(b"iCCP", b"k\0\0" + PACKED),
+        with_chunk(b"tEXt", b"k\0v", size=20_000),
+    ],
+    ids=["text", "profile", "pixels"],
+)
+def test_what_unpacks_to_more_than_it_says_is_refused(server: Running, bomb: bytes) -> None:
+    picture = "data:image/png;base64," + base64.b64encode(bomb).decode()
+    body = {"question": "?", "response": "right", "image": picture, "rationale": False}
+    answer = server.post("/v1/judge/score", body)
+    assert (answer.status, answer.json["error"]["code"]) == (400, "bad_image")
 
 
 @pytest.mark.parametrize(("address", "expected"), ADDRESSES)
