@@ -62,7 +62,7 @@ def write_page(rows: Rows, options: Options, page: Path, plots: Path) -> None:
         cancel=cancel(rows),
         fit=fit(rows),
         missing=_missing(rows),
-        machine=provenance.machine,
+        machine=", ".join([provenance.machine, *_cards(rows)]),
         system=provenance.system,
         versions=provenance.versions_text,
         date=provenance.date,
@@ -165,14 +165,25 @@ def _mebibytes(value: float) -> str:
     return "unknown here" if value != value else f"{value:.0f} MiB"  # noqa: PLR0124 - NaN
 
 
+def _cards(rows: Rows) -> Sequence[str]:
+    return [d for row in rows.of("limits") if (d := row["machine"]["device"]) != "cpu"]
+
+
 def _missing(rows: Rows) -> str:
     """Engines that could not do something, and why."""
     said: dict[str, str] = {}
     for cell, row in rows.under(""):
         if "error" in row and row.get("engine"):
             said.setdefault(row["engine"], f"{cell}: {row['error']}")
-    lines: Sequence[str] = [f"- {ENGINE_NAMES.get(e, e)}: {why}" for e, why in said.items()]
-    return "\n".join(lines) or "Every engine did all that was asked of it."
+    lines = [f"- {ENGINE_NAMES.get(e, e)}: {why}" for e, why in said.items()]
+    lines = lines or ["Every engine did all that was asked of it."]
+    return "\n".join([*lines, *_notes(rows)])
+
+
+def _notes(rows: Rows) -> Sequence[str]:
+    """What somebody wrote by hand into the file of rows about a run, as rows of a cell `notes`."""
+    said = [f"- {row['text']}" for row in rows.of("notes")]
+    return ["", "Of this run in particular:", "", *said] if said else []
 
 
 def _tokens(rows: Rows, options: Options) -> dict[str, object]:

@@ -118,6 +118,7 @@ def test_a_page_tells_every_part(rows, tmp_path, gpu):
     rows.add("fit", fit)
     for value in (1, 2):
         rows.add(f"growth/responses/{value}", {"engine": "edgecritic", "scores": 0.1 * value})
+    rows.add("notes", {"text": "The fan was loud."})
     page = tmp_path / "page.md"
     setup = Setup(gpu=gpu)
     options = Options(setup, engines=("edgecritic", "handler"), sizes=((8, 8),), rounds=1)
@@ -130,6 +131,7 @@ def test_a_page_tells_every_part(rows, tmp_path, gpu):
     assert "| decode, prompt of 1,800 | 50 | 50 | 100.0% | 500 |" in text
     assert "| edgecritic on llama.cpp | 10.00 s | 2.00 s | **5.00** | 9 | 20 of 20 |" in text
     assert "200 of 200 judgements" in text
+    assert "- The fan was loud." in text
     assert "20 ms in a reason (at most 30 ms of 2)" in text
     assert ("1,000 MiB more than before (-1.0%)" in text) is gpu
     assert ("3 of 6" in text) is not gpu
