@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -228,7 +229,8 @@ def _report(rounds: Rounds, number: int, facts: dict[str, Any]) -> None:
     ]
     done = [*earlier, facts]
     write_json(rounds.config.output / REPORT, {"rounds": done})
-    write_bytes(rounds.config.output / "report.png", draw_rounds(done))
+    if find_spec("matplotlib") is not None:
+        write_bytes(rounds.config.output / "report.png", draw_rounds(done))
     write_json(rounds.folder(number) / REPORT, facts)
     kept = facts["selection"]["pairs"]
     outside = facts["outside"] or {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
+logger = logging.getLogger(__name__)
 METRICS: Final = "metrics.jsonl"
 LOSS_PLOT, AGREEMENT_PLOT = "loss.png", "agreement.png"
 _PLOT_SECONDS: Final = 60.0
 _EVAL: Final = "eval_"
+_DRAWING: Final = ("tensorboard", "matplotlib")
+"""Packages that a run does without: no training is lost for a picture of it."""
 _LOSSES: Final = ("loss", "verdict_loss", "reason_loss")
 
 
@@ -50,11 +55,14 @@ class RunLog(TrainerCallback):
             return
         kept = [line for line in read_metrics(self._folder) if line["step"] <= state.global_step]
         write_whole(self._folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        from torch.utils.tensorboard import SummaryWriter
+        if missing := [name for name in _DRAWING if find_spec(name) is None]:
+            logger.warning("%s not installed: metrics are in %s alone", missing[0], METRICS)
+        if "tensorboard" not in missing:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(
-            str(self._folder / "tensorboard"), purge_step=state.global_step + 1
-        )
+            self._board = SummaryWriter(
+                str(self._folder / "tensorboard"), purge_step=state.global_step + 1
+            )
 
     def on_log(
         self,
@@ -209,6 +217,8 @@ def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> _Curve:
 
 
 def _draw(path: Path, curves: Mapping[str, _Curve], unit: str) -> None:
+    if find_spec("matplotlib") is None:
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -57,6 +57,7 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
             load_in_4bit=weights == "int4",
             llm_int8_skip_modules=list(_UNQUANTIZED),
             bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,  # as QLoRA trains over it, and merging rounds to it
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     if device.type != "cpu" or "quantization_config" in settings:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from edgecritic_train import cli
 from edgecritic_train.tuning.config import read_config
+from edgecritic_train.tuning.dpo import train_dpo
 from edgecritic_train.tuning.launch_config import launch_configs
 from edgecritic_train.tuning.logs import read_metrics
 from edgecritic_train.tuning.sft import train_sft
@@ -60,6 +61,60 @@ def test_two_processes_learn_what_one_learns(
     ]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, atol=2e-4, rtol=0)
+
+
+SHARDED = {
+    "sft": ((), ("data.share=true",), 1e-4),
+    "qlora": (
+        (),
+        ("base.quantization=nf4", "base.dtype=bfloat16", "optimizer.gradient_checkpointing=true"),
+        5e-3,
+    ),
+    "dpo": (("optimizer.accumulation=4", "optimizer.batch=1"), (), 1e-4),
+}
+"""Of one process alone, of both, and how far a loss may be off."""
+
+
+@pytest.mark.parametrize(
+    "name", ["sft", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qlora", "dpo"))]
+)
+def test_sharded_weights_learn_what_whole_ones_learn(
+    wide_bases: dict[str, Path], rows: Path, tmp_path: Path, name: str
+) -> None:
+    """PyTorch's FSDP2 as its settings ship, with two processes on a CPU."""
+    alone, both, tolerance = SHARDED[name]
+    path = write_config(tmp_path / "c.yaml", wide_bases["llava_onevision"], rows, tmp_path / "two")
+    few = ["optimizer.max_steps=2", "evaluation.every=2", "checkpoints.every=2", *both]
+    stage = "dpo" if name == "dpo" else "sft"
+    root = Path(__file__).parents[4]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    command += [str(root / "tests" / "sharded_on_cpu.py"), f"edgecritic_train.tuning.{stage}"]
+    command += [str(path), *(w for text in ["optimizer.batch=1", *few] for w in ("--set", text))]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("runtime", "train")),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "sharded: DTensor\n" in done.stderr
+    learn = {"sft": train_sft, "dpo": train_dpo}[stage]
+    learn(read_config(path, [f"output={tmp_path}/one", *few, *alone]), lambda _: None)
+    one, two = (
+        [line["loss"] for line in read_metrics(tmp_path / run) if line["kind"] == "train"]
+        for run in ("one", "two")
+    )
+    assert two == pytest.approx(one, rel=tolerance)
+    weights = [
+        load_file(tmp_path / run / "adapter" / "adapter_model.safetensors")
+        for run in ("one", "two")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(weights[0][key].shape == value.shape for key, value in weights[1].items())
 
 
 @pytest.mark.parametrize("name", launch_configs())

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.merge import merge_adapter
 from edgecritic_train import cli
+from edgecritic_train.tuning import logs
 from edgecritic_train.tuning.arguments import trainer_arguments
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
@@ -369,3 +370,15 @@ def test_no_number_of_the_log_is_nan(finished: dict[str, Path]) -> None:
     for run in finished.values():
         for line in read_metrics(run):
             assert all(math.isfinite(v) for v in line.values() if isinstance(v, float))
+
+
+def test_a_run_does_without_what_draws(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logs, "find_spec", lambda _: None)
+    config = configure("llava_onevision", "optimizer.max_steps=1", "evaluation.every=5")
+    train_sft(config, quiet)
+    assert [line["step"] for line in logged(config.output)] == [1]
+    assert not (config.output / "tensorboard").exists()
+    assert not (config.output / "loss.png").exists()
+    assert "metrics are in metrics.jsonl alone" in caplog.text
