@@ -134,7 +134,8 @@ def _across(points: Sequence[Point], powers: bool) -> Scale:
     if not powers:
         return Scale(0, right * 1.2 or 1, 56, 744)
     left = math.floor(min(point.x for point in points))
-    return Scale(left, max(math.ceil(right), right + 0.2 * (right - left)), 56, 744)
+    end = right + 0.25 * (right - left)
+    return Scale(left, end if end - left <= _NARROW else max(math.ceil(right), end), 56, 744)
 
 
 def _ratios(scale: Scale) -> list[float]:
