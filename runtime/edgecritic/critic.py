@@ -7,11 +7,9 @@ import os
 import weakref
 from asyncio import wrap_future
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import closing, suppress
+from concurrent.futures import Future
 from dataclasses import replace
-from itertools import combinations
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import perf_counter
 from types import TracebackType
 from typing import (
@@ -20,8 +18,8 @@ from typing import (
     Literal,
     Self,
     TypeAlias,
-    TypedDict,
     TypeVar,
+    Unpack,
     cast,
     get_args,
     overload,
@@ -37,8 +35,9 @@ from edgecritic.hub import find_bundle
 from edgecritic.judging import EngineThread, Job, JudgementJob, Judging, QueueState, Work
 from edgecritic.judging.chat import ChatJob, ChatUsage
 from edgecritic.judging.generation import Sampling
-from edgecritic.judging.results import pairwise_ranking, pointwise_ranking
+from edgecritic.judging.results import pairwise_ranking, pointwise_ranking, summed
 from edgecritic.judging.rounds import rank_in_rounds
+from edgecritic.judging.waiting import last, results, told
 from edgecritic.judging.writing import ChatOptions, ChatPiece
 from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput, PictureEncoder, as_images
@@ -46,30 +45,30 @@ from edgecritic.profile import CriticProfile
 from edgecritic.progress import OnEvent, Progress
 from edgecritic.prompts import DEFAULT_DIALECT, load_dialect
 from edgecritic.prompts.conversation import Turn
-from edgecritic.requests import CompareRequest, Orders, Request, ScoreRequest
+from edgecritic.requests import (
+    Asked,
+    Asking,
+    CompareRequest,
+    Orders,
+    Prompting,
+    Request,
+    ScoreRequest,
+    Sharing,
+    listed,
+    pairs_of,
+)
 from edgecritic.task import Rubric, Task
-from edgecritic.verdict import Preference, Ranking, Timings, Usage, Verdict
+from edgecritic.verdict import Preference, Ranking, Verdict
 from edgecritic.vision import FeatureCache, ImageLimits
 
 if TYPE_CHECKING:
     from edgecritic.remote import RemoteOptions
 
 logger = logging.getLogger(__name__)
-Judged = TypeVar("Judged", Verdict, Preference)
-Item = TypeVar("Item")
+Judged = TypeVar("Judged", bound=Verdict | Preference)
 Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
 QUEUE_LIMIT = 256
 PATIENCE_SECONDS = 600.0
-_LOOK_SECONDS = 0.1
-
-
-class _Asked(TypedDict):
-    """Options that all judgements of a ranking have in common."""
-
-    reference: str | None
-    rubric: Rubric | None
-    wording: int
-    cancel: CancelToken | None
 
 
 class Critic:
@@ -294,31 +293,13 @@ class Critic:
 
     # --- any request ---
 
-    @overload
     def submit(
         self,
-        request: ScoreRequest,
+        request: Asked[Judged],
         *,
         on_event: OnEvent | None = None,
         cancel: CancelToken | None = None,
-    ) -> Future[Verdict]: ...
-
-    @overload
-    def submit(
-        self,
-        request: CompareRequest,
-        *,
-        on_event: OnEvent | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Future[Preference]: ...
-
-    def submit(
-        self,
-        request: Request,
-        *,
-        on_event: OnEvent | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Future[Any]:
+    ) -> Future[Judged]:
         """Ask, and go on; safe from any thread.
 
         Args:
@@ -366,44 +347,27 @@ class Critic:
             QueueFullError: see `submit`; an empty queue takes any number.
             BackendUnavailableError: see `submit`.
         """
-        return self._submitted([self._job(request, cancel, None) for request in requests])
-
-    @overload
-    async def ask(
-        self,
-        request: ScoreRequest,
-        *,
-        on_event: OnEvent | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Verdict: ...
-
-    @overload
-    async def ask(
-        self,
-        request: CompareRequest,
-        *,
-        on_event: OnEvent | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Preference: ...
+        return self._submitted([self._job(request, cancel) for request in requests])
 
     async def ask(
         self,
-        request: Request,
+        request: Asked[Judged],
         *,
         on_event: OnEvent | None = None,
         cancel: CancelToken | None = None,
-    ) -> Any:
+    ) -> Judged:
         """`submit` for asyncio: cancelling the task that awaits it stops the judgement.
 
         `on_event` is still told on another thread; ``loop.call_soon_threadsafe`` brings events
         back.
         """
-        return await wrap_future(self._submitted([self._job(request, cancel, on_event)])[0])
+        return await wrap_future(self.submit(request, on_event=on_event, cancel=cancel))
 
     def _job(
-        self, request: Request, cancel: CancelToken | None, on_event: OnEvent | None
+        self, asked: Asked[Any], cancel: CancelToken | None, on_event: OnEvent | None = None
     ) -> JudgementJob:
         """The request, checked, by the critic's own rubric where it names none."""
+        request = cast(Request, asked)
         sampling = Sampling(request.max_rationale_tokens, request.temperature, request.seed)
         rubric = self.profile.rubric if request.rubric is None else request.rubric
         n_images = len(as_images(request.image))
@@ -422,28 +386,13 @@ class Critic:
             self._judging.submit(jobs)
         return [job.future for job in jobs]
 
-    def _judgement_stream(
-        self, request: Request, cancel: CancelToken | None
-    ) -> Generator[Any, None, None]:
-        return self._stream(lambda: self._job(request, cancel, None))
-
     def _stream(self, make: Callable[[], Job]) -> Generator[Any, None, None]:
-        """What a job tells, but for its progress, and its result; whoever leaves early stops it."""
+        """What a job tells, and its result; nothing begins before the first item is asked for."""
         job = make()
         items: SimpleQueue[object] = SimpleQueue()
         job.on_event = items.put
         (future,) = self._submitted([job])
-        future.add_done_callback(items.put)
-        told: object = None
-        try:
-            while (item := _next(items)) is not future:
-                if not isinstance(item, Progress):
-                    told = item
-                    yield item
-            if (judged := future.result()) is not told:
-                yield judged
-        finally:
-            future.cancel()
+        yield from told(items, future)
 
     # --- one judgement ---
 
@@ -453,15 +402,9 @@ class Critic:
         question: str,
         response: str,
         *,
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        rationale: bool = True,
-        wording: int = 0,
         on_text: Callable[[str], None] | None = None,
         cancel: CancelToken | None = None,
-        max_rationale_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        **asking: Unpack[Asking],
     ) -> Verdict:
         """Score one response.
 
@@ -469,34 +412,18 @@ class Critic:
             image: a path, encoded bytes, a PIL image, a list of them, or None for text only.
             question: what was asked.
             response: what was answered; empty is legal.
-            reference: a right answer, if there is one.
-            rubric: range and criteria; the critic's own range when left out.
-            rationale: also say why.
-            wording: number of the prompt's wording.
             on_text: is given the rationale's pieces as they are generated.
             cancel: may stop the judgement from another thread; then its status says so.
-            max_rationale_tokens: most tokens of the rationale.
-            temperature: of the rationale's sampling; 0 is greedy. The verdict is never sampled.
-            seed: of the rationale's sampling.
+            **asking: ``reference``, ``rubric``, ``wording``, ``rationale``,
+                ``max_rationale_tokens``, ``temperature``, ``seed``; see `Asking`.
 
         Raises:
             InputError: the question, a picture (`ImageError`) or an option cannot be used, or all
                 together is too long (`ContextOverflowError`).
             BackendUnavailableError: the critic is closed, or its engine failed.
         """
-        request = ScoreRequest(
-            image,
-            question,
-            response,
-            reference=reference,
-            rubric=rubric,
-            rationale=rationale,
-            wording=wording,
-            max_rationale_tokens=max_rationale_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        return cast(Verdict, _last(self._judgement_stream(request, cancel), on_text))
+        stream = self.score_stream(image, question, response, cancel=cancel, **asking)
+        return cast(Verdict, last(stream, on_text))
 
     def score_stream(
         self,
@@ -504,14 +431,8 @@ class Critic:
         question: str,
         response: str,
         *,
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        rationale: bool = True,
-        wording: int = 0,
         cancel: CancelToken | None = None,
-        max_rationale_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        **asking: Unpack[Asking],
     ) -> Generator[Verdict | str, None, None]:
         """`score` as it happens: the verdict, the rationale's pieces, the verdict with all of it.
 
@@ -522,19 +443,8 @@ class Critic:
             InputError: as for `score`; when the first item is asked for.
             BackendUnavailableError: as for `score`.
         """
-        request = ScoreRequest(
-            image,
-            question,
-            response,
-            reference=reference,
-            rubric=rubric,
-            rationale=rationale,
-            wording=wording,
-            max_rationale_tokens=max_rationale_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        return self._judgement_stream(request, cancel)
+        request = ScoreRequest(image, question, response, **asking)
+        return self._stream(lambda: self._job(request, cancel))
 
     def compare(
         self,
@@ -544,15 +454,9 @@ class Critic:
         second: str,
         *,
         orders: Orders = "both",
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        rationale: bool = True,
-        wording: int = 0,
         on_text: Callable[[str], None] | None = None,
         cancel: CancelToken | None = None,
-        max_rationale_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        **asking: Unpack[Asking],
     ) -> Preference:
         """Say which of two responses is better.
 
@@ -563,35 +467,18 @@ class Critic:
             second: the other one.
             orders: ``"both"`` shows the responses in both orders, which cancels a bias towards a
                 position; ``"given"`` and ``"swapped"`` show them in one.
-            reference: a right answer, if there is one.
-            rubric: its criteria are used.
-            rationale: also say why, with the responses in the given order.
-            wording: as for `score`, like all that follow.
             on_text: see `score`.
             cancel: see `score`.
-            max_rationale_tokens: see `score`.
-            temperature: see `score`.
-            seed: see `score`.
+            **asking: see `score`.
 
         Raises:
             InputError: as for `score`.
             BackendUnavailableError: as for `score`.
         """
-        request = CompareRequest(
-            image,
-            question,
-            first,
-            second,
-            orders=orders,
-            reference=reference,
-            rubric=rubric,
-            rationale=rationale,
-            wording=wording,
-            max_rationale_tokens=max_rationale_tokens,
-            temperature=temperature,
-            seed=seed,
+        stream = self.compare_stream(
+            image, question, first, second, orders=orders, cancel=cancel, **asking
         )
-        return cast(Preference, _last(self._judgement_stream(request, cancel), on_text))
+        return cast(Preference, last(stream, on_text))
 
     def compare_stream(
         self,
@@ -601,31 +488,12 @@ class Critic:
         second: str,
         *,
         orders: Orders = "both",
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        rationale: bool = True,
-        wording: int = 0,
         cancel: CancelToken | None = None,
-        max_rationale_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        **asking: Unpack[Asking],
     ) -> Generator[Preference | str, None, None]:
         """`compare` as it happens; see `score_stream`."""
-        request = CompareRequest(
-            image,
-            question,
-            first,
-            second,
-            orders=orders,
-            reference=reference,
-            rubric=rubric,
-            rationale=rationale,
-            wording=wording,
-            max_rationale_tokens=max_rationale_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        return self._judgement_stream(request, cancel)
+        request = CompareRequest(image, question, first, second, orders=orders, **asking)
+        return self._stream(lambda: self._job(request, cancel))
 
     # --- many judgements about one picture ---
 
@@ -635,23 +503,19 @@ class Critic:
         question: str,
         responses: Sequence[str],
         *,
-        reference: str | None = None,
-        rubric: Rubric | None = None,
         rationale: bool = False,
-        wording: int = 0,
         cancel: CancelToken | None = None,
+        **prompting: Unpack[Prompting],
     ) -> list[Verdict]:
         """Score several responses, each by itself; what their prompts share is decoded once.
 
         Args:
-            image: as for `score`, like all that is not named here.
+            image: as for `score`.
             question: what was asked.
             responses: what was answered.
-            reference: a right answer, if there is one.
-            rubric: range and criteria.
             rationale: also say why; the texts are generated together.
-            wording: number of the prompt's wording.
             cancel: may stop all of it.
+            **prompting: ``reference``, ``rubric``, ``wording``; see `Prompting`.
 
         Returns:
             A verdict for each response.
@@ -661,23 +525,11 @@ class Critic:
             QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        return _results(
-            self.submit_many(
-                [
-                    ScoreRequest(
-                        image,
-                        question,
-                        response,
-                        reference=reference,
-                        rubric=rubric,
-                        rationale=rationale,
-                        wording=wording,
-                    )
-                    for response in _listed(responses, 1)
-                ],
-                cancel=cancel,
-            )
-        )
+        requests = [
+            ScoreRequest(image, question, response, rationale=rationale, **prompting)
+            for response in listed(responses, 1)
+        ]
+        return results(self.submit_many(requests, cancel=cancel))
 
     def compare_all(
         self,
@@ -687,26 +539,22 @@ class Critic:
         *,
         pairs: Sequence[tuple[int, int]] | None = None,
         orders: Orders = "both",
-        reference: str | None = None,
-        rubric: Rubric | None = None,
         rationale: bool = False,
-        wording: int = 0,
         cancel: CancelToken | None = None,
+        **prompting: Unpack[Prompting],
     ) -> list[tuple[int, int, Preference]]:
         """Compare responses with each other; what their prompts share is decoded once.
 
         Args:
-            image: as for `score`, like all that is not named here.
+            image: as for `score`.
             question: what was asked.
             responses: at least two.
             pairs: indices of the responses to compare; every pair when left out, which makes
                 K(K-1) ordered ones of K responses.
             orders: as for `compare`.
-            reference: a right answer, if there is one.
-            rubric: its criteria are used.
             rationale: also say why; the texts are generated together.
-            wording: number of the prompt's wording.
             cancel: may stop all of it.
+            **prompting: as for `score_many`.
 
         Returns:
             (i, j, preference of i over j) for each pair.
@@ -716,27 +564,20 @@ class Critic:
             QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        responses = _listed(responses, 2)
-        chosen = _pairs(pairs, len(responses))
-        found = _results(
-            self.submit_many(
-                [
-                    CompareRequest(
-                        image,
-                        question,
-                        responses[i],
-                        responses[j],
-                        orders=orders,
-                        reference=reference,
-                        rubric=rubric,
-                        rationale=rationale,
-                        wording=wording,
-                    )
-                    for i, j in chosen
-                ],
-                cancel=cancel,
+        chosen = pairs_of(listed(responses, 2), pairs)
+        requests = [
+            CompareRequest(
+                image,
+                question,
+                responses[i],
+                responses[j],
+                orders=orders,
+                rationale=rationale,
+                **prompting,
             )
-        )
+            for i, j in chosen
+        ]
+        found = results(self.submit_many(requests, cancel=cancel))
         return [(i, j, one) for (i, j), one in zip(chosen, found, strict=True)]
 
     def rank(
@@ -746,11 +587,8 @@ class Critic:
         responses: Sequence[str],
         *,
         method: Method = "pairwise",
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        wording: int = 0,
-        cancel: CancelToken | None = None,
         pairs: Sequence[tuple[int, int]] | None = None,
+        **sharing: Unpack[Sharing],
     ) -> Ranking:
         """Order several responses, best first; without rationales.
 
@@ -761,12 +599,9 @@ class Critic:
             method: ``"pairwise"`` compares all of them in both orders; ``"adaptive"`` compares
                 only those pairs that still can change the order, mostly under half of them;
                 ``"pointwise"`` scores each. All decode what the prompts share once.
-            reference: a right answer, if there is one.
-            rubric: as for `score` and `compare`.
-            wording: number of the prompt's wording.
-            cancel: may stop the ranking from another thread.
             pairs: indices of the responses to compare with each other, each pair in both orders;
                 every pair when left out. A response that is in none has the reward 0.
+            **sharing: ``reference``, ``rubric``, ``wording``, ``cancel``; see `Sharing`.
 
         Raises:
             InputError: fewer than two responses, a pair that is none, or as for `score`.
@@ -776,29 +611,23 @@ class Critic:
             raise InputError(f"method is {method!r}", f"give one of {', '.join(get_args(Method))}")
         if method != "pairwise" and pairs is not None:
             raise InputError("pairs are for the pairwise method", "leave them out")
-        responses = _listed(responses, 2)
+        responses = listed(responses, 2)
         started = perf_counter()
-        asked: _Asked = {
-            "reference": reference,
-            "rubric": rubric,
-            "wording": wording,
-            "cancel": cancel,
-        }
 
         def in_one_order(pairs: Sequence[tuple[int, int]]) -> list[Preference]:
             found = self.compare_all(
-                image, question, responses, pairs=pairs, orders="given", **asked
+                image, question, responses, pairs=pairs, orders="given", **sharing
             )
             return [preference for _, _, preference in found]
 
         if method == "pointwise":
-            ranking = pointwise_ranking(self.score_many(image, question, responses, **asked))
+            ranking = pointwise_ranking(self.score_many(image, question, responses, **sharing))
         elif method == "adaptive":
             ranking = rank_in_rounds(responses, in_one_order, self.profile.calibration)
         else:
-            found = self.compare_all(image, question, responses, pairs=pairs, **asked)
+            found = self.compare_all(image, question, responses, pairs=pairs, **sharing)
             ranking = pairwise_ranking(len(responses), found)
-        return _summed(ranking, perf_counter() - started)
+        return summed(ranking, perf_counter() - started)
 
     def best_of_n(
         self,
@@ -807,9 +636,7 @@ class Critic:
         responses: Sequence[str],
         *,
         method: Method = "pairwise",
-        reference: str | None = None,
-        rubric: Rubric | None = None,
-        wording: int = 0,
+        **sharing: Unpack[Sharing],
     ) -> int:
         """Index of the best response, as `rank` finds it.
 
@@ -818,15 +645,7 @@ class Critic:
             VerdictParseError: a judgement could not be read; an index cannot say so.
             BackendUnavailableError: as for `score`.
         """
-        ranking = self.rank(
-            image,
-            question,
-            responses,
-            method=method,
-            reference=reference,
-            rubric=rubric,
-            wording=wording,
-        )
+        ranking = self.rank(image, question, responses, method=method, **sharing)
         if ranking.best is None:
             raise VerdictParseError(
                 f"no best of {len(responses)} responses: a judgement could not be read",
@@ -884,71 +703,3 @@ class Critic:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _pairs(pairs: Sequence[tuple[int, int]] | None, n_responses: int) -> Sequence[tuple[int, int]]:
-    """The pairs that were asked for, checked; every pair where none were."""
-    if pairs is None:
-        return tuple(combinations(range(n_responses), 2))
-    if not pairs:
-        raise InputError("there are no pairs to compare", "leave pairs out to compare all")
-    for i, j in pairs:
-        if not (0 <= i < n_responses and 0 <= j < n_responses and i != j):
-            raise InputError(
-                f"({i}, {j}) is no pair of {n_responses} responses",
-                f"give two different indices from 0 to {n_responses - 1}",
-            )
-    return pairs
-
-
-def _listed(responses: Sequence[str], least: int) -> Sequence[str]:
-    """The responses, checked to be a list of at least so many."""
-    if isinstance(responses, str) or len(responses) < least:
-        raise InputError(
-            f"this takes a list of at least {('one response', 'two responses')[least - 1]}",
-            "use score() for a single one",
-        )
-    return responses
-
-
-def _last(stream: Generator[Any, None, None], on_text: Callable[[str], None] | None) -> Any:
-    """The final judgement of a stream, whose text goes to `on_text`."""
-    judged = None
-    with closing(stream):
-        for item in stream:
-            if not isinstance(item, str):
-                judged = item
-            elif on_text is not None:
-                on_text(item)
-    return judged
-
-
-def _next(items: SimpleQueue[Item]) -> Item:
-    """The next item, waited for in short pieces: between them an interrupt is noticed."""
-    while True:
-        with suppress(Empty):
-            return items.get(timeout=_LOOK_SECONDS)
-
-
-def _results(futures: Sequence[Future[Judged]]) -> list[Judged]:
-    """All results; if one fails, the others are not waited for."""
-    try:
-        while (found := wait(futures, _LOOK_SECONDS, FIRST_EXCEPTION)).not_done:
-            for future in found.done:
-                future.result()  # raises what failed
-        return [future.result() for future in futures]
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _summed(ranking: Ranking, seconds: float) -> Ranking:
-    """The ranking with what all its judgements cost."""
-    preferences = [preference for _, _, preference in ranking.preferences]
-    judged: list[Verdict | Preference] = [*ranking.verdicts, *preferences]
-    image = sum(one.timings.image for one in judged)
-    return replace(
-        ranking,
-        usage=sum((one.usage for one in judged), Usage()),
-        timings=Timings(image, seconds - image),
-    )

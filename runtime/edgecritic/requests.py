@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from itertools import combinations
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 from edgecritic.errors import InputError
+from edgecritic.verdict import Preference, Verdict
 
 if TYPE_CHECKING:
+    from edgecritic.backends.base import CancelToken
     from edgecritic.pictures import ImageInput
     from edgecritic.task import Rubric
 
 Orders: TypeAlias = Literal["both", "given", "swapped"]
+Judged_co = TypeVar("Judged_co", bound=Verdict | Preference, covariant=True)
+
+
+class Prompting(TypedDict, total=False):
+    """How a judgement is asked for.
+
+    Attributes:
+        reference: a right answer, if there is one.
+        rubric: range and criteria, of which a comparison uses the criteria; the critic's own when
+            left out.
+        wording: number of the prompt's wording; 0 when left out.
+    """
+
+    reference: str | None
+    rubric: Rubric | None
+    wording: int
+
+
+class Asking(Prompting, total=False):
+    """How one judgement is asked for, and its reason.
+
+    Attributes:
+        rationale: also say why; of a comparison, with the responses in the given order. True when
+            left out.
+        max_rationale_tokens: most tokens of the rationale; 96 when left out.
+        temperature: of the rationale's sampling; 0, the default, is greedy. The verdict is never
+            sampled.
+        seed: of the rationale's sampling; 0 when left out.
+    """
+
+    rationale: bool
+    max_rationale_tokens: int
+    temperature: float
+    seed: int
+
+
+class Sharing(Prompting, total=False):
+    """How several judgements about one picture are asked for.
+
+    Attributes:
+        cancel: may stop all of them, from another thread.
+    """
+
+    cancel: CancelToken | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What both kinds of request have in common; see `Critic.score`."""
+class Asked(Generic[Judged_co]):
+    """What both kinds of request have in common, and what they are answered by; see `Asking`."""
 
     _: KW_ONLY
     reference: str | None = None
@@ -29,7 +77,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRequest(_Asked):
+class ScoreRequest(Asked[Verdict]):
     """Score one response.
 
     Attributes:
@@ -56,7 +104,7 @@ class ScoreRequest(_Asked):
 
 
 @dataclass(frozen=True, slots=True)
-class CompareRequest(_Asked):
+class CompareRequest(Asked[Preference]):
     """Say which of two responses is better.
 
     Attributes:
@@ -92,3 +140,39 @@ class CompareRequest(_Asked):
 
 
 Request: TypeAlias = ScoreRequest | CompareRequest
+
+
+def pairs_of(
+    responses: Sequence[str], pairs: Sequence[tuple[int, int]] | None = None
+) -> Sequence[tuple[int, int]]:
+    """The pairs that are to be compared, checked; every pair where none are named.
+
+    Raises:
+        InputError: a pair is none of these responses, or the list is empty.
+    """
+    n_responses = len(responses)
+    if pairs is None:
+        return tuple(combinations(range(n_responses), 2))
+    if not pairs:
+        raise InputError("there are no pairs to compare", "leave pairs out to compare all")
+    for i, j in pairs:
+        if not (0 <= i < n_responses and 0 <= j < n_responses and i != j):
+            raise InputError(
+                f"({i}, {j}) is no pair of {n_responses} responses",
+                f"give two different indices from 0 to {n_responses - 1}",
+            )
+    return pairs
+
+
+def listed(responses: Sequence[str], least: int) -> Sequence[str]:
+    """The responses, checked to be a list of at least so many.
+
+    Raises:
+        InputError: it is a text, or shorter.
+    """
+    if isinstance(responses, str) or len(responses) < least:
+        raise InputError(
+            f"this takes a list of at least {('one response', 'two responses')[least - 1]}",
+            "use score() for a single one",
+        )
+    return responses

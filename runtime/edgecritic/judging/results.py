@@ -14,7 +14,16 @@ from edgecritic.debias import OUTCOMES, reconcile, relabelled, winner
 from edgecritic.judging.cycles import cycles
 from edgecritic.manifest import Calibration
 from edgecritic.scoring import expected_level, normalise
-from edgecritic.verdict import OrderVerdict, Preference, Ranking, Status, Verdict, Winner
+from edgecritic.verdict import (
+    OrderVerdict,
+    Preference,
+    Ranking,
+    Status,
+    Timings,
+    Usage,
+    Verdict,
+    Winner,
+)
 
 Shown: TypeAlias = Literal["first", "second"]
 """Which of the caller's responses stands first in the prompt."""
@@ -243,3 +252,15 @@ def missing(statuses: Iterable[Status]) -> Status | None:
 def best_first(rewards: Sequence[float]) -> tuple[int, ...]:
     """Indices, best first; equal rewards keep their given order."""
     return tuple(sorted(range(len(rewards)), key=lambda i: -round(rewards[i], _REWARD_DIGITS)))
+
+
+def summed(ranking: Ranking, seconds: float) -> Ranking:
+    """The ranking with what all its judgements cost; `seconds` is the time of all of it."""
+    preferences = [preference for _, _, preference in ranking.preferences]
+    judged: list[Verdict | Preference] = [*ranking.verdicts, *preferences]
+    image = sum(one.timings.image for one in judged)
+    return replace(
+        ranking,
+        usage=sum((one.usage for one in judged), Usage()),
+        timings=Timings(image, seconds - image),
+    )
