@@ -10,9 +10,12 @@ printed, every one about a new picture.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from statistics import median
+
+os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}  # as the command line does
 
 from edgecritic import Bundle, CompareRequest, Critic, CriticError
 from edgecritic.backends import load_backend
