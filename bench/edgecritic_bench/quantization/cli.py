@@ -46,7 +46,9 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
     run = Run(args.out, arms, sample, rows, options)
     if not args.report_now:
         run.judge(Teller())
-    if args.arms:
+    if args.report_now:
+        run = run.narrowed(args.arms)
+    elif args.arms:
         _talk("judged; leave --arms out for the other arms, and the report")
         return
     here = Provenance.here(argv, _PACKAGES)
@@ -129,7 +131,7 @@ def quantization(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="NAME",
-        help="judge by these only, such as 'onnx*'; no report",
+        help="judge by these only, such as 'onnx*', and report only with --report-now",
     )
     running.add_argument("--minutes", type=amount, help="stop after so long; run again to go on")
     running.add_argument(
@@ -137,7 +139,9 @@ def quantization(parser: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--device", choices=("auto", "cpu", "gpu"), default=_RUN.device)
     running.add_argument(
-        "--report-now", action="store_true", help="judge nothing; report what all arms have judged"
+        "--report-now",
+        action="store_true",
+        help="judge nothing; report what all arms, or those of --arms, have judged",
     )
     running.add_argument(
         "--margin", type=amount, default=_MARGIN_POINTS, help="points within which arms are equal"

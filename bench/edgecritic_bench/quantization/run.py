@@ -125,6 +125,25 @@ class Run:
             name, why = next(iter(failed.items()))
             raise CriticError(f"{name} gave no reasons: {why}", "run the same command again")
 
+    def narrowed(self, patterns: Sequence[str]) -> Run:
+        """The run of some arms and the reference, for a report that waits for no other.
+
+        Raises:
+            InputError: a pattern names no arm.
+        """
+        reference = next(arm.name for arm in self.arms if arm.role == "reference")
+        kept = {reference, *(arm.name for arm in self._matching(patterns))}
+        attacked = [arm.name for arm in self.arms if arm.name in kept and self.attacks(arm)]
+        return replace(
+            self,
+            arms=tuple(
+                replace(arm, base=arm.base if arm.base in kept else "")
+                for arm in self.arms
+                if arm.name in kept
+            ),
+            options=replace(self.options, attacked=tuple(attacked)),
+        )
+
     def journals(self) -> dict[str, dict[str, Judged]]:
         """What each arm has judged, by name and digest."""
         return {arm.name: ArmFiles.of(self.folder, arm).judged() for arm in self.arms}

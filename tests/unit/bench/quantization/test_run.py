@@ -105,6 +105,14 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
     told = capsys.readouterr()
     assert "leave --arms out" in told.err
     assert not (out / "report.json").exists()
+    # What some arms have judged can be reported before the others have begun.
+    assert cli.main([*words, "--report-now", "--arms", "F16", "--no-reasons"]) == 0
+    early = read_report(out / "report.json")
+    assert [one["arm"]["name"] for one in early["arms"]] == ["F32", "F16"]
+    assert early["rows"]["pairs"] == 8
+    with pytest.raises(CriticError, match="no row of the sample"):
+        cli.main([*words, "--report-now"])
+    capsys.readouterr()
     assert not told.out
     assert cli.main(words) == 0
     arms = read_arms(out / "arms.json")
