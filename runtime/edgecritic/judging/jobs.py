@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from edgecritic.backends.base import CancelToken
+from edgecritic.errors import BackendUnavailableError
 from edgecritic.judging.demands import Steps
 from edgecritic.judging.generation import Sampling
 from edgecritic.requests import Request, ScoreRequest
@@ -59,10 +60,26 @@ class Job:
         self.owner = None
 
     def fail(self, error: BaseException) -> None:
-        """Raise where the result is waited for."""
+        """Raise where the result is waited for.
+
+        What an engine raises of itself, for want of memory or of the GPU that is gone, is told as
+        a `BackendUnavailableError`.
+        """
         with suppress(InvalidStateError):
-            self.future.set_exception(error)
+            self.future.set_exception(_told(error))
         self.owner = None
+
+
+def _told(error: BaseException) -> BaseException:
+    if not isinstance(error, MemoryError | RuntimeError):
+        return error
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    told = BackendUnavailableError(
+        f"the engine failed: {reason}",
+        "free some memory or ask for less; if that does not help, load the critic again",
+    )
+    told.__cause__ = error
+    return told
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
