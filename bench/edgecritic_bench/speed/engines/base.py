@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from edgecritic import Bundle, CriticError, InputError
 from edgecritic_bench.speed.tasks import Asked
-
-_NUMBER: Final = re.compile(r"\d+")
-_ORDERED: Final = re.compile(r"first|second|tie")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +77,6 @@ class Engine(Protocol):
     def unrelated(self, asked: Sequence[Asked]) -> list[str]:
         """Levels."""
         ...
-
-
-def level_in(text: str) -> str:
-    """The score that a text states, or the text."""
-    found = _NUMBER.search(text)
-    return found[0] if found else text
-
-
-def winner_in(text: str) -> str:
-    """The outcome that a text states, or the text."""
-    found = _ORDERED.search(text)
-    return found[0] if found else text
 
 
 class UnusableEngineError(CriticError):

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from PIL import Image
 
 from edgecritic.vision import token_count
-from edgecritic_bench.speed.dialogue import Dialogue, Dialogues
-from edgecritic_bench.speed.engines.base import Setup, level_in, winner_in
-from edgecritic_bench.speed.tasks import QUESTION, Asked
+from edgecritic_bench.speed.dialogue import Dialogue
+from edgecritic_bench.speed.engines.base import Setup
+from edgecritic_bench.speed.engines.written import Written
 
 Weights: TypeAlias = Literal["auto", "bf16", "nf4"]
 
 
-class Generate:
+class Generate(Written):
     """A critic as transformers runs it.
 
     Args:
         setup: how to run; names the checkpoint.
         weights: ``"auto"`` as they are stored, ``"nf4"`` by bitsandbytes.
     """
-
-    alone = True
 
     def __init__(self, setup: Setup, weights: Weights) -> None:
         import torch
@@ -40,26 +37,11 @@ class Generate:
         )
         self._model = _model(folder, weights, self._device)
         bundle = setup.bundle()
-        self._dialogues = Dialogues(bundle)
+        super().__init__(bundle)
         self._geometry: Any = bundle.manifest.image
         self._answer_tokens = setup.answer_tokens
-        self.tokens: dict[str, int] = {}
 
-    def scores(self, picture: bytes, responses: Sequence[str]) -> list[str]:
-        asked = [self._dialogues.score(QUESTION, response) for response in responses]
-        return [level_in(self._answer(picture, dialogue)) for dialogue in asked]
-
-    def pairs(self, picture: bytes, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        asked = [self._dialogues.pair(QUESTION, *pair) for pair in pairs]
-        return [winner_in(self._answer(picture, dialogue)) for dialogue in asked]
-
-    def unrelated(self, asked: Sequence[Asked]) -> list[str]:
-        return [
-            level_in(self._answer(a.picture, self._dialogues.score(a.question, a.response)))
-            for a in asked
-        ]
-
-    def _answer(self, picture: bytes, asked: Dialogue) -> str:
+    def answer(self, picture: bytes, asked: Dialogue) -> str:
         import torch
 
         tokenizer = self._tokenizer

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from edgecritic_bench.speed.dialogue import CHATML, Dialogue, Dialogues
-from edgecritic_bench.speed.engines.base import Setup, level_in, winner_in
-from edgecritic_bench.speed.tasks import QUESTION, Asked
+from edgecritic_bench.speed.dialogue import CHATML, Dialogue
+from edgecritic_bench.speed.engines.base import Setup
+from edgecritic_bench.speed.engines.written import Written
 
 _ALL_LAYERS = -1
 
 
-class Handler:
+class Handler(Written):
     """The chat handler in the critic's chat format; otherwise as it comes."""
-
-    alone = True
 
     def __init__(self, setup: Setup) -> None:
         from llama_cpp import Llama
@@ -28,7 +25,7 @@ class Handler:
         bundle = setup.bundle()
         manifest = bundle.manifest
         adapters = [str(bundle.verified(file)) for file in manifest.having("adapter")]
-        self._dialogues = Dialogues(bundle)
+        super().__init__(bundle)
         self._answer_tokens = setup.answer_tokens
         self._llama = Llama(
             str(bundle.file("language_model")),
@@ -40,23 +37,8 @@ class Handler:
             n_gpu_layers=_ALL_LAYERS if setup.gpu else 0,
             verbose=False,
         )
-        self.tokens: dict[str, int] = {}
 
-    def scores(self, picture: bytes, responses: Sequence[str]) -> list[str]:
-        asked = [self._dialogues.score(QUESTION, response) for response in responses]
-        return [level_in(self._answer(picture, dialogue)) for dialogue in asked]
-
-    def pairs(self, picture: bytes, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        asked = [self._dialogues.pair(QUESTION, *pair) for pair in pairs]
-        return [winner_in(self._answer(picture, dialogue)) for dialogue in asked]
-
-    def unrelated(self, asked: Sequence[Asked]) -> list[str]:
-        return [
-            level_in(self._answer(a.picture, self._dialogues.score(a.question, a.response)))
-            for a in asked
-        ]
-
-    def _answer(self, picture: bytes, asked: Dialogue) -> str:
+    def answer(self, picture: bytes, asked: Dialogue) -> str:
         reply: Any = self._llama.create_chat_completion(
             messages=asked.messages(picture),  # type: ignore[arg-type]
             max_tokens=self._answer_tokens,

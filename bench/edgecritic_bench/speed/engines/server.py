@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from edgecritic import MissingExtraError
-from edgecritic_bench.speed.dialogue import Dialogue, Dialogues
-from edgecritic_bench.speed.engines.base import Setup, UnusableEngineError, level_in, winner_in
-from edgecritic_bench.speed.tasks import QUESTION, Asked
+from edgecritic_bench.speed.dialogue import Dialogue
+from edgecritic_bench.speed.engines.base import Setup, UnusableEngineError
+from edgecritic_bench.speed.engines.written import Written
 
 _SILENT: Final = -1
 _ALL_LAYERS: Final = 999
 
 
-class Server:
+class Server(Written):
     """The server; all requests of a task are sent at the same time.
 
     Args:
@@ -48,28 +48,15 @@ class Server:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = setup.threads
         params.chat_template = "chatml"
         params.verbosity = _SILENT
-        self._dialogues = Dialogues(bundle)
+        super().__init__(bundle)
         self._answer_tokens = setup.answer_tokens
         self._server = xllamacpp.Server(params)
-        self.tokens: dict[str, int] = {}
 
-    def scores(self, picture: bytes, responses: Sequence[str]) -> list[str]:
-        asked = [(picture, self._dialogues.score(QUESTION, response)) for response in responses]
-        return [level_in(text) for text in self._answers(asked)]
-
-    def pairs(self, picture: bytes, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        asked = [(picture, self._dialogues.pair(QUESTION, *pair)) for pair in pairs]
-        return [winner_in(text) for text in self._answers(asked)]
-
-    def unrelated(self, asked: Sequence[Asked]) -> list[str]:
-        dialogues = [(a.picture, self._dialogues.score(a.question, a.response)) for a in asked]
-        return [level_in(text) for text in self._answers(dialogues)]
-
-    def _answers(self, asked: Sequence[tuple[bytes, Dialogue]]) -> list[str]:
+    def answers(self, asked: Sequence[tuple[bytes, Dialogue]]) -> list[str]:
         with ThreadPoolExecutor(len(asked)) as pool:
-            return list(pool.map(self._answer, *zip(*asked, strict=True)))
+            return list(pool.map(self.answer, *zip(*asked, strict=True)))
 
-    def _answer(self, picture: bytes, asked: Dialogue) -> str:
+    def answer(self, picture: bytes, asked: Dialogue) -> str:
         reply: Any = self._server.handle_chat_completions(
             {
                 "messages": asked.messages(picture),
