@@ -225,11 +225,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     judge = load_judge(options.checkpoint, options.language_model, float32=options.float32)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", encoding="utf-8") as out:
+    part = options.out.with_name(f"{options.out.name}.part")
+    with part.open("w", encoding="utf-8") as out:
         for folder in options.sets:
             conditions = options.conditions.split(",")
             for record in judge.records(folder, conditions, options.limit, options.batch):
                 out.write(json.dumps(record) + "\n")
+    part.replace(options.out)
     return 0
 
 
