@@ -18,6 +18,8 @@ from edgecritic_bench.speed.engines import Setup
 
 Answer = dict[str, Any]
 _LAST_LINES = 5
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+"""For all engines what the command line sets for edgecritic; see docs/experiments.md."""
 
 
 class Worker:
@@ -37,7 +39,11 @@ class Worker:
     def __init__(self, name: str, setup: Setup) -> None:
         self.name = name
         # The worker shall import the very code that runs here, installed or not.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            **_WAITING,
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         self._errors: IO[str] = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the worker
             "w+", encoding="utf-8", errors="replace"
         )
