@@ -248,10 +248,10 @@ class Desk:
                 self._end(number)
             return
         failure = Failure.of_body(message.data)
-        if failure.code == UNEXPECTED.code:  # what was left behind in the engine is unknown
-            self._kill_for(number, failure)
-        elif failure.code == UNAVAILABLE and self._process is not None:
-            # The engine has ended under all jobs alike.
+        ended = failure.code == UNAVAILABLE  # the engine has, and under all jobs alike
+        if failure.code == UNEXPECTED.code or (ended and len(self._running) == 1):
+            self._kill_for(number, failure)  # what was left behind in the engine is unknown
+        elif ended and self._process is not None:
             self._process.kill()
         else:
             self._fail(number, failure)

@@ -75,7 +75,7 @@ _FAILURES = {
     "429": "The queue is full; see Retry-After.",
     "500": "The judgement failed in a way that was not foreseen.",
     "502": "The process that holds the model crashed; it is started anew.",
-    "503": "The model cannot be loaded, or the server is about to stop.",
+    "503": "The model cannot be loaded, its engine has failed, or the server is about to stop.",
     "504": "The judgement took longer than the time limit.",
 }
 

@@ -39,7 +39,7 @@ def judge(running: Running, question: str, **more: Any) -> Answer:
 
 @pytest.mark.parametrize(
     ("question", "status", "code"),
-    [("CRASH", 502, "worker_crashed"), ("BUG", 500, "internal_error")],
+    [("CRASH", 502, "worker_crashed"), ("BUG", 503, "model_unavailable")],
 )
 def test_a_process_that_fails_costs_one_request(
     troubled: Running, question: str, status: int, code: str
