@@ -45,7 +45,7 @@ def kept() -> Iterator[Kept]:
         repo, _, revision = folder.name.partition("@")
         name = HubName(repo.replace("--", "/", 1), revision)
         yield Kept(str(name), "bundle", folder, _size(folder), (folder / MANIFEST).is_file())
-    for folder in _folders(_derived()):
+    for folder in _derived():
         form = _form(folder)
         of = "" if form is None else form.name
         yield Kept(_FORM + folder.name, "form", folder, _size(folder), form is not None, of)
@@ -79,7 +79,7 @@ def remove(name: str) -> list[Path]:
 
 
 def _of_form(name: str) -> list[Path]:
-    return [folder for folder in _folders(_derived()) if _FORM + folder.name == name]
+    return [folder for folder in _derived() if _FORM + folder.name == name]
 
 
 def _of_bundle(name: str) -> list[Path]:
@@ -112,7 +112,7 @@ def _forms_of(bundle: Bundle, needed: set[str]) -> list[Path]:
     """Forms that were made of this bundle's files, and not of such as another one has them all."""
     held = {file.sha256 for file in bundle.manifest.files}
     found = []
-    for folder in _folders(_derived()):
+    for folder in _derived():
         form = _form(folder)
         derived = None if form is None else form.manifest.derived_from
         if derived is not None and set(derived.files) <= held and not set(derived.files) <= needed:
@@ -120,8 +120,9 @@ def _forms_of(bundle: Bundle, needed: set[str]) -> list[Path]:
     return found
 
 
-def _derived() -> Path:
-    return cache_home() / "derived"
+def _derived() -> list[Path]:
+    """Folders of forms; what only holds a lock is none."""
+    return [folder for folder in _folders(cache_home() / "derived") if _folders(folder)]
 
 
 def _form(folder: Path) -> Bundle | None:

@@ -236,7 +236,7 @@ def prepare(
         try:
             form = engine.derivable.make(bundle, tell)
         except CriticError as error:
-            logger.warning("backend %s, as %s cannot be had: %s", chosen, other, error.message)
+            logger.info("backend %s, as %s cannot be had: %s", chosen, other, error.message)
         else:
             logger.info("backend %s: quicker here than %s", other, chosen)
             return other, form

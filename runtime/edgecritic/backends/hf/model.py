@@ -59,32 +59,27 @@ class HfModel:
         embeddings = self._tensor(chunk.embeddings[None])
         # A language model without rows and columns counts its positions by itself.
         places = torch.from_numpy(chunk.positions).long()[:, None] if self._grid else None
-        try:
-            with _stopped_by(cancel, self._layers):
-                found = self._model(
-                    inputs_embeds=embeddings,
-                    position_ids=None if places is None else places.to(embeddings.device),
-                    past_key_values=self.memory.cache(start),
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-        except torch.OutOfMemoryError as error:
-            raise BackendUnavailableError(
-                f"the GPU's memory does not hold {start + len(chunk)} positions",
-                "lower EngineOptions.n_batch or n_ctx, or load the weights as int8 or int4",
-            ) from error
-        return _array(found.logits[0, -1])
+        with _told(f"{start + len(chunk)} positions"), _stopped_by(cancel, self._layers):
+            found = self._model(
+                inputs_embeds=embeddings,
+                position_ids=None if places is None else places.to(embeddings.device),
+                past_key_values=self.memory.cache(start),
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            return _array(found.logits[0, -1])
 
     @torch.inference_mode()
     def encode_tiles(self, tiles: UInt8Array) -> FloatArray:
         """See `Backend.encode_tiles`."""
         if self._geometry is None:
             raise InputError("this critic reads text only", "load it with its image geometry")
-        if isinstance(self._geometry, NativeGeometry):
-            found = native_features(self._model, tiles, self._geometry)
-        else:
-            found = tile_features(self._model, tiles, self._geometry)
-        features = _array(found)
+        with _told(f"{len(tiles)} tiles"):
+            if isinstance(self._geometry, NativeGeometry):
+                found = native_features(self._model, tiles, self._geometry)
+            else:
+                found = tile_features(self._model, tiles, self._geometry)
+            features = _array(found)
         if not np.isfinite(features).all():
             raise BackendUnavailableError(
                 "the vision tower gave features that are not finite",
@@ -101,6 +96,24 @@ class HfModel:
 def _array(values: torch.Tensor) -> FloatArray:
     found: FloatArray = values.float().cpu().numpy()
     return found
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Tell what torch raises as a request's error: its GPU may be full, or gone."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BackendUnavailableError(
+            f"the GPU's memory does not hold {what}",
+            "lower EngineOptions.n_batch or n_ctx, or load the weights as int8 or int4",
+        ) from error
+    except RuntimeError as error:  # errors of a GPU among them
+        reason = str(error).strip().partition("\n")[0]
+        raise BackendUnavailableError(
+            f"torch failed at {what}: {reason}",
+            "load the critic again, in a new process if need be",
+        ) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import re
 import shutil
 import warnings
 import weakref
@@ -242,6 +243,32 @@ def test_cancelling_within_a_chunk(backend: HfBackend) -> None:
     assert token.looks == 3
     backend.close_sequence(sequence)
     np.testing.assert_array_equal(decode(backend, WORDS), expected)
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "does not hold"),
+        (
+            RuntimeError("CUDA error: device lost\nmore"),
+            "2 positions: CUDA error: device lost$",
+        ),
+    ],
+)
+def test_a_gpu_that_is_full_or_gone_is_told(
+    backend: HfBackend, monkeypatch: pytest.MonkeyPatch, raised: RuntimeError, message: str
+) -> None:
+    def fail(*_inputs: object) -> None:
+        raise raised
+
+    loaded = backend._require_open().model
+    sequence = backend.open_sequence()
+    hook = loaded._layers[0].register_forward_pre_hook(fail)  # type: ignore[attr-defined]
+    with pytest.raises(BackendUnavailableError) as told:
+        backend.append([Append(sequence, (TextSpan((1, 2)),))])
+    hook.remove()
+    assert re.search(message, told.value.message)
+    backend.close_sequence(sequence)
 
 
 def test_closing_lets_everything_go(checkpoint: Path) -> None:

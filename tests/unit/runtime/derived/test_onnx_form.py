@@ -277,6 +277,7 @@ def test_where_a_form_cannot_be_made_the_bundle_is_taken_as_it_is(
         raise ArtifactError("no space", "free some")
 
     monkeypatch.setattr(making, "onnx_form", refuse)
+    caplog.set_level("INFO")
     adapted = with_adapter(original)
     assert prepare(adapted, "auto", "cpu") == ("llamacpp", adapted)
     assert "no space" in caplog.text
