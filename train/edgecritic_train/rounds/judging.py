@@ -106,6 +106,8 @@ def rank_all(
     with ranked_journal(path) as journal:
         found = []
         for entry in seat.each(ranked, questions):
+            if len(entry.responses) > 1 and journal.get(entry.key) is None:
+                journal.append(entry)  # here, so in the questions' order
             found.append(entry)
             if len(found) % _TOLD_EVERY == 0:
                 tell(f"{len(found)}/{len(questions)} questions ranked")
@@ -126,7 +128,6 @@ def _ranked(
     else:
         outcome = replace(asked, outcome="unparsed" if matches is None else "ok")
         entry = replace(outcome, judge=judge.name, matches=matches or ())
-    journal.append(entry)
     return entry
 
 
@@ -150,11 +151,15 @@ def compare_all(
         if entry is None:
             judge = seat.sit()
             entry = Comparison(key, question.id, _winner(judge, question, pair), judge.name)
-            journal.append(entry)
         return entry
 
     with comparison_journal(path) as journal:
-        return list(seat.each(compared, questions))
+        found = []
+        for entry in seat.each(compared, questions):
+            if journal.get(entry.key) is None:
+                journal.append(entry)
+            found.append(entry)
+        return found
 
 
 def _winner(judge: PreferenceJudge, question: Question, pair: tuple[str, str]) -> Winner | None:
