@@ -62,7 +62,8 @@ class Job:
     def fail(self, error: BaseException) -> None:
         """Raise where the result is waited for.
 
-        Want of memory, wherever it was noticed, is told as a `BackendUnavailableError`.
+        What an engine raises of itself, for want of memory or of the GPU that is gone, is told as
+        a `BackendUnavailableError`.
         """
         with suppress(InvalidStateError):
             self.future.set_exception(_told(error))
@@ -70,11 +71,12 @@ class Job:
 
 
 def _told(error: BaseException) -> BaseException:
-    if not isinstance(error, MemoryError):
+    if not isinstance(error, MemoryError | RuntimeError):
         return error
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
     told = BackendUnavailableError(
-        f"there was not enough memory: {str(error).strip() or 'none could be had'}",
-        "ask for less at once, or load the critic with a smaller n_ctx or a memory_budget",
+        f"the engine failed: {reason}",
+        "free some memory or ask for less; if that does not help, load the critic again",
     )
     told.__cause__ = error
     return told
