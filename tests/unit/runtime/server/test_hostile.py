@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -501,11 +502,12 @@ RAW = (
 @pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
 def test_what_is_no_http_is_dropped_or_refused(server: Running, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connected:
-        connected.sendall(raw)
-        connected.shutdown(socket.SHUT_WR)
         try:
+            connected.sendall(raw)
+            with suppress(OSError):  # dropped by now
+                connected.shutdown(socket.SHUT_WR)
             answer = connected.recv(1000)
-        except ConnectionResetError:
+        except ConnectionError:
             answer = b""
     assert answer == b"" or answer[9:12] in (b"400", b"403", b"404", b"431")
 
