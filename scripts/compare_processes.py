@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path += [str(ROOT / "tests")]
@@ -147,19 +148,22 @@ def run(arm: Arm, work: Path, number: int, until: float) -> dict[str, object] | 
     }
 
 
-def read_results(log: Path) -> dict[tuple[str, str], dict[str, object]]:
+def read_results(log: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """By name and how."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return {(found["name"], found["how"]): found for found in map(json.loads, lines)}
 
 
-def table(results: dict[tuple[str, str], dict[str, object]]) -> str:
+def table(results: dict[tuple[str, str], dict[str, Any]]) -> str:
     """Markdown: the greatest relative difference of a loss from one process."""
     lines = ["| what | how | ended with | greatest difference of a loss |", "|---|---|---|---|"]
     for (name, how), found in results.items():
         alone = results.get((name, "one"), {}).get("losses") or []
-        pairs = list(zip(found["losses"], alone, strict=False))  # type: ignore[call-overload]
-        worst = f"{max(abs(a - b) / abs(b) for a, b in pairs):.1e}" if pairs else "-"
+        losses = found["losses"]
+        worst = "-"  # also where one ended early
+        if alone and len(losses) == len(alone):
+            pairs = zip(losses, alone, strict=True)
+            worst = f"{max(abs(a - b) / abs(b) for a, b in pairs):.1e}"
         lines.append(f"| {name} | {how} | {found['code']} | {'' if how == 'one' else worst} |")
     return "\n".join(lines)
 
