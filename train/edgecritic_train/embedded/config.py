@@ -86,6 +86,8 @@ class EmbeddedConfig:
         transcript_weight: of the whole list of what a picture shows.
         form_weight: of the fixed words around the verdict.
         reason_weight: of each token of the reason.
+        distractions: share of the judged responses that say something beside their answer, which
+            changes nothing of what they are worth.
     """
 
     tower: TowerShape = field(default_factory=TowerShape)
@@ -100,4 +102,5 @@ class EmbeddedConfig:
     transcript_weight: float = 3.0
     form_weight: float = 0.02
     reason_weight: float = 0.06
+    distractions: float = 0.0
     seed: int = 20261123

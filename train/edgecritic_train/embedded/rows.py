@@ -18,7 +18,9 @@ from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Text,
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Rubric, Task
 from edgecritic.vision import ImageGeometry, pack_features, tile
-from edgecritic_train.data.items import Pair, TwinItem
+from edgecritic_train.data.dice import chance
+from edgecritic_train.data.distractions import REMARKS_ON_FORM, distracted
+from edgecritic_train.data.items import Pair, Response, TwinItem
 from edgecritic_train.data.preferences import preferences
 from edgecritic_train.embedded.config import EmbeddedConfig
 
@@ -144,15 +146,16 @@ def training_branches(
     dialect, config = maker.dialect, maker.config
     prompt = render(Task(item.question, ("",), 1), dialect)
     yield maker.plain_answer(prompt, item.question, item.references[side], config.answer_weight)
-    told = transcript(item.labels[side])
-    yield maker.plain_answer(prompt, TRANSCRIPT, told, config.transcript_weight)
+    listed = transcript(item.labels[side])
+    yield maker.plain_answer(prompt, TRANSCRIPT, listed, config.transcript_weight)
     for pair in [pair for pair in pairs if pair.side == side][:MAX_PAIRS]:
-        texts = (pair.first.text, pair.second.text)
+        told = (_told(pair.first, side, config, rng), _told(pair.second, side, config, rng))
+        texts = told
         winner = pair.winner
         if rng.random() < 0.5:
             texts = (texts[1], texts[0])
             winner = {"first": "second", "second": "first", "tie": "tie"}[winner]  # type: ignore[assignment]
-        swapped = texts[0] != pair.first.text
+        swapped = texts[0] != told[0]
         task = Task(item.question, texts, 1, *_extras(item, side, rng, pairwise=True))
         prompt = render(task, dialect, int(rng.integers(4)))
         reason = swap_ordinals(pair.reason) if swapped else pair.reason
@@ -161,12 +164,18 @@ def training_branches(
         response = item.responses[index]
         reference, rubric = _extras(item, side, rng, pairwise=False)
         prompt = render(
-            Task(item.question, (response.text,), 1, reference, rubric),
+            Task(item.question, (_told(response, side, config, rng),), 1, reference, rubric),
             dialect,
             int(rng.integers(4)),
         )
         level = scaled(response.scores[side], rubric)
         yield maker.judgement(prompt, level - rubric.low, response.reasons[side])
+
+
+def _told(response: Response, side: int, config: EmbeddedConfig, rng: np.random.Generator) -> str:
+    """A response's text, now and then with something beside its answer."""
+    share = 0.0 if response.remarks[side] in REMARKS_ON_FORM else config.distractions
+    return distracted(rng, response.text) if share and chance(rng, share) else response.text
 
 
 def transcript(labels: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 Command line: ``python -m edgecritic_train.embedded.train --assets PACK --language-model GGUF
 --out RUN [--stages pretrain,align,sft] [--seconds sft=600]``. A stage whose checkpoint has spent
 its budget is skipped. The result is ``RUN/critic.safetensors`` with a summary beside it.
+``--start embedded --stages sft --seed N`` goes on with the critic that ships, on other items.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgecritic.cli.bundles import read_bundle
 from edgecritic.errors import CriticError
 from edgecritic.hashing import file_sha256
 from edgecritic.prompts import load_dialect
+from edgecritic_train.embedded.bundled import load_bundle
 from edgecritic_train.embedded.config import (
     EmbeddedConfig,
     LoraShape,
@@ -38,6 +41,8 @@ from edgecritic_train.embedded.sft import Sources, TrainedPart, train_rows
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+    from edgecritic.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 STAGES = ("pretrain", "align", "sft")
@@ -90,6 +95,13 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
         train_rows(wrapped, config, geometry, sources, judged=True)
         save_trained(wrapped, sources.folder, config, sources.language_model)
     return wrapped
+
+
+def begin(start: Bundle, sources: Sources, config: EmbeddedConfig) -> None:
+    """Put the weights of a critic into a run that has none yet, to go on from."""
+    if not (sources.folder / WEIGHTS).exists():
+        sources.folder.mkdir(parents=True, exist_ok=True)
+        save_trained(load_bundle(start), sources.folder, config, sources.language_model)
 
 
 def save_trained(
@@ -189,6 +201,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--seconds", nargs="*", default=[], metavar="STAGE=SECONDS")
     parser.add_argument("--batch", nargs="*", default=[], metavar="STAGE=SIZE")
+    parser.add_argument("--start", help="go on from a critic: embedded, or a bundle's folder")
+    parser.add_argument("--seed", type=int, default=EmbeddedConfig().seed, help="of the items")
+    parser.add_argument(
+        "--distractions",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the responses, that say something beside their answer",
+    )
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--no-compile", action="store_true")
     return parser
@@ -212,18 +233,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    sources = Sources(
+        tuple(options.assets),
+        options.language_model,
+        options.out,
+        options.workers,
+        not options.no_compile,
+    )
     try:
-        train(
+        config = replace(
             configured(options.seconds, options.batch),
-            Sources(
-                tuple(options.assets),
-                options.language_model,
-                options.out,
-                options.workers,
-                not options.no_compile,
-            ),
-            options.stages.split(","),
+            seed=options.seed,
+            distractions=options.distractions,
         )
+        if options.start:
+            begin(read_bundle(options.start), sources, config)
+        train(config, sources, options.stages.split(","))
     except CriticError as error:
         logger.error("%s", error)
         return 1

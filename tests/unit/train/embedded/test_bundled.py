@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from edgecritic.bundle import Bundle
 from edgecritic.errors import ArtifactError, InputError
 from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_train.embedded.bundled import load_bundle
+from edgecritic_train.embedded.config import EmbeddedConfig
 from edgecritic_train.embedded.hf import main, open_critic
-from edgecritic_train.embedded.sft import TrainedPart
-from edgecritic_train.embedded.train import load_critic
+from edgecritic_train.embedded.sft import Sources, TrainedPart
+from edgecritic_train.embedded.train import begin, load_critic
 from tiny_models import TinyModels
 
 
@@ -37,6 +39,23 @@ def test_every_weight_comes_back(bundle: Bundle, run: Path, tiny_models: TinyMod
     with torch.no_grad():
         logits = [model.eval()(input_ids=tokens).logits for model in (found, expected)]
     assert torch.equal(*logits)
+
+
+def test_a_run_goes_on_from_a_bundle(
+    bundle: Bundle, run: Path, config: EmbeddedConfig, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    sources = Sources((), bundle.file("language_model"), tmp_path / "next", 0, False)
+    config = replace(config, seed=5)
+    begin(bundle, sources, config)
+    begun, before = (load_file(at / "critic.safetensors") for at in (sources.folder, run))
+    same = [name for name in before if torch.equal(begun[name], before[name])]
+    assert [name for name in before if name not in same and ".post_layernorm." not in name] == []
+    assert json.loads((sources.folder / "training.json").read_text())["config"]["seed"] == 5
+    (sources.folder / "critic.safetensors").write_bytes(b"a run that has gone on")
+    begin(bundle, sources, config)
+    assert (sources.folder / "critic.safetensors").read_bytes() == b"a run that has gone on"
 
 
 def test_the_folder_is_written_with_the_adapter_or_without(bundle: Bundle, tmp_path: Path) -> None:

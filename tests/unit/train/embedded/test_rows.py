@@ -1,5 +1,7 @@
 """Packed rows: each judgement computes what it would alone, and its targets are its answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,14 @@ from edgecritic.prompts import render
 from edgecritic.task import Rubric, Task
 from edgecritic.vision import pack_features, pixel_values, tile
 from edgecritic_train.data.assets import Assets
+from edgecritic_train.data.distractions import FILLINGS
 from edgecritic_train.data.engine import item_at
 from edgecritic_train.data.preferences import preferences
 from edgecritic_train.embedded.language_model import special_ids
 from edgecritic_train.embedded.model import IMAGE_TOKEN, parts
 from edgecritic_train.embedded.rows import (
     IMAGE,
+    RowMaker,
     item_rows,
     pack_image,
     pack_row,
@@ -136,6 +140,27 @@ def test_rows_of_an_item_state_its_gold(packs, maker, geometry):
     for row in item_rows(item, maker, geometry, judged=False, limit=4096):
         assert row.n_judgements == 2
         assert row.targets[:, 0].min() >= (row.segments == 0).sum()
+
+
+def test_some_responses_say_something_beside_their_answer(packs, maker):
+    item = item_at(Assets.load(*packs), "train", 3, 5)
+    pairs = list(preferences(item))
+
+    def told(share):
+        distracting = RowMaker(
+            maker.tokenize, maker.dialect, replace(maker.config, distractions=share)
+        )
+        branches = training_branches(item, 0, pairs, distracting, np.random.default_rng(0))
+        return [(b.setting, maker.tokenize.decode(b.tokens)) for b in branches]
+
+    always, never = told(1.0), told(0.0)
+    assert always[:2] == never[:2]  # plain answers stay as they are
+    texts = [response.text for response in item.responses if response.text]
+    for _, judged in always[2:]:
+        assert any(text in judged for text in texts)
+    slots = {word for fillings in FILLINGS.values() for word in fillings if " " in word}
+    assert not any(word in judged for _, judged in never for word in slots)
+    assert any(word in judged for _, judged in always for word in slots)
 
 
 def test_packing_reads_patches_in_the_order_of_the_runtime(geometry):
