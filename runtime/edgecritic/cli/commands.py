@@ -88,12 +88,16 @@ def hand_over(
     listed = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in commands.items())
     parser = argparse.ArgumentParser(
         prog=prog,
+        usage=f"{prog} COMMAND [options]",
         description=description,
         epilog=f"commands:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=commands, metavar="COMMAND")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    parser.add_argument("command", choices=commands, metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    if not argv:
+        parser.print_help()
+        return _USAGE
     try:
         args = parser.parse_args(argv)
         command: Callable[[Sequence[str]], int] = import_module(commands[args.command][0]).main

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint
+from typing import Any
 
 from edgecritic.cli import batch, bundles, commands, demo, judge, models, serve
 from edgecritic.cli.console import Console
@@ -104,13 +107,28 @@ COMMANDS = (
 )
 
 
+class _Exacting(argparse.ArgumentParser):
+    """A parser whose commands themselves refuse what they do not know, with their own usage.
+
+    argparse collects what a command leaves over, and has the parser above it complain.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # argparse's overloads say no more than this
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+
 def build_parser(added: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of all commands.
 
     Args:
         added: names of commands that other packages bring, for the list only.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Exacting(
         prog="edgecritic",
         usage="edgecritic COMMAND [options]",
         description="Judges answers about pictures with a local critic.",
@@ -177,15 +195,16 @@ def _share_cores() -> None:
 
 def _run(argv: list[str], console: Console) -> int:
     own = {command.name for command in COMMANDS}
-    if not argv or (argv[0] not in own and argv[0] != "--version"):
+    added: dict[str, EntryPoint] = {}
+    if not argv or argv[0] not in own:
         added = commands.installed()
-        if argv and argv[0] in added:
-            return commands.run(added[argv[0]], argv[1:])
-        if not argv:
-            console.line(build_parser(tuple(added)).format_help().rstrip())
-            return USAGE
-    else:
-        added = {}
+    if not argv:
+        console.line(build_parser(tuple(added)).format_help().rstrip())
+        return USAGE
+    if argv[0] in added:
+        return commands.run(added[argv[0]], argv[1:])
+    if argv[0] not in own and not argv[0].startswith("-"):
+        raise _unknown(argv[0], (*(command.name for command in COMMANDS), *added))
     try:
         args = build_parser(tuple(added)).parse_args(argv)
     except SystemExit as stopped:  # argparse has said why
@@ -195,6 +214,14 @@ def _run(argv: list[str], console: Console) -> int:
         return DONE
     run: Callable[[argparse.Namespace, Console], int] = args.run
     return run(args, console)
+
+
+def _unknown(name: str, known: Sequence[str]) -> InputError:
+    close = get_close_matches(name, known, n=1)
+    listed = f"the commands are {', '.join(known)}"
+    return InputError(
+        f"there is no command {name!r}", f"did you mean {close[0]}?" if close else listed
+    )
 
 
 def _failed(error: CriticError, status: int, console: Console) -> int:

@@ -1,6 +1,8 @@
 """``edgecritic export`` from its command line, on tiny checkpoints."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -314,3 +316,14 @@ def test_an_override_needs_both_halves(run, checkpoint, tmp_path):
     status, _, err = run("all", checkpoint, "--out", tmp_path, "--override", "ffn_down")
     assert status == 2
     assert "REGEX=TYPE" in err
+
+
+def test_the_commands_are_listed_without_the_packages_that_they_need():
+    """A subprocess: here the packages have been loaded long ago."""
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'gguf']));"
+    listed = "from edgecritic_export.cli import main; raise SystemExit(main(['--help']))"
+    ran = subprocess.run(
+        [sys.executable, "-c", blocked + listed], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "imatrix   measure" in ran.stdout

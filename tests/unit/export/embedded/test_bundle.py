@@ -195,10 +195,8 @@ def test_the_command_prints_sizes(run, tiny_models, tmp_path, capsys):
 
 
 def test_argparse_ends_the_command_as_the_runtime_expects_it():
-    with pytest.raises(SystemExit, match="2"):
-        main(["embedded"])
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+    assert main(["embedded"]) == 2
+    assert main(["embedded", "--help"]) == 0
 
 
 def test_the_shapes_that_are_trained_fit_the_package():

@@ -76,6 +76,33 @@ def test_help_names_the_added_commands(run: Run) -> None:
 
 @pytest.mark.usefixtures("added")
 @pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("scroe", "did you mean score?"), ("trian", "did you mean train?"), ("?", "score, compare,")],
+)
+def test_a_command_that_is_none_is_told_with_what_there_is(run: Run, typed: str, hint: str) -> None:
+    ran = run(typed, "--image", "a.png")
+    assert (ran.status, ran.out) == (2, "")
+    assert f"there is no command {typed!r}" in ran.err
+    assert hint in ran.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("rank", "--question", "q", "--response", "a", "--response", "b", "--no-rationale"),
+        ("models", "list", "--no-rationale"),
+    ],
+)
+def test_a_command_refuses_an_option_with_its_own_usage(run: Run, typed: tuple[str, ...]) -> None:
+    ran = run(*typed)
+    assert ran.status == 2
+    assert f"usage: edgecritic {typed[0]}" in ran.err
+    assert f"edgecritic {typed[0]}" in ran.err.splitlines()[-1]
+    assert "unrecognized arguments: --no-rationale" in ran.err
+
+
+@pytest.mark.usefixtures("added")
+@pytest.mark.parametrize(
     ("name", "status", "said"),
     [
         ("bench", 1, "no_such_package"),
