@@ -131,7 +131,7 @@ def quantization(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="NAME",
-        help="judge by these only, such as 'onnx*', and report only with --report-now",
+        help="judge by these only, in this order, such as 'onnx*'; report only with --report-now",
     )
     running.add_argument("--minutes", type=amount, help="stop after so long; run again to go on")
     running.add_argument(

@@ -32,7 +32,7 @@ class RunOptions:
         device: ``auto``, ``cpu`` or ``gpu``.
         feature_bytes: room on disk for features of pictures; what does not fit is computed anew.
         parts: processes that share each arm's pictures.
-        only: patterns of names of arms that judge now; all when empty.
+        only: patterns of names of arms that judge now, in this order; all when empty.
         attacked: patterns of names of arms that judge manipulated rows, beside the reference; all
             when empty.
     """
@@ -166,13 +166,13 @@ class Run:
         return {arm.name: whole if self.attacks(arm) else plain for arm in self.arms}
 
     def _matching(self, patterns: Sequence[str]) -> list[Arm]:
-        """Arms that one of the patterns names; all without any."""
+        """Arms that the patterns name, in the patterns' order; all without any."""
         for pattern in patterns:
             if not any(fnmatchcase(arm.name, pattern) for arm in self.arms):
                 names = ", ".join(arm.name for arm in self.arms)
                 raise InputError(f"{pattern!r} names no arm", f"there are {names}")
-        chosen = [arm for arm in self.arms if any(fnmatchcase(arm.name, one) for one in patterns)]
-        return chosen if patterns else list(self.arms)
+        named = (arm for one in patterns for arm in self.arms if fnmatchcase(arm.name, one))
+        return list(dict.fromkeys(named)) if patterns else list(self.arms)
 
     def _job(self, arm: Arm) -> Job:
         options = self.options

@@ -9,6 +9,7 @@ import pytest
 
 from edgecritic import Bundle, CriticError
 from edgecritic_bench import cli
+from edgecritic_bench.quantization import run
 from edgecritic_bench.quantization.arms import read_arms
 from edgecritic_bench.quantization.journal import read_journal
 from edgecritic_bench.quantization.progress import Progress, duration
@@ -87,7 +88,7 @@ def test_a_run_goes_on_where_it_was_stopped(bundles, tmp_path, capsys):
         cli.main(words)
 
 
-def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
+def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys, monkeypatch):
     data = write_rows(tmp_path / "data", 4)
     out = tmp_path / "run"
     words = [
@@ -98,6 +99,12 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys):
         *("--attack-arms", "F16", "--parts", "2", "--jobs", "4", "--threads", "1"),
         *("--out", str(out), "--device", "cpu"),
     ]
+    begun: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "drive", lambda jobs, *_: begun.extend(job.arm for job in jobs) or {})
+        with pytest.raises(CriticError, match="judgements left"):
+            cli.main([*words, "--arms", "F16", "*"])
+    assert begun == ["F16", "F16", "F32", "F32", "re-run", "re-run"]
     with pytest.raises(CriticError, match="'Q4' names no arm") as caught:
         cli.main([*words, "--arms", "re*", "Q4"])
     assert "F32, re-run, F16" in caught.value.hint
