@@ -128,7 +128,8 @@ def _survey(table: Path, how: BatchOptions) -> _Survey:
 
 
 def _tell_survey(table: Path, survey: _Survey, console: Console) -> None:
-    console.talk(f"{table}: {survey.rows:,} rows, of which {survey.faults:,} cannot be judged")
+    bad = f", of which {survey.faults:,} cannot be judged" if survey.faults else ""
+    console.talk(f"{table}: {survey.rows:,} rows{bad}")
     for message in survey.first:
         console.talk(f"  {message}")
     if survey.faults > len(survey.first):

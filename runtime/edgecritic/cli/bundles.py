@@ -49,10 +49,13 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     described = read_bundle(args.bundle).describe()
     if args.json:
         console.json(described)
-    else:
-        console.line(cards.heading(f"{described['name']} {described['version']}", console.style))
-        for line in _outline(described, 0):
-            console.line(line)
+        return 0
+    console.line(cards.heading(f"{described['name']} {described['version']}", console.style))
+    first: dict[str, object] = {
+        key: described.pop(key) for key in ("good_for", "bad_for") if key in described
+    }
+    for line in _outline({**first, **described}, 0):
+        console.line(line)
     return 0
 
 
@@ -63,6 +66,8 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
         label = "  " * depth + _line(key)
         if isinstance(item, Mapping):
             lines += [label, *_outline(item, depth + 1)]
+        elif isinstance(item, list) and all(isinstance(part, int | float) for part in item):
+            lines.append(f"{label}: {', '.join(map(_line, item))}")
         elif isinstance(item, list):
             lines.append(label)
             for part in item:
@@ -78,4 +83,14 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
 
 def _line(value: object) -> str:
     """On one line, so that no text of a bundle looks like another entry."""
-    return clean(str(value)).replace("\n", " ")
+    match value:
+        case None | "" | []:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case list() if not any(isinstance(part, list | dict) for part in value):
+            return ", ".join(map(_line, value))
+        case _:
+            return clean(str(value)).replace("\n", " ")

@@ -46,7 +46,11 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
         image=None,
         calibration=Calibration(),
         licence="Apache-2.0",
-        training={"steps": [{"name": "first", "rows": 3}, {}, []]},
+        training={
+            "steps": [{"name": "first", "rows": 3}, {}, []],
+            "loss": [0.30000000000000004, 2],
+            "resumed": False,
+        },
         verification=None,
         good_for=("text \x1b[31m\nlicence: MIT",),
         bad_for=("photographs",),
@@ -71,6 +75,10 @@ def test_inspect_shows_the_manifest(run: Run, bundle: Bundle) -> None:
     assert "- name: first" in out
     assert "\x1b" not in out
     assert "\nlicence: MIT" not in out
+    assert "\n  loss: 0.3, 2\n" in out
+    assert "\n  resumed: no\n" in out
+    assert "\nverification: none\n" in out
+    assert out.splitlines()[1] == "good_for"  # what a user has to know is not below the rest
 
 
 def test_inspect_of_no_bundle_is_status_1(run: Run, tmp_path: Path) -> None:

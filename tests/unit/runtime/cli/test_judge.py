@@ -132,7 +132,6 @@ def test_what_cannot_be_judged_is_a_line_and_a_hint(
     "argv",
     [
         (),
-        ("judge",),
         ("score",),
         ("score", *ASK),
         ("score", *ASK, "--response", "a", "--threads", "0"),
