@@ -51,7 +51,9 @@ def write_onnx_bundles(
 ) -> dict[Variant, Bundle]:
     """A bundle for each variant."""
     with Checkpoint.open(checkpoint) as opened:
-        return export_onnx(opened, out, tiny_manifest(), OnnxOptions(variants=variants))
+        return export_onnx(
+            opened, out, tiny_manifest(), OnnxOptions(variants=variants, external=False)
+        )
 
 
 def write_gguf_bundle(checkpoint: Path, out: Path, float_type: FloatType = "F32") -> Bundle:

@@ -59,14 +59,15 @@ class OnnxOptions:
             `usual_eight_bit` and plain rounding when left out.
         default: variant that transformers.js loads when none is named; the last when left out.
         vision: precision of the vision tower in all variants but fp32, instead of fp16.
-        external: whether weights lie beside their graphs; None does so where they must.
+        external: whether weights lie beside their graphs, where an engine maps them instead of
+            holding a second copy while it opens the model; None does so where they must.
     """
 
     variants: tuple[Variant, ...] = ("fp32", "fp16", "q8", "q4")
     choice: LayerChoice | None = None
     default: Variant | None = None
     vision: VisionPrecision | None = None
-    external: bool | None = None
+    external: bool | None = True
 
     def __post_init__(self) -> None:
         if not self.variants:

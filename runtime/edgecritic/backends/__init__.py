@@ -13,7 +13,6 @@ from edgecritic.backends.base import Backend
 from edgecritic.backends.options import Device, EngineOptions
 from edgecritic.errors import ArtifactError, CriticError, InputError
 from edgecritic.fit.machine import Machine
-from edgecritic.heap import trim
 from edgecritic.vision.native import NativeGeometry
 
 if TYPE_CHECKING:
@@ -263,6 +262,4 @@ def load_backend(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
             f"backend {chosen} takes weights as they are stored, not as {options.weights}",
             "name a bundle of that precision, or use backend='hf'",
         )
-    backend = ENGINES[chosen].load(in_engines_form(bundle, chosen), options)
-    trim()  # ONNX Runtime leaves holes of tens of megabytes
-    return backend
+    return ENGINES[chosen].load(in_engines_form(bundle, chosen), options)

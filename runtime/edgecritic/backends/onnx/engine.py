@@ -22,6 +22,7 @@ from edgecritic.backends.sequential import SequentialBackend
 from edgecritic.backends.threads import default_threads
 from edgecritic.backends.tokens import END_TOKEN_FILES, JsonTokenizer, configured_ends
 from edgecritic.errors import BackendUnavailableError, InputError
+from edgecritic.heap import trim
 from edgecritic.vision.geometry import ImageGeometry
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class OnnxBackend(SequentialBackend[Values]):
             )
         _check_context(facts, options)
         tokenizer = JsonTokenizer(files.tokenizer, facts.n_vocab, extra="onnx")
+        trim()  # what parsing it took
         onnxruntime = load_runtime()
         provider = choose_provider(onnxruntime, options.device)
         n_threads = options.n_threads or default_threads()

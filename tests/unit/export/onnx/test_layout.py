@@ -49,7 +49,7 @@ def bundles(reference: Reference, folder: Path) -> Mapping[Variant, Bundle]:
 def test_graphs_have_the_names_that_transformers_js_looks_for(
     bundles: Mapping[Variant, Bundle], folder: Path
 ) -> None:
-    assert sorted(path.name for path in (folder / "onnx").iterdir()) == [
+    graphs = [
         "decoder_model_merged.onnx",
         "decoder_model_merged_fp16.onnx",
         "decoder_model_merged_q4.onnx",
@@ -59,6 +59,8 @@ def test_graphs_have_the_names_that_transformers_js_looks_for(
         "vision_encoder.onnx",
         "vision_encoder_fp16.onnx",
     ]
+    written = {path.name for path in (folder / "onnx").iterdir()}
+    assert written == {*graphs, *(f"{name}_data" for name in graphs)}
     config = json.loads((folder / "config.json").read_text())
     assert config["model_type"] == "llava_onevision"
     assert config["transformers.js_config"] == {
@@ -67,7 +69,7 @@ def test_graphs_have_the_names_that_transformers_js_looks_for(
             "embed_tokens": "fp16",
             "vision_encoder": "fp16",
         },
-        "use_external_data_format": {},
+        "use_external_data_format": dict.fromkeys(graphs, 1),
     }
     processor = json.loads((folder / "processor_config.json").read_text())
     assert processor["image_token"] == "<image>"
@@ -130,8 +132,8 @@ def features(reference: Reference) -> np.ndarray:
 
 
 @on_llama
-def test_external_data_is_listed(tmp_path: Path, reference: Reference) -> None:
-    options = OnnxOptions(variants=("q8",), external=True, vision="int8")
+def test_weights_lie_in_files_of_their_own_which_are_listed(tmp_path: Path, reference: Reference) -> None:
+    options = OnnxOptions(variants=("q8",), vision="int8")
     bundle = export_onnx(reference.checkpoint, tmp_path, described(), options)["q8"]
     assert [file.path for file in bundle.manifest.having("external_data")] == [
         "onnx/decoder_model_merged_quantized.onnx_data",
@@ -148,6 +150,16 @@ def test_external_data_is_listed(tmp_path: Path, reference: Reference) -> None:
     load_backend(bundle, "onnx", EngineOptions(n_ctx=1024, n_threads=1)).close()
 
 
+@on_llama
+def test_weights_lie_inside_where_that_is_asked_for(tmp_path: Path, reference: Reference) -> None:
+    options = OnnxOptions(variants=("q8",), external=False)
+    bundle = export_onnx(reference.checkpoint, tmp_path, described(), options)["q8"]
+    assert not bundle.manifest.having("external_data")
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["transformers.js_config"]["use_external_data_format"] == {}
+    load_backend(bundle, "onnx", EngineOptions(n_ctx=1024, n_threads=1)).close()
+
+
 def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
     options = OnnxOptions(variants=("q8",))
     digests = []
@@ -155,8 +167,8 @@ def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
         write_llava_onevision(tmp_path / str(seed), seed=seed)
         with Checkpoint.open(tmp_path / str(seed)) as checkpoint:
             bundle = export_onnx(checkpoint, tmp_path / "out", described(), options)["q8"]
-        digests.append(Bundle.read(bundle.folder).manifest.having("decoder")[0].sha256)
-        bundle.file("decoder")
+        digests.append(Bundle.read(bundle.folder).manifest.having("external_data")[0].sha256)
+        bundle.files("decoder", "external_data")
     assert digests[0] != digests[1]
 
 
