@@ -5,12 +5,13 @@ copies all of the past each time: SmolLM2-135M (float32, two cores) took a fifth
 for a token at 512 to 3,584 positions, with the same logits to the bit; and it needs as many buffers
 as sequences are open. Putting 32 positions aside takes under a millisecond. How many positions the
 buffer has changes neither logits nor time, but the attention writes all of them in each run, so
-that they take memory whether a sequence needs them or not. On the CPU buffers therefore grow with
-the longest sequence; on a GPU they have their full length from the start.
+that they take memory whether a sequence needs them or not. Buffers therefore grow with the longest
+sequence; on a GPU they double, since growing there moves everything through main memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -30,18 +31,25 @@ def allocated(n_positions: int, limit: int) -> int:
     return min(limit, -(-n_positions // STEP) * STEP)
 
 
+def doubled(n_positions: int, limit: int) -> int:
+    """Positions that buffers on a GPU have for a sequence, at most `limit`."""
+    steps = -(-n_positions // STEP)
+    return min(limit, STEP << (steps - 1).bit_length())
+
+
 class Memory(Protocol):
     """A stretch, with the OrtValues that the decoder's layers are bound to.
 
     Attributes:
-        buffers: for each layer keys and values, (1, heads, positions, width) each; another list
-            once they have grown.
+        buffers: for each layer keys and values, (1, heads, positions, width) each.
+        generation: another number once buffers were replaced by longer ones.
     """
 
     buffers: list[Any]
+    generation: int
 
     def reserve(self, n_positions: int) -> None:
-        """Have room for a sequence of that length."""
+        """Have room for a sequence of that length; where that fails, what was there still is."""
         ...
 
     def take(self, start: int, stop: int) -> Values: ...
@@ -59,30 +67,32 @@ class HostMemory:
 
     Attributes:
         buffers: see `Memory`.
+        generation: see `Memory`.
     """
 
     def __init__(self, onnxruntime: ModuleType, facts: DecoderFacts, n_positions: int) -> None:
         self._wrap = onnxruntime.OrtValue.ortvalue_from_numpy  # shares the array's memory
         self._limit = n_positions
-        shape = (1, facts.n_heads, allocated(1, n_positions), facts.head_dim)
+        self._n_positions = allocated(1, n_positions)
+        shape = (1, facts.n_heads, self._n_positions, facts.head_dim)
         self._layers: list[npt.NDArray[Any]] = [
             np.zeros(shape, dtype=facts.cache) for _ in range(2 * facts.n_layers)
         ]
         self.buffers: list[Any] = [self._wrap(layer) for layer in self._layers]
+        self.generation = 0
 
     def reserve(self, n_positions: int) -> None:
         """See `Memory.reserve`."""
-        before = self._layers[0].shape[2]
-        if n_positions <= before:
+        if n_positions <= self._n_positions:
             return
-        buffers: list[Any] = [None] * len(self._layers)
-        self.buffers = buffers  # lets go of the old ones, one by one as they are replaced
-        for index, layer in enumerate(self._layers):
-            shape = (*layer.shape[:2], allocated(n_positions, self._limit), layer.shape[3])
-            grown = np.zeros(shape, dtype=layer.dtype)
-            grown[:, :, :before] = layer
-            self._layers[index] = grown
-            buffers[index] = self._wrap(grown)
+        self.generation += 1
+        wanted = allocated(n_positions, self._limit)
+        # Layer by layer, so that no more than one is there twice. Where memory ends in between,
+        # some are longer than others, and all have what is in use.
+        for part in _layers(self._layers):
+            self._layers[part] = [_longer(values, wanted) for values in self._layers[part]]
+            self.buffers[part] = map(self._wrap, self._layers[part])
+        self._n_positions = wanted
 
     def take(self, start: int, stop: int) -> Values:
         """A copy of some positions."""
@@ -99,18 +109,38 @@ class HostMemory:
 class DeviceMemory:
     """A stretch on a GPU. Copies go through main memory, a whole buffer at a time.
 
-    ONNX Runtime's Python interface moves whole tensors only.
+    ONNX Runtime's Python interface moves whole tensors only, so that short buffers are quicker to
+    copy from, too.
+
+    Args:
+        onnxruntime: the package.
+        facts: the decoder's.
+        n_positions: how long a sequence may be.
+
+    Attributes:
+        buffers: see `Memory`.
+        generation: see `Memory`.
     """
 
     def __init__(self, onnxruntime: ModuleType, facts: DecoderFacts, n_positions: int) -> None:
-        zeros: Values = np.zeros((1, facts.n_heads, n_positions, facts.head_dim), dtype=facts.cache)
-        self.buffers: list[Any] = [
-            onnxruntime.OrtValue.ortvalue_from_numpy(zeros, "cuda", 0)
-            for _ in range(2 * facts.n_layers)
-        ]
+        self._move = onnxruntime.OrtValue.ortvalue_from_numpy
+        self._limit = n_positions
+        self._n_positions = doubled(1, n_positions)
+        shape = (1, facts.n_heads, self._n_positions, facts.head_dim)
+        zeros: Values = np.zeros(shape, dtype=facts.cache)
+        self.buffers: list[Any] = [self._move(zeros, "cuda", 0) for _ in range(2 * facts.n_layers)]
+        self.generation = 0
 
     def reserve(self, n_positions: int) -> None:
-        """See `Memory.reserve`; all is there."""
+        """See `Memory.reserve`."""
+        if n_positions <= self._n_positions:
+            return
+        self.generation += 1
+        wanted = doubled(n_positions, self._limit)
+        for part in _layers(self.buffers):
+            grown = (_longer(buffer.numpy(), wanted) for buffer in self.buffers[part])
+            self.buffers[part] = [self._move(values, "cuda", 0) for values in grown]
+        self._n_positions = wanted
 
     def take(self, start: int, stop: int) -> Values:
         """A copy of some positions."""
@@ -118,7 +148,20 @@ class DeviceMemory:
 
     def put(self, start: int, copy: Values) -> None:
         """Write positions back."""
+        self.reserve(start + copy.shape[3])
         for buffer, values in zip(self.buffers, copy, strict=True):
             whole = buffer.numpy()
             whole[:, :, start : start + values.shape[2]] = values
             buffer.update_inplace(whole)
+
+
+def _layers(buffers: Sized) -> Iterator[slice]:
+    """Where the keys and values of each layer are; the attention wants both equally long."""
+    return (slice(index, index + 2) for index in range(0, len(buffers), 2))
+
+
+def _longer(values: npt.NDArray[Any], n_positions: int) -> npt.NDArray[Any]:
+    """Keys or values of one layer with zeros behind them."""
+    grown = np.zeros((*values.shape[:2], n_positions, values.shape[3]), dtype=values.dtype)
+    grown[:, :, : values.shape[2]] = values
+    return grown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -46,17 +45,17 @@ class Decoder:
         self._binding.bind_output("logits", "cpu")  # first, so that it is the first result
         parts = ("key", "value")
         self._names = [f"{k}.{part}" for k in range(facts.n_layers) for part in parts]
-        self._bound: list[Any] = []
+        self._bound = -1
 
     def _bind_memory(self, n_positions: int) -> None:
         """Bind keys and values to buffers with room for so many positions."""
         self.memory.reserve(n_positions)
-        if self._bound is self.memory.buffers:
+        if self._bound == self.memory.generation:
             return
-        self._bound = self.memory.buffers
-        for name, buffer in zip(self._names, self._bound, strict=True):
+        for name, buffer in zip(self._names, self.memory.buffers, strict=True):
             self._binding.bind_ortvalue_input(f"past_key_values.{name}", buffer)
             self._binding.bind_ortvalue_output(f"present.{name}", buffer)
+        self._bound = self.memory.generation
 
     def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
         """See `Model.decode`."""

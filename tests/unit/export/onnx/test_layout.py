@@ -132,7 +132,9 @@ def features(reference: Reference) -> np.ndarray:
 
 
 @on_llama
-def test_weights_lie_in_files_of_their_own_which_are_listed(tmp_path: Path, reference: Reference) -> None:
+def test_weights_lie_in_files_of_their_own_which_are_listed(
+    tmp_path: Path, reference: Reference
+) -> None:
     options = OnnxOptions(variants=("q8",), vision="int8")
     bundle = export_onnx(reference.checkpoint, tmp_path, described(), options)["q8"]
     assert [file.path for file in bundle.manifest.having("external_data")] == [

@@ -201,14 +201,18 @@ class PretendedValue:
         self._values = values.copy()
 
 
-def test_both_memories_do_the_same(onnx: OnnxFiles) -> None:
-    facts = check_decoder(onnx.decoder)
+def pretended_runtime() -> Any:
+    """ONNX Runtime with a GPU that lies in main memory."""
 
     def value(values: np.ndarray, *device: object) -> PretendedValue:
         assert not device or device == ("cuda", 0)
         return PretendedValue(values)
 
-    pretended: Any = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_numpy=value))
+    return SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_numpy=value))
+
+
+def test_both_memories_do_the_same(onnx: OnnxFiles) -> None:
+    facts, pretended = check_decoder(onnx.decoder), pretended_runtime()
     host, device = HostMemory(pretended, facts, 16), DeviceMemory(pretended, facts, 16)
     rng = np.random.default_rng(0)
     written = rng.standard_normal(host.take(0, 9).shape).astype(np.float32)
@@ -223,17 +227,58 @@ def test_both_memories_do_the_same(onnx: OnnxFiles) -> None:
 def test_memory_grows_with_the_sequence(onnx: OnnxFiles) -> None:
     facts = check_decoder(onnx.decoder)
     host = HostMemory(runtime.load_runtime(), facts, STEP + 100)
-    first = host.buffers
+    first = host.generation
     host.put(STEP - 2, np.ones_like(host.take(0, 2)))
-    assert host.buffers is first
+    assert host.generation == first
     host.reserve(STEP + 1)
     assert [buffer.shape()[2] for buffer in host.buffers] == [STEP + 100] * 2 * facts.n_layers
     assert host.take(STEP - 2, STEP).all()
     assert not host.take(STEP, STEP + 100).any()
     assert host.buffers[0].numpy()[0, :, STEP - 2 : STEP].all()
-    grown = host.buffers
+    grown = host.generation
+    assert grown != first
     host.reserve(1)
-    assert host.buffers is grown
+    assert host.generation == grown
+
+
+def test_memory_that_cannot_grow_leaves_the_critic_usable(
+    onnx: OnnxFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, short = tuple(range(40, 140)), tuple(range(40, 60))
+    monkeypatch.setattr(memories, "STEP", 32)
+    with closing(OnnxBackend(onnx, options=OPTIONS)) as backend:
+        expected = decode(backend, TextSpan(short)), decode(backend, TextSpan(long))
+    real, calls = memories._longer, []
+
+    def exhausted(values: np.ndarray, n_positions: int) -> np.ndarray:
+        calls.append(n_positions)
+        if len(calls) == 4:  # keys of both layers are longer by then, values of one
+            raise MemoryError
+        return real(values, n_positions)
+
+    with closing(OnnxBackend(onnx, options=OPTIONS)) as backend:
+        kept = backend.open_sequence()
+        append(backend, kept, TextSpan(short[:-1]))
+        monkeypatch.setattr(memories, "_longer", exhausted)
+        with pytest.raises(MemoryError):
+            decode(backend, TextSpan(long))
+        last = append(backend, kept, TextSpan(short[-1:]))
+        np.testing.assert_allclose(last, expected[0], atol=1e-5)
+        np.testing.assert_array_equal(decode(backend, TextSpan(long)), expected[1])
+
+
+def test_memory_on_a_gpu_doubles(onnx: OnnxFiles) -> None:
+    facts = check_decoder(onnx.decoder)
+    device = DeviceMemory(pretended_runtime(), facts, 7 * STEP)
+    lengths = []
+    for end in (1, STEP, STEP + 1, 2 * STEP + 1, 4 * STEP + 1):
+        device.put(end - 1, np.full_like(device.take(0, 1), end))
+        lengths.append({buffer.numpy().shape[2] for buffer in device.buffers})
+    assert lengths == [{STEP}, {STEP}, {2 * STEP}, {4 * STEP}, {7 * STEP}]
+    assert len(device.buffers) == 2 * facts.n_layers
+    for end in (1, STEP, STEP + 1, 2 * STEP + 1):
+        assert (device.take(end - 1, end) == end).all()
+    assert not device.take(1, STEP - 1).any()
 
 
 def test_logits_do_not_depend_on_how_often_memory_grew(
