@@ -1,7 +1,7 @@
 """How fast a judgement stops when it is cancelled, and what becomes of a critic's memory.
 
     python scripts/measure_upkeep.py cancel [--rounds 10] [--long 3000]
-    python scripts/measure_upkeep.py soak [--images 2000]
+    python scripts/measure_upkeep.py soak [--images 2000] [--minutes 30]
     python scripts/measure_upkeep.py close [--rounds 5]
 
 ``cancel`` sets a token while a long prompt is read and while a reason is written, and takes the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import random
 import statistics
@@ -76,15 +77,22 @@ def cancel_lines(critic: Critic, rounds: int, n_words: int) -> Iterator[str]:
         yield f"{stage:8} median {1000 * median:.0f} ms, at most {1000 * most:.0f} ms of {rounds}"
 
 
-def soak_lines(critic: Critic, n_images: int) -> Iterator[str]:
-    """Resident memory on the way."""
-    early = 0.0
-    for number in range(1, n_images + 1):
+def soak_lines(critic: Critic, args: argparse.Namespace) -> Iterator[str]:
+    """Resident memory on the way, and a row of a table."""
+    until = time.monotonic() + 60 * args.minutes
+    early, step, number = 0.0, max(1, args.images // 20), 0
+    while number < args.images and not (early and time.monotonic() > until):
+        number += 1
         critic.score(noise(number), QUESTION, "A cat.", rationale=False)
-        if number % max(1, n_images // 10) == 0:
-            early = early or resident()
+        if number % step == 0:
+            early = resident() if number == 2 * step else early
             yield f"{number:6} images: {resident():.1f} MiB"
-    yield f"growth after the first tenth: {100 * (resident() / early - 1):.2f}%"
+    growth = 100 * (resident() / early - 1)
+    yield (
+        f"| {critic.profile.name} on {critic.info.engine}, {args.threads} threads "
+        f"| {number} of {args.images} | {early:.1f} MiB behind {2 * step}, {resident():.1f} behind "
+        f"all | {growth:+.2f}% |"
+    )
 
 
 def close_lines(args: argparse.Namespace) -> Iterator[str]:
@@ -112,6 +120,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--long", type=int, default=3000, help="words of the long prompt")
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end a soak by then")
     parser.add_argument("--bundle")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int, default=1)
@@ -124,7 +133,7 @@ def main() -> None:
         found = (
             cancel_lines(critic, args.rounds, args.long)
             if args.what == "cancel"
-            else soak_lines(critic, args.images)
+            else soak_lines(critic, args)
         )
     for line in found:
         sys.stdout.write(f"{line}\n")
