@@ -35,6 +35,7 @@ class Rung:
     quant: str
     cpu: float
     base: str = ""
+    rounding: str = ""
 
     def arm(self) -> Arm:
         roles = {"reference": "reference", "re-run": "rerun"}
@@ -47,7 +48,7 @@ class Rung:
             backend=self.backend,
             language_model=self.quant,
             tower="F16",
-            rounding="",
+            rounding=self.rounding,
             n_bytes=int(self.megabytes * 1e6),
             base=self.base,
             files=self.name,
@@ -65,6 +66,7 @@ LADDER = (
     Rung("gguf Q2_K", "llamacpp", 1.6, 117, "Q2_K", 0.17, "gguf F16"),
     Rung("onnx fp32", "onnx", 0.01, 714, "F32", 0.2),
     Rung("onnx q4", "onnx", 0.6, 215, "Q4", 0.16, "onnx fp32"),
+    Rung("gguf Q2_K imatrix", "llamacpp", 0.4, 117, "Q2_K", 0.17, "gguf F16", "judgements"),
 )
 
 

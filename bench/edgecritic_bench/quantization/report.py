@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edgecritic import InputError
 from edgecritic_bench.numbers import write_json
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization.page.document import document
+from edgecritic_bench.quantization.prediction import prediction
 from edgecritic_bench.quantization.recommendation import recommend
-from edgecritic_bench.quantization.results import ArmResult, arm_results, judged_arms
+from edgecritic_bench.quantization.results import arm_results, judged_arms
+from edgecritic_bench.quantization.rounding import contrasts
 from edgecritic_bench.quantization.run import Run
 from edgecritic_bench.quantization.samples import add_reasons, disagreements, sample_dicts
 from edgecritic_bench.quantization.tables import csv_table, markdown_page
-from edgecritic_bench.statistics.correlation import spearman
 
-KIND, SCHEMA = "edgecritic quantization report", 1
+KIND, SCHEMA = "edgecritic quantization report", 2
 STEM = "report"
-_LEAST_ARMS = 4
-"""Quantized arms below which nothing is said of what predicts their flips."""
 
 
 def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool) -> dict[str, Any]:
@@ -63,33 +59,11 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
             "planned": len(run.rows.all),
         },
         "recommendation": {"arm": answer.arm, "words": answer.words},
-        "prediction": _prediction(results),
+        "prediction": prediction(plain),
+        "roundings": [contrast.to_dict() for contrast in contrasts(arms)],
         "arms": plain,
         "samples": told,
     }
-
-
-def _prediction(results: Sequence[ArmResult]) -> dict[str, Any]:
-    """How well divergences order the quantized arms by their flips: Spearman over arms."""
-    quantized = [r for r in results if r.arm.role == "quantized" and r.reference is not None]
-    flips, verdict, token = [], [], []
-    for result in quantized:
-        pairs = result.reference.pairs if result.reference else None
-        if pairs is not None:
-            flips.append(pairs.changed.value)
-            verdict.append(pairs.kl.value)
-            token.append(math.nan if result.arm.token_kl is None else result.arm.token_kl)
-    return {
-        "arms": len(flips),
-        "verdict_kl": _rank(verdict, flips),
-        "token_kl": _rank(token, flips),
-    }
-
-
-def _rank(x: Sequence[float], y: Sequence[float]) -> float:
-    if len(x) < _LEAST_ARMS or not np.isfinite([x, y]).all():
-        return math.nan
-    return spearman(np.array(x), np.array(y), np.arange(len(x))).value
 
 
 def read_report(path: Path) -> dict[str, Any]:

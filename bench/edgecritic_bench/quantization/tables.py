@@ -5,11 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgecritic_bench.markdown import table
 from edgecritic_bench.quantization.recommendation import megabytes
+from edgecritic_bench.quantization.sentences import (
+    NEARER,
+    goal_words,
+    prediction_words,
+    rounding_words,
+    split_words,
+)
 from edgecritic_bench.quantization.words import (
     NONE,
     SHARES,
@@ -102,6 +109,7 @@ def markdown_page(report: Report) -> str:
         "",
         drift_table(arms),
         "",
+        *_answers(report),
         "## By gold",
         "",
         *(quality_table(arms, setting) for setting in ("pairs", "scores")),
@@ -110,6 +118,8 @@ def markdown_page(report: Report) -> str:
         "",
         f"Goals: win-flips at most {MOST_FLIPS:.0%}, uplift at most {MOST_UPLIFT:g} levels.",
         "",
+        *(f"- {line}" for line in goal_words(report)),
+        "",
         robustness_table(arms),
         "",
         "## How it was made",
@@ -117,6 +127,31 @@ def markdown_page(report: Report) -> str:
         f"{made['machine']}; {made['system']}; {versions}; {made['date']}. `{made['command']}`",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _answers(report: Report) -> Iterator[str]:
+    """What suffers first, what predicts it, and what a matrix does."""
+    if told := split_words(report):
+        yield from ("## What suffers first", "", told, "")
+    if report["prediction"]["arms"]:
+        yield from ("## Does divergence predict flips?", "", prediction_words(report), "")
+    if report["roundings"]:
+        yield from ("## Importance matrices", "", rounding_words(report), "")
+        yield from (rounding_table(report["roundings"]), "")
+
+
+def rounding_table(roundings: Sequence[Mapping[str, Any]]) -> str:
+    """Two roundings of a type: what the first-named arm changed less what the other did."""
+    heads = ["arm", "less", "winners changed, %", "divergence, nats", "scores moved, levels"]
+    rows = [
+        [
+            one["arms"][1],
+            one["arms"][0],
+            *(estimate(one[key], "share" if key == "changed" else "") for key in NEARER),
+        ]
+        for one in roundings
+    ]
+    return table(heads, rows)
 
 
 def ladder_table(arms: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from edgecritic_bench.quantization.page import figures
 from edgecritic_bench.quantization.page.figures import Axes, Point
@@ -10,6 +12,7 @@ from edgecritic_bench.quantization.page.html import figure, table, tag, words
 from edgecritic_bench.quantization.tables import metric
 from edgecritic_bench.quantization.words import (
     NONE,
+    Arm,
     Report,
     arms_of,
     claim_of,
@@ -128,13 +131,45 @@ def _devices(report: Report) -> str:
 
 
 def _claims(report: Report) -> str:
-    lines = [
-        tag("li", f"<b>{escape(name_of(arm))}</b>, {setting}: {escape(claim['words'])}")
-        for arm in report["arms"][1:]
+    arms = report["arms"][1:]
+    claims = [
+        (name_of(arm), setting, claim)
+        for arm in arms
         for setting in ("pairs", "scores")
         if (claim := claim_of(arm, setting))
     ]
-    return tag("ul", "".join(lines), "claims")
+    lines = []
+    if len(arms) > figures.MANY:  # of many, only what is not as hoped takes a sentence each
+        lines = [_equivalent(claims, setting) for setting in ("pairs", "scores")]
+        claims = [found for found in claims if found[-1]["standing"] != "equivalent"]
+    lines += [
+        f"<b>{escape(name)}</b>, {setting}: {escape(claim['words'])}"
+        for name, setting, claim in claims
+    ]
+    return tag("ul", "".join(tag("li", line) for line in lines if line), "claims")
+
+
+def _equivalent(claims: Sequence[tuple[str, str, Mapping[str, Any]]], setting: str) -> str:
+    """All arms that are equivalent on pairs, or on scores, with their intervals."""
+    same = [
+        (name, claim)
+        for name, kind, claim in claims
+        if kind == setting and claim["standing"] == "equivalent"
+    ]
+    if not same:
+        return ""
+    scale, digits, unit = (100, 1, "points") if setting == "pairs" else (1, 3, "levels")
+    told = (
+        f"{escape(name)} ({scale * claim['equivalence']['low']:+.{digits}f} to "
+        f"{scale * claim['equivalence']['high']:+.{digits}f})"
+        for name, claim in same
+    )
+    margin = f"{scale * same[0][1]['margin']:.{digits}f} {unit}"
+    rows = same[0][1]["difference"]
+    return (
+        f"<b>Equivalent on {setting}</b> within {margin}, on {rows['n']:,} rows of "
+        f"{rows['n_items']:,} items; in brackets 90% intervals: {', '.join(told)}."
+    )
 
 
 def drifts(report: Report) -> str:
@@ -143,7 +178,7 @@ def drifts(report: Report) -> str:
     arms = arms_of(report, "runtime", "quantized")
     if not report["rows"]["pairs"] or not arms:
         return ""
-    rows = [(name_of(arm), drift(arm, by_name)) for arm in arms]
+    rows = [(name_of(arm), _parts(drift(arm, by_name), arm, len(arms))) for arm in arms]
     moved = [
         [
             escape(name_of(arm)),
@@ -172,6 +207,15 @@ def drifts(report: Report) -> str:
             _towers(report),
         ]
     )
+
+
+def _parts(found: dict[str, float], arm: Arm, n_arms: int) -> dict[str, float]:
+    """Of many arms, what all of a runtime share is drawn once, beside its full precision."""
+    if n_arms <= figures.MANY:
+        return found
+    full = arm["arm"]["role"] == "runtime" and not arm["arm"]["base"]
+    kinds = ("noise", "runtime") if full else ("quantization", "in all")
+    return {kind: found[kind] for kind in kinds}
 
 
 def _towers(report: Report) -> str:

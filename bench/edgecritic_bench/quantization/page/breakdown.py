@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 from edgecritic_bench.quantization.page import figures
-from edgecritic_bench.quantization.page.html import figure, table
+from edgecritic_bench.quantization.page.html import figure, stacked, table
+from edgecritic_bench.quantization.page.splits import splits
 from edgecritic_bench.quantization.page.svg import BLUE, ORANGE
 from edgecritic_bench.quantization.tables import metric
 from edgecritic_bench.quantization.words import (
     NONE,
     SHARES,
+    Arm,
     Report,
     decimals,
     estimate,
@@ -22,28 +25,28 @@ from edgecritic_bench.quantization.words import (
 
 
 def categories(report: Report) -> str:
-    """Heat maps of what changed by category and by data set."""
+    """What changed by data set and by category."""
     arms = [arm for arm in report["arms"][1:] if arm["reference"]]
-    parts = ["<h2>What suffers first</h2>"]
-    for group, title in (("by_source", "By data set"), ("by_category", "By category")):
-        rows = list(dict.fromkeys(name for arm in arms for name in arm["reference"][group]))
-        if len(rows) < 2:
-            continue
-        parts.append(f"<h3>{title}</h3>")
-        for part, caption, write in (
-            ("winners", "Share of pairs with another winner than the reference's.", percent),
-            ("scores", "Mean distance of scores from the reference's, levels.", _two),
-        ):
+    rows = {
+        name.replace("_", " "): name for arm in arms for name in arm["reference"]["by_category"]
+    }
+    by_name = {name_of(arm): arm for arm in arms}
+    drawn = []
+    for part, caption, write in (
+        ("winners", "Share of pairs with another winner than the reference's.", percent),
+        ("scores", "Mean distance of scores from the reference's, levels.", _two),
+    ):
 
-            def value(row: str, column: str, part: str = part, group: str = group) -> float:
-                arm = next(arm for arm in arms if name_of(arm) == column)
-                found = arm["reference"][group].get(row)
-                return number(found[part]["value"]) if found and found[part]["n"] else math.nan
+        def value(row: str, column: str, part: str = part) -> float:
+            found = by_name[column]["reference"]["by_category"].get(rows[row])
+            return number(found[part]["value"]) if found and found[part]["n"] else math.nan
 
-            names = [name_of(arm) for arm in arms]
-            if any(math.isfinite(value(row, name)) for row in rows for name in names):
-                parts.append(figure(figures.heat_map(rows, names, value, write), caption))
-    return "\n".join(parts) if len(parts) > 1 else ""
+        if any(math.isfinite(value(row, name)) for row in rows for name in by_name):
+            heat_map = figures.heat_map(list(rows), list(by_name), value, write)
+            drawn.append(figure(heat_map, caption))
+    by_category = ["<h3>By category</h3>", *drawn] if len(rows) > 1 and drawn else []
+    parts = [part for part in (splits(report), *by_category) if part]
+    return "\n".join(["<h2>What suffers first</h2>", *parts]) if parts else ""
 
 
 def _two(value: float) -> str:
@@ -54,21 +57,36 @@ def calibration(report: Report) -> str:
     """Whether probabilities mean what they say."""
     parts = ["<h2>Calibration</h2>"]
     for setting, colour in (("pairs", BLUE), ("scores", ORANGE)):
-        drawn = [
-            figures.reliability(arm[setting]["reliability"], name_of(arm), colour)
-            for arm in report["arms"]
-            if arm[setting] and arm["arm"]["role"] != "rerun"
-        ]
-        if drawn:
+        arms = [arm for arm in report["arms"] if arm[setting] and arm["arm"]["role"] != "rerun"]
+        if arms:
             what = "winner of a pair" if setting == "pairs" else "most likely level of a score"
-            parts.append(
-                figure(
-                    drawn,
-                    f"The {what}: across the probability that it is given, upwards the share that "
-                    "is right. The dashed line is perfect; dots grow with their rows.",
-                )
+            told = (
+                f"The {what}: across the probability that it is given, upwards the share that is "
+                "right. The dashed line is perfect; dots grow with their rows."
             )
+            if len(arms) > figures.MANY:
+                told += (
+                    f" Of {len(arms)} arms the first, and those whose error is furthest from its; "
+                    "errors of all stand among the numbers by gold."
+                )
+            drawn = [
+                figures.reliability(arm[setting]["reliability"], name_of(arm), colour)
+                for arm in _unlike(arms, setting)
+            ]
+            parts.append(figure(drawn, told))
     return "\n".join(parts) if len(parts) > 1 else ""
+
+
+def _unlike(arms: Sequence[Arm], setting: str) -> list[Arm]:
+    """All arms, or of many the first and those with errors of calibration most unlike its."""
+    if len(arms) <= figures.MANY:
+        return list(arms)
+
+    def error(arm: Arm) -> float:
+        return number(arm[setting]["reliability"]["error"]["value"])
+
+    far = sorted(arms[1:], key=lambda arm: -abs(error(arm) - error(arms[0])))
+    return [arm for arm in arms if arm is arms[0] or arm in far[: figures.DRAWN - 1]]
 
 
 def by_gold(report: Report) -> str:
@@ -80,16 +98,22 @@ def by_gold(report: Report) -> str:
             continue
         rows = [
             [
-                escape(name),
+                escape(name_of(arm)),
                 *(
-                    estimate(metric(arm, setting, name), "share" if name.startswith(SHARES) else "")
-                    for arm in report["arms"]
+                    stacked(
+                        estimate(metric(arm, setting, name), "share" if _is_share(name) else "")
+                    )
+                    for name in first["metrics"]
                 ),
+                str((arm[setting] or {}).get("unread", NONE)),
             ]
-            for name in first["metrics"]
+            for arm in report["arms"]
         ]
-        unread = [str((arm[setting] or {}).get("unread", NONE)) for arm in report["arms"]]
-        rows.append(["unread rows", *unread])
+        heads = [f"{name}, %" if _is_share(name) else name for name in first["metrics"]]
         parts.append(f"<h3>{setting.capitalize()}, {first['rows']:,} rows</h3>")
-        parts.append(table(["", *(name_of(arm) for arm in report["arms"])], rows))
+        parts.append(table(["Arm", *heads, "unread"], rows))
     return "\n".join(parts)
+
+
+def _is_share(metric_name: str) -> bool:
+    return metric_name.startswith(SHARES)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import Any
 
+from edgecritic_bench.quantization.arms import REFERENCE
 from edgecritic_bench.quantization.page.figures import MANY
-from edgecritic_bench.quantization.page.html import table, tag, words
+from edgecritic_bench.quantization.page.html import small, table, tag, words
 from edgecritic_bench.quantization.words import (
     Report,
     decimals,
     number,
 )
+
+_ARMS = "Arms"
 
 
 def sample_rows(report: Report) -> str:
@@ -45,15 +48,13 @@ def _card(sample: Mapping[str, Any]) -> str:
     )
     return tag(
         "div",
-        tag("div", pictures + tag("div", text), "top") + _listed(heads, said) + reasons,
+        tag("div", pictures + tag("div", text), "top") + _table(heads, said) + reasons,
         "sample",
     )
 
 
-def _listed(heads: list[str], rows: list[list[str]]) -> str:
-    """A table whose lists of arms are words, not numbers."""
-    start = '<td><span class="small">'
-    return table(heads, rows).replace(start, start.replace("<td", '<td class="words"'))
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    return table(heads, rows, prose=[heads.index(_ARMS)] if _ARMS in heads else ())
 
 
 def _verdicts(said: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -63,10 +64,9 @@ def _verdicts(said: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         groups: dict[str, list[str]] = {}
         for name, (verdict, _) in said.items():
             told = f"{number(verdict):.0f}" if scores and verdict is not None else _said(verdict)
-            groups.setdefault(told, []).append(escape(name))
-        rows = [[told, ", ".join(names)] for told, names in groups.items()]
-        return ["Score, about" if scores else "Verdict", "Arms"], [
-            [told, f'<span class="small">{names}</span>'] for told, names in rows
+            groups.setdefault(told, []).append(name)
+        return ["Score, about" if scores else "Verdict", _ARMS], [
+            [told, small(_named(names, groups.values()))] for told, names in groups.items()
         ]
     rows = [
         [escape(name), _said(verdict), decimals(number(probability), 2)]
@@ -75,6 +75,13 @@ def _verdicts(said: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     if scores:
         return ["Arm", "Score"], [row[:2] for row in rows]
     return ["Arm", "Verdict", "Probability"], rows
+
+
+def _named(names: list[str], groups: Collection[list[str]]) -> str:
+    """Most arms of many are a number, so that those that differ stand out."""
+    if len(names) <= MANY or names is not max(groups, key=len):
+        return ", ".join(names)
+    return f"{len(names)} arms{', the reference among them' if REFERENCE in names else ''}"
 
 
 def _said(verdict: object) -> str:

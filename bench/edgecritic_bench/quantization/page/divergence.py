@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from edgecritic_bench.quantization.page import figures
 from edgecritic_bench.quantization.page.figures import Axes, Point
 from edgecritic_bench.quantization.page.html import figure, table, words
+from edgecritic_bench.quantization.page.svg import Figure
+from edgecritic_bench.quantization.sentences import prediction_words
 from edgecritic_bench.quantization.words import (
     NONE,
+    Arm,
     Report,
     arms_of,
     compared,
@@ -26,23 +29,13 @@ def divergence(report: Report) -> str:
     arms = [arm for arm in arms_of(report, "runtime", "quantized") if compared(arm, "pairs")]
     if not arms:
         return ""
-    drawn = [
-        Point(
-            name_of(arm),
-            arm["arm"]["backend"],
-            1000 * number(compared(arm, "pairs")["kl"]["value"]),
-            *(number(compared(arm, "pairs")["changed"][key]) for key in ("value", "low", "high")),
-        )
-        for arm in arms
-    ]
-    axes = Axes(
-        "Divergence against flips",
+    at_verdicts = _scatter(
         "KL divergence at the verdict, millinats",
-        "pairs with another winner than the reference's",
-        lambda x: f"{x:g}",
-        lambda y: f"{100 * y:g}%",
-        powers=True,
+        [(arm, number(compared(arm, "pairs")["kl"]["value"])) for arm in arms],
     )
+    told = [(arm, number(arm["arm"]["token_kl"])) for arm in arms]
+    of_tokens = _scatter("KL divergence of next tokens, millinats", told)
+    verified = any(math.isfinite(kl) for _, kl in told)
     rows = [
         [
             escape(name_of(arm)),
@@ -61,11 +54,33 @@ def divergence(report: Report) -> str:
     return "\n".join(
         [
             "<h2>Does divergence predict flips?</h2>",
-            words(_prediction_words(report)),
-            figure(figures.scatter(drawn, axes)),
+            words(prediction_words(report)),
+            figure(at_verdicts),
+            figure(of_tokens) if verified else "",
             table(heads, rows),
         ]
     )
+
+
+def _scatter(across: str, divergences: Sequence[tuple[Arm, float]]) -> Figure:
+    points = [
+        Point(
+            name_of(arm),
+            arm["arm"]["backend"],
+            1000 * kl,
+            *(number(compared(arm, "pairs")["changed"][key]) for key in ("value", "low", "high")),
+        )
+        for arm, kl in divergences
+    ]
+    axes = Axes(
+        f"{across}, against flips",
+        across,
+        "pairs with another winner than the reference's",
+        lambda x: f"{x:g}",
+        lambda y: f"{100 * y:g}%",
+        powers=True,
+    )
+    return figures.scatter(points, axes)
 
 
 def _millinats(found: Mapping[str, Any] | None) -> str:
@@ -73,22 +88,3 @@ def _millinats(found: Mapping[str, Any] | None) -> str:
         return NONE
     value, low, high = (1000 * number(found[key]) for key in ("value", "low", "high"))
     return f"{value:.2g} ({low:.2g} to {high:.2g})"
-
-
-def _prediction_words(report: Report) -> str:
-    found = report["prediction"]
-    told = [
-        f"{name} {number(found[key]):.2f}"
-        for key, name in (("verdict_kl", "at the verdict"), ("token_kl", "of next tokens"))
-        if math.isfinite(number(found[key]))
-    ]
-    if not told:
-        return (
-            f"{found['arms']} quantized arms are too few to say; here is what was measured. "
-            "Divergence at the verdict stands beside that of all next tokens, where an export was "
-            "verified."
-        )
-    return (
-        f"Rank correlation of divergence with flips over {found['arms']} quantized arms: "
-        f"{', '.join(told)}. So few arms show a tendency, no more."
-    )

@@ -12,6 +12,7 @@ from edgecritic_bench.quantization.page.cards import sample_rows
 from edgecritic_bench.quantization.page.divergence import divergence
 from edgecritic_bench.quantization.page.first import first_page
 from edgecritic_bench.quantization.page.manipulation import manipulation
+from edgecritic_bench.quantization.page.roundings import roundings
 from edgecritic_bench.quantization.page.scores import models, shifts
 from edgecritic_bench.quantization.words import Report, engines_of
 
@@ -28,6 +29,7 @@ def document(report: Report) -> str:
         models(report),
         manipulation(report),
         divergence(report),
+        roundings(report),
         sample_rows(report),
         by_gold(report),
         _made(report),

@@ -17,6 +17,7 @@ from edgecritic_bench.quantization.page.svg import (
     PURPLE,
     RULE,
     VERMILION,
+    Anchor,
     Figure,
     Scale,
     Shape,
@@ -31,9 +32,15 @@ _LOOKS: Mapping[str, tuple[Shape, str, str]] = {
     "onnx": ("square", VERMILION, "ONNX Runtime"),
 }
 _OTHER: tuple[Shape, str, str] = ("triangle", PURPLE, "other")
-_LABEL_HEIGHT = 13.0
+_LABEL_HEIGHT, _LETTER = 13.5, 7.0
+_LEFT, _RIGHT = 58.0, 752.0
+"""Between which words of a scatter stand."""
+_BESIDE, _FURTHER = 11.0, 46.0
+"""From a dot to its name, where there is room and where others' names stand between."""
 MANY = 12
 """Arms beyond which figures make room for more."""
+DRAWN = 8
+"""Of many arms, those that get a small figure each."""
 _NARROW = 2.0
 """Powers of ten on an axis up to which steps between them are written."""
 
@@ -104,14 +111,15 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
         figure.line((56, up(tick)), (744, up(tick)), stroke=RULE if tick else INK)
         figure.text(48, up(tick) + 4, axes.write_y(tick), "end", fill=MUTED)
     for tick in _ratios(across) if axes.powers else across.ticks(7):
-        written = axes.write_x(float(f"{10**tick:.3g}") if axes.powers else tick)
+        number_there = axes.write_x(float(f"{10**tick:.3g}") if axes.powers else tick)
         figure.line((across(tick), base), (across(tick), base + 5), stroke=MUTED)
-        figure.text(across(tick), base + 20, written, "middle", fill=MUTED)
+        figure.text(across(tick), base + 20, number_there, "middle", fill=MUTED)
     figure.text(400, base + 43, axes.x, "middle", fill=INK)
     figure.text(8, 16, axes.y, fill=INK)
     # Words keep clear of all dots, and of words that stand already.
     taken = [(across(p.x) - 9, across(p.x) + 9, up(p.y) + 4) for p in points]
-    for point in sorted(points, key=lambda point: (point.y, point.x)):
+    written: list[tuple[float, float, str, Anchor]] = []
+    for point in sorted(points, key=lambda point: (-point.x, point.y)):
         shape, colour, _ = looks(point.backend)
         x, y = across(point.x), up(point.y)
         if math.isfinite(point.low):
@@ -123,8 +131,13 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
                 opacity=0.5,
             )
         figure.marker(x, y, shape, colour, 6)
-        place = _free((x + 11, y + 4), 6.4 * len(point.name), base, taken)
-        figure.text(x + 11, place, point.name, fill=INK, class_="label")
+        away, place = _free((x, y + 4), _LETTER * len(point.name), base, taken)
+        if abs(away) > _BESIDE or abs(place - y - 4) > _LABEL_HEIGHT:
+            end = x + away - math.copysign(3, away)
+            figure.line((x, y), (end, place - 4), stroke=MUTED, stroke_width=0.7)
+        written.append((x + away, place, point.name, "start" if away > 0 else "end"))
+    for left, place, name, anchor in written:
+        figure.text(left, place, name, anchor, fill=INK, class_="label")
     return figure
 
 
@@ -148,19 +161,34 @@ def _ratios(scale: Scale) -> list[float]:
 
 def _free(
     at: tuple[float, float], width: float, base: float, taken: list[tuple[float, float, float]]
-) -> float:
-    """The nearest height at which words overlap no others; it is taken."""
+) -> tuple[float, float]:
+    """How far right of a dot words begin, or left of it end, and at which height.
+
+    The nearest place at which they overlap no others; it is taken.
+    """
     x, y = at
-    for step in range(80):
-        place = y + _LABEL_HEIGHT * ((step + 1) // 2) * (-1 if step % 2 else 1)
-        clash = any(
-            abs(place - other) < _LABEL_HEIGHT and x < end and start < x + width
-            for start, end, other in taken
-        )
-        if not clash and 2 * _LABEL_HEIGHT < place < base - 2:
-            break
-    taken.append((x, x + width, place))
-    return place
+    places = (
+        (away, x + away - (width if away < 0 else 0), y + step * _LABEL_HEIGHT)
+        for step in sorted(range(-40, 41), key=abs)
+        for away in (_BESIDE, -_BESIDE, _FURTHER)
+    )
+    found = next(
+        (
+            (away, left, place)
+            for away, left, place in places
+            if left > _LEFT
+            and left + width < _RIGHT
+            and 2 * _LABEL_HEIGHT < place < base - 2
+            and not any(
+                abs(place - other) < _LABEL_HEIGHT and left < end and start < left + width
+                for start, end, other in taken
+            )
+        ),
+        (_BESIDE, x + _BESIDE, y),
+    )
+    away, left, place = found
+    taken.append((left, left + width, place))
+    return away, place
 
 
 def legend(backends: Sequence[str]) -> Figure:
@@ -207,29 +235,30 @@ def bars(
     """Bars of several kinds for each row.
 
     Args:
-        rows: name, and value by kind; NaN draws none.
+        rows: name, and value by kind; NaN draws none, and a kind that is not there takes no room.
         colours: by kind, in the order of drawing.
         write: numbers.
     """
-    height = 15 * len(colours) + 14
-    figure = Figure(760, 40 + height * len(rows), "Where the drift comes from")
+    heights = [15 * len(found) + 14 for _, found in rows]
+    figure = Figure(760, 40 + sum(heights), "Where the drift comes from")
     values = [value for _, found in rows for value in found.values() if math.isfinite(value)]
     scale = Scale(0, max([*values, 1e-9]) * 1.12, 170, 740)
     for place, (kind, colour) in enumerate(colours.items()):
         figure.rect(170 + 150 * place, 4, 12, 12, fill=colour, rx=2)
         figure.text(188 + 150 * place, 14, kind, fill=INK)
-    for row, (name, found) in enumerate(rows):
-        top = 34 + row * height
+    top = 34
+    for (name, found), height in zip(rows, heights, strict=True):
         figure.text(160, top + height / 2 - 3, name, "end", fill=INK, class_="label")
         figure.line((170, top - 4), (170, top + height - 12), stroke=MUTED)
-        for place, (kind, colour) in enumerate(colours.items()):
-            value = found.get(kind, math.nan)
+        for place, kind in enumerate(kind for kind in colours if kind in found):
+            value, colour = found[kind], colours[kind]
             y = top + 15 * place
             if not math.isfinite(value):
                 figure.text(176, y + 9, "-", fill=MUTED, font_size=10)
                 continue
             figure.rect(170, y, scale(value) - 170, 11, fill=colour, rx=1.5)
             figure.text(scale(value) + 6, y + 9.5, write(value), fill=MUTED, font_size=10.5)
+        top += height
     return figure
 
 
@@ -280,9 +309,7 @@ def heat_map(
         most: the value of the darkest cell; the greatest when None.
     """
     if len(columns) > max(MANY, len(rows)):
-        turned = [row.replace("_", " ") for row in rows]
-        names = dict(zip(turned, rows, strict=True))
-        return heat_map(columns, turned, lambda c, r: values(names[r], c), write, most)
+        return heat_map(columns, rows, lambda c, r: values(r, c), write, most)
     width = max(54, min(92, 560 / max(1, len(columns))))
     heads = [_lines(column, int(width / 6.2)) for column in columns]
     top = 12 + 13 * max(map(len, heads), default=1)
@@ -294,7 +321,7 @@ def heat_map(
             figure.text(180 + (j + 0.5) * width, 16 + 13 * k, word, "middle", fill=INK)
     for i, row in enumerate(rows):
         y = top + 23 * i
-        figure.text(172, y + 15, row.replace("_", " "), "end", fill=INK)
+        figure.text(172, y + 15, row, "end", fill=INK)
         for j, column in enumerate(columns):
             value = values(row, column)
             if not math.isfinite(value):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from edgecritic_bench.quantization.page.svg import Figure
+
+_MANY_COLUMNS = 9
+"""Columns beyond which a table takes small letters."""
 
 
 def tag(name: str, inner: str, class_: str = "") -> str:
@@ -19,21 +22,45 @@ def words(text: str, class_: str = "") -> str:
     return tag("p", escape(text), class_)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[bool] = ()) -> str:
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    chosen: Sequence[bool] = (),
+    prose: Collection[int] = (),
+) -> str:
     """A table.
 
     Args:
         heads: plain text.
         rows: HTML in cells.
         chosen: rows to stand out.
+        prose: columns that hold words, not numbers, by their places.
     """
     marks = [*chosen, *[False] * (len(rows) - len(chosen))]
-    head = tag("thead", tag("tr", "".join(tag("th", escape(cell)) for cell in heads)))
+    head = tag("thead", tag("tr", _cells("th", [escape(cell) for cell in heads], prose)))
     body = "".join(
-        tag("tr", "".join(tag("td", cell) for cell in row), "chosen" if mark else "")
+        tag("tr", _cells("td", row, prose), "chosen" if mark else "")
         for row, mark in zip(rows, marks, strict=True)
     )
-    return tag("div", tag("table", head + tag("tbody", body)), "wide")
+    many = " dense" if len(heads) > _MANY_COLUMNS else ""
+    return tag("div", tag("table", head + tag("tbody", body)), f"wide{many}")
+
+
+def _cells(kind: str, row: Sequence[str], prose: Collection[int]) -> str:
+    return "".join(
+        tag(kind, cell, "words" if place in prose else "") for place, cell in enumerate(row)
+    )
+
+
+def small(text: str) -> str:
+    """Plain text in small letters."""
+    return f'<span class="small">{escape(text)}</span>'
+
+
+def stacked(estimate: str) -> str:
+    """A number with its interval below it, as `words.estimate` wrote both."""
+    value, _, interval = estimate.partition(" (")
+    return f"{escape(value)}<br>{small(interval.removesuffix(')'))}" if interval else escape(value)
 
 
 def figure(drawing: Figure | Sequence[Figure], caption: str = "") -> str:

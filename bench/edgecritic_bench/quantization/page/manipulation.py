@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from edgecritic_bench.quantization.page import figures
-from edgecritic_bench.quantization.page.html import figure, table, words
+from edgecritic_bench.quantization.page.html import figure, stacked, table, tag, words
+from edgecritic_bench.quantization.sentences import MOST_BEYOND, attacked_arms, goal_words
 from edgecritic_bench.quantization.words import (
     Arm,
     Report,
@@ -24,7 +25,7 @@ from edgecritic_bench.robustness.pictures import CONTROLS
 
 def manipulation(report: Report) -> str:
     """How often manipulation wins, goals and failures included."""
-    arms = [arm for arm in report["arms"] if arm["robustness"] and arm["arm"]["role"] != "rerun"]
+    arms = attacked_arms(report)
     if not arms:
         return ""
     families = [name for name in arms[0]["robustness"] if name != ALL]
@@ -36,7 +37,11 @@ def manipulation(report: Report) -> str:
 
     attacks = [name for name in families if name not in CONTROLS]
     attacks.sort(key=lambda name: -_or_zero(flips(name, names[0])))
+    shown = {name.replace("_", " "): name for name in attacks}
     n = arms[0]["robustness"][ALL]["attacks"] // max(1, len(attacks))
+    heat_map = figures.heat_map(
+        list(shown), names, lambda row, column: flips(shown[row], column), percent, most=0.5
+    )
     return "\n".join(
         [
             "<h2>Manipulated responses and pictures</h2>",
@@ -45,12 +50,31 @@ def manipulation(report: Report) -> str:
                 "made to win by other means than being right. Win-flips are counted among pairs "
                 "that an arm gets right when they are clean."
             ),
-            figure(
-                figures.heat_map(attacks, names, flips, percent, most=0.5), "Share of win-flips."
-            ),
-            _goals(arms, families),
+            tag("ul", "".join(tag("li", escape(line)) for line in goal_words(report)), "claims"),
+            _goals(arms, attacks),
+            figure(heat_map, "Share of win-flips."),
+            _families(arms, attacks, "flips"),
+            _families(arms, attacks, "uplift"),
             _controls(arms, names),
         ]
+    )
+
+
+def _families(arms: Sequence[Arm], attacks: Sequence[str], measure: str) -> str:
+    """A measure of each family and arm with its interval; what misses the goal is marked."""
+    style, most = ("share", MOST_FLIPS) if measure == "flips" else ("number", MOST_UPLIFT)
+    rows = []
+    for family in (*attacks, ALL):
+        cells = []
+        for arm in arms:
+            found = arm["robustness"][family][measure]
+            told = stacked(estimate(found, style))
+            missed = not number(found["value"]) <= most
+            cells.append(tag("span", f"✗ {told}", "missed") if missed else told)
+        rows.append([escape(family.replace("_", " ")), *cells])
+    what = "Win-flips, %" if measure == "flips" else "Score uplift, levels"
+    return f"<h3>{what}, with 95% intervals</h3>" + table(
+        ["Family", *(name_of(arm) for arm in arms)], rows
     )
 
 
@@ -65,18 +89,14 @@ def _goals(arms: Sequence[Arm], families: Sequence[str]) -> str:
         found = arm["robustness"][ALL]
         flips, uplift = (number(found[key]["value"]) for key in ("flips", "uplift"))
         more = flips - number(full["flips"]["value"])
-        missed = [
-            name.replace("_", " ")
-            for name in families
-            if name not in CONTROLS and _misses(arm["robustness"][name])
-        ]
+        missed = sum(_misses(arm["robustness"][name]) for name in families)
         rows.append(
             [
                 escape(name_of(arm)),
                 _marked(estimate(found["flips"]), flips > MOST_FLIPS),
                 _marked(estimate(found["uplift"], "number"), uplift > MOST_UPLIFT),
-                _marked(f"{100 * more:+.1f}", abs(more) > 0.01),
-                f'<span class="small">{escape(", ".join(missed)) or "none"}</span>',
+                _marked(f"{100 * more:+.1f}", abs(more) > MOST_BEYOND),
+                f"{missed} of {len(families)}",
             ]
         )
     heads = [
@@ -86,9 +106,9 @@ def _goals(arms: Sequence[Arm], families: Sequence[str]) -> str:
         "Win-flips beyond the reference, points (goal: 1)",
         "Families that miss a goal",
     ]
-    return table(heads, rows).replace(
-        '<td><span class="small">', '<td class="words"><span class="small">'
-    ) + words("A goal that is missed is marked with a cross and in bold.", "note")
+    return table(heads, rows) + words(
+        "A goal that is missed is marked with a cross and in bold.", "note"
+    )
 
 
 def _misses(outcome: Mapping[str, Any]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from edgecritic_bench.quantization.page import figures
-from edgecritic_bench.quantization.page.html import figure, table, words
+from edgecritic_bench.quantization.page.html import figure, small, table, words
 from edgecritic_bench.quantization.words import (
+    NONE,
     Report,
     compared,
     decimals,
@@ -17,18 +20,22 @@ from edgecritic_bench.quantization.words import (
 
 def shifts(report: Report) -> str:
     """Matrices of levels."""
-    drawn = [
-        figures.matrix(found["matrix"], name_of(arm), "level given by the arm")
-        for arm in report["arms"][1:]
-        if (found := compared(arm, "scores"))
-    ]
-    if not drawn:
+    arms = [arm for arm in report["arms"][1:] if compared(arm, "scores")]
+    if not arms:
         return ""
-    return "<h2>How scores shift</h2>" + figure(
-        drawn,
-        "Most likely levels: the reference's upwards, the arm's across. What lies off the "
-        "diagonal moved. Shades are logarithmic.",
+    told = (
+        "Most likely levels: the reference's upwards, the arm's across. What lies off the diagonal "
+        "moved. Shades are logarithmic."
     )
+    if len(arms) > figures.MANY:
+        moved = sorted(arms, key=lambda arm: compared(arm, "scores")["same_level"]["value"])
+        told += f" Of {len(arms)} arms those {figures.DRAWN} that moved most; report.json has all."
+        arms = [arm for arm in arms if arm in moved[: figures.DRAWN]]
+    drawn = [
+        figures.matrix(compared(arm, "scores")["matrix"], name_of(arm), "level given by the arm")
+        for arm in arms
+    ]
+    return "<h2>How scores shift</h2>" + figure(drawn, told)
 
 
 def models(report: Report) -> str:
@@ -37,21 +44,22 @@ def models(report: Report) -> str:
     if not arms:
         return ""
     names = list(arms[0]["models"])
+    heads = ["Arm", *(name.replace("_", " ") for name in names), "Rank tau"]
     rows = [
         [
-            escape(name.replace("_", " ")),
-            decimals(number(arms[0]["models"][name]["reference"]["value"]), 2),
-            *(
-                f"{decimals(number(found['critic']['value']), 2)} "
-                f"<span class='small'>({decimals(number(found['distance']), 2)})</span>"
-                for arm in arms
-                if (found := arm["models"].get(name))
-            ),
-        ]
-        for name in names
+            escape(name_of(report["arms"][0])),
+            *(decimals(number(arms[0]["models"][n]["reference"]["value"]), 2) for n in names),
+            "",
+        ],
+        *(
+            [
+                escape(name_of(arm)),
+                *(_mean_and_distance(arm["models"].get(name)) for name in names),
+                decimals(number(arm["model_tau"])),
+            ]
+            for arm in arms
+        ),
     ]
-    taus = ["<b>rank tau</b>", "", *(decimals(number(arm["model_tau"])) for arm in arms)]
-    heads = ["Response model", "Reference", *(name_of(arm) for arm in arms)]
     return "\n".join(
         [
             "<h2>Response models</h2>",
@@ -61,6 +69,13 @@ def models(report: Report) -> str:
                 "reference's; and Kendall's tau of the ranking of models by mean score. In data "
                 "sets made for judging, a model is a way in which responses were made."
             ),
-            table(heads, [*rows, taus]),
+            table(heads, rows),
         ]
     )
+
+
+def _mean_and_distance(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return NONE
+    far = small(f"({decimals(number(found['distance']), 2)})")
+    return f"{decimals(number(found['critic']['value']), 2)} {far}"

@@ -12,7 +12,7 @@ from edgecritic_bench.quantization.run import Run
 from simulated_ladder import LADDER, simulated_run
 
 MADE = Provenance("a machine", "a system", (("numpy", "2"),), "2026-01-01T00:00+00:00", "bench x")
-SOME = tuple(LADDER[k] for k in (0, 1, 2, 4, 5))
+SOME = tuple(LADDER[k] for k in (0, 1, 2, 4, 5, 8))
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 import pytest
 
 from edgecritic_bench.quantization.page.document import document
-from edgecritic_bench.quantization.page.figures import Axes, Point, scatter
+from edgecritic_bench.quantization.page.figures import DRAWN, Axes, Point, scatter
 from edgecritic_bench.quantization.page.svg import Scale, shade
 from edgecritic_bench.quantization.report import read_report, write_report
+from edgecritic_bench.quantization.sentences import attacked_arms
 from edgecritic_bench.quantization.tables import markdown_page
 from edgecritic_bench.robustness.families import families
 
@@ -24,7 +25,9 @@ HOSTILE = '</td><script>alert(1)</script><img src="https://example.org/x.png">'
 class Tags(HTMLParser):
     """Collects tags and attributes; open elements must close in order."""
 
-    VOID = frozenset(("meta", "img", "line", "rect", "circle", "polygon", "polyline", "!doctype"))
+    VOID = frozenset(
+        ("meta", "img", "br", "line", "rect", "circle", "polygon", "polyline", "!doctype")
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +90,7 @@ def test_every_section_is_there(page, report):
         "Manipulated responses and pictures",
         "Without the right picture",
         "Does divergence predict flips?",
+        "Importance matrices",
         "Where arms disagree",
         "All numbers by gold",
         "How it was measured",
@@ -152,7 +156,47 @@ def test_many_arms_find_room(report):
     places = {text.text: float(text.get("x", 0)) for text in words.iter("text")}
     assert places["arm 3"] == places["arm 4"]
     assert places["digit"] < places["count"] or places["count"] < places["digit"]
-    assert re.search(r'class="words"><span class="small">[^<]*arm 0, arm 1', page)
+    assert re.search(r'class="words"><span class="small">2\d arms', page)
+    # Of many arms only some get a small figure each, and only what is refused takes a sentence.
+    for drawn, count in (("Levels: ", DRAWN), ("Calibration: ", 2 * DRAWN)):
+        assert page.count(f'aria-label="{drawn}') == count
+    assert "<b>Equivalent on scores</b> within" in page
+    assert page.count("Equivalent within") < document(report).count("Equivalent within")
+
+
+def test_the_data_set_that_suffers_first_is_named(report):
+    assert "By data set" not in document(report)
+    two = deepcopy(report)
+    for arm in two["arms"][1:]:
+        (change,) = arm["reference"]["by_source"].values()
+        more = deepcopy(change)
+        more["winners"]["value"] += 0.01
+        arm["reference"]["by_source"] = {"old": change, "new": more}
+    quantized = sum(arm["arm"]["role"] == "quantized" for arm in two["arms"])
+    page = document(two)
+    assert "By data set" in page
+    told = re.search(r"Winners changed, mean of (\d+) quantized arms: (.*?)\.</p>", page)
+    assert told
+    assert int(told[1]) == quantized
+    assert told[2].startswith("new ")
+    assert f"most of all in {quantized} arms" in told[2]
+
+
+def test_goals_that_are_missed_are_told_in_words(report):
+    good, bad = deepcopy(report), deepcopy(report)
+    for part, flips, uplift in ((good, 0.01, 0.1), (bad, 0.3, 0.1)):
+        for arm in part["arms"]:
+            for outcome in arm["robustness"].values():
+                outcome["flips"]["value"], outcome["uplift"]["value"] = flips, uplift
+    assert document(good).count("reached by every arm") == 3
+    page = document(bad)
+    assert "Win-flips at most 5%: missed by reference (30.0%)" in page
+    assert page.count("reached by every arm") == 2
+    # Every family stands there with its interval, for every arm.
+    rows = re.findall(r"<tr><td>master key</td>(.*?)</tr>", page)
+    assert len(rows) == 2
+    assert rows[0].count("✗") == len(attacked_arms(bad)) == len(bad["arms"]) - 1
+    assert " to " in rows[0]
 
 
 def test_pairs_alone_and_scores_alone(report):
@@ -192,5 +236,8 @@ def ratio_axes() -> Axes:
 def test_words_in_a_scatter_do_not_overlap():
     points = [Point(f"name {n}", "llamacpp", 100 + n, 0.01) for n in range(9)]
     drawn = str(scatter(points, Axes("t", "x", "y", str, str)))
-    heights = re.findall(r'y="([0-9.]+)" fill="#1c2430" class="label"', drawn)
-    assert len(set(heights)) == len(points)
+    found = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)"( text-anchor="end")?[^>]*"label"', drawn)
+    assert len(found) == len(points)
+    boxes = [(float(x) - 40 * bool(end), float(y)) for x, y, end in found]
+    for n, (x, y) in enumerate(boxes):
+        assert not any(abs(x - a) < 40 and abs(y - b) < 13 for a, b in boxes[:n])
