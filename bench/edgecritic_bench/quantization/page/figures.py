@@ -240,23 +240,24 @@ def bars(
         write: numbers.
     """
     heights = [15 * len(found) + 14 for _, found in rows]
-    figure = Figure(760, 40 + sum(heights), "Where the drift comes from")
+    left = _gutter([name for name, _ in rows])
+    figure = Figure(left + 590, 40 + sum(heights), "Where the drift comes from")
     values = [value for _, found in rows for value in found.values() if math.isfinite(value)]
-    scale = Scale(0, max([*values, 1e-9]) * 1.12, 170, 740)
+    scale = Scale(0, max([*values, 1e-9]) * 1.12, left, left + 570)
     for place, (kind, colour) in enumerate(colours.items()):
-        figure.rect(170 + 150 * place, 4, 12, 12, fill=colour, rx=2)
-        figure.text(188 + 150 * place, 14, kind, fill=INK)
+        figure.rect(left + 150 * place, 4, 12, 12, fill=colour, rx=2)
+        figure.text(left + 18 + 150 * place, 14, kind, fill=INK)
     top = 34
     for (name, found), height in zip(rows, heights, strict=True):
-        figure.text(160, top + height / 2 - 3, name, "end", fill=INK, class_="label")
-        figure.line((170, top - 4), (170, top + height - 12), stroke=MUTED)
+        figure.text(left - 10, top + height / 2 - 3, name, "end", fill=INK, class_="label")
+        figure.line((left, top - 4), (left, top + height - 12), stroke=MUTED)
         for place, kind in enumerate(kind for kind in colours if kind in found):
             value, colour = found[kind], colours[kind]
             y = top + 15 * place
             if not math.isfinite(value):
-                figure.text(176, y + 9, "-", fill=MUTED, font_size=10)
+                figure.text(left + 6, y + 9, "-", fill=MUTED, font_size=10)
                 continue
-            figure.rect(170, y, scale(value) - 170, 11, fill=colour, rx=1.5)
+            figure.rect(left, y, scale(value) - left, 11, fill=colour, rx=1.5)
             figure.text(scale(value) + 6, y + 9.5, write(value), fill=MUTED, font_size=10.5)
         top += height
     return figure
@@ -313,26 +314,32 @@ def heat_map(
     width = max(54, min(92, 560 / max(1, len(columns))))
     heads = [_lines(column, int(width / 6.2)) for column in columns]
     top = 12 + 13 * max(map(len, heads), default=1)
-    figure = Figure(190 + width * len(columns), top + 4 + 23 * len(rows), "Heat map")
+    left = _gutter(rows)
+    figure = Figure(left + 10 + width * len(columns), top + 4 + 23 * len(rows), "Heat map")
     found = [values(row, column) for row in rows for column in columns]
     darkest = most or max([v for v in found if math.isfinite(v)], default=0) or 1
     for j, lines in enumerate(heads):
         for k, word in enumerate(lines):
-            figure.text(180 + (j + 0.5) * width, 16 + 13 * k, word, "middle", fill=INK)
+            figure.text(left + (j + 0.5) * width, 16 + 13 * k, word, "middle", fill=INK)
     for i, row in enumerate(rows):
         y = top + 23 * i
-        figure.text(172, y + 15, row, "end", fill=INK)
+        figure.text(left - 8, y + 15, row, "end", fill=INK)
         for j, column in enumerate(columns):
             value = values(row, column)
             if not math.isfinite(value):
-                figure.rect(180 + j * width, y, width - 2, 21, fill=FAINT)
+                figure.rect(left + j * width, y, width - 2, 21, fill=FAINT)
                 continue
             colour, ink = shade(value / darkest)
             figure.rect(
-                180 + j * width, y, width - 2, 21, fill=colour, stroke=RULE, stroke_width=0.5
+                left + j * width, y, width - 2, 21, fill=colour, stroke=RULE, stroke_width=0.5
             )
-            figure.text(180 + (j + 0.49) * width, y + 15, write(value), "middle", fill=ink)
+            figure.text(left + (j + 0.49) * width, y + 15, write(value), "middle", fill=ink)
     return figure
+
+
+def _gutter(names: Sequence[str]) -> float:
+    """Room for words left of a figure."""
+    return max(170.0, _LETTER * max(map(len, names), default=0) + 12)
 
 
 def _lines(words: str, most: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -23,3 +24,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def report(run: Run) -> dict[str, Any]:
     return build_report(run, 0.02, MADE, reasons=False)
+
+
+@pytest.fixture(scope="session")
+def crowded(report: dict[str, Any]) -> dict[str, Any]:
+    """The same report with twenty arms more, of long names, beside each other in every figure."""
+    many = deepcopy(report)
+    for number in range(20):
+        arm = deepcopy(report["arms"][4])
+        arm["arm"]["name"] = name = f"gguf Q{number}_K_M text imatrix"
+        arm["cost"]["n_bytes"] += number * 100_000
+        many["arms"].append(arm)
+        for sample in many["samples"]:
+            sample["said"][name] = sample["said"]["gguf Q2_K"]
+    return many

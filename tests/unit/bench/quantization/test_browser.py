@@ -59,9 +59,15 @@ def _check(url: str, wanted: str, complaints: list[str]) -> None:
         complaints.append(f"fetched {url}")
 
 
+@pytest.fixture(scope="module")
+def crowded_file(crowded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(crowded, tmp_path_factory.mktemp("crowded"))[-1]
+
+
 @pytest.mark.parametrize("width", [1100, 700, 390])
-def test_nothing_sticks_out(shown, page_file, width):
-    page = shown(page_file, width)
+@pytest.mark.parametrize("arms", ["few", "many"])
+def test_nothing_sticks_out(shown, page_file, crowded_file, arms, width):
+    page = shown(page_file if arms == "few" else crowded_file, width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     # Words of a figure stay inside of it.
     cut = page.evaluate(
