@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,13 @@ from tiny_models import TinyModels, make_tiny_models
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("edgecritic", deadline=None)
 settings.load_profile("edgecritic")
+
+
+def pytest_unconfigure() -> None:
+    """Close what llama-cpp-python opens when it is imported, and leaves to the interpreter."""
+    if files := sys.modules.get("llama_cpp._utils"):
+        files.outnull_file.close()
+        files.errnull_file.close()
 
 
 @pytest.fixture(scope="session")

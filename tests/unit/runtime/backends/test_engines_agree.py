@@ -8,16 +8,27 @@ larger, differs ten times as much. The smaller ONNX variants: fp16 0.002, q8 0.0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgecritic import Bundle, Critic, InputError
+from edgecritic import (
+    Bundle,
+    CancelToken,
+    CompareRequest,
+    ContextOverflowError,
+    Critic,
+    InputError,
+    Progress,
+    ScoreRequest,
+)
 from edgecritic.backends import choose_backend, load_backend
 from edgecritic.backends.base import Append, Backend, FloatArray, Span, TextSpan
 from edgecritic.backends.options import EngineOptions
@@ -25,6 +36,8 @@ from edgecritic.bundle import write_bundle
 from edgecritic.manifest import BundleFile
 from edgecritic.pictures import PictureEncoder
 from edgecritic.profile import CriticProfile
+from edgecritic.progress import Event
+from edgecritic.verdict import Preference, Verdict
 from edgecritic_export.onnx.precision import Variant
 from tiny_engines import tiny_manifest, write_hf_bundle
 
@@ -155,6 +168,77 @@ def test_prefixes_are_shared_in_every_engine(critics: dict[str, Critic]) -> None
         usages[name] = ranking.usage
         assert ranking.usage.decoded_tokens < ranking.usage.prompt_tokens / 2
     assert usages["hf"] == usages["onnx"] == usages["llamacpp"]
+
+
+def test_all_pairs_through_every_engine(critics: dict[str, Critic]) -> None:
+    image, seen = picture(1, (60, 40)), {}
+    for name, critic in critics.items():
+        pairs = critic.compare_all(image, QUESTION, RESPONSES)
+        assert [(i, j) for i, j, _ in pairs] == [(0, 1), (0, 2), (1, 2)]
+        for i, j, preference in pairs:
+            critic.forget()
+            alone = critic.compare(image, QUESTION, RESPONSES[i], RESPONSES[j], rationale=False)
+            assert dict(preference.probabilities) == near(alone.probabilities)
+        seen[name] = [preference.probabilities for _, _, preference in pairs]
+    for name, found in seen.items():
+        for probabilities, expected in zip(found, seen["hf"], strict=True):
+            assert dict(probabilities) == near(expected), name
+
+
+def test_what_is_submitted_together_through_every_engine(critics: dict[str, Critic]) -> None:
+    """Other pictures, with reasons and without, one that is too long: each gets its own answer."""
+    red, green = picture(1, (60, 40)), picture(2, (20, 50))
+    requests = [
+        ScoreRequest(red, QUESTION, RESPONSES[0], max_rationale_tokens=4),
+        CompareRequest(green, QUESTION, *RESPONSES[:2], max_rationale_tokens=7),
+        ScoreRequest(None, "word " * 2000, RESPONSES[0]),
+        ScoreRequest(red, QUESTION, RESPONSES[1], max_rationale_tokens=2),
+        ScoreRequest(None, QUESTION, RESPONSES[1], rationale=False),
+        CompareRequest(red, QUESTION, *RESPONSES[1:], orders="given", rationale=False),
+    ]
+    seen: dict[str, list[Verdict | Preference]] = {}
+    for name, critic in critics.items():
+        futures = critic.submit_many(requests)
+        with pytest.raises(ContextOverflowError):
+            futures.pop(2).result(60)
+        seen[name] = [future.result(60) for future in futures]
+        critic.forget()
+        asked = [request for number, request in enumerate(requests) if number != 2]
+        for together, request in zip(seen[name], asked, strict=True):
+            alone = asyncio.run(critic.ask(request))
+            assert dict(together.probabilities) == near(alone.probabilities), name
+            assert together.rationale == alone.rationale
+    for found in seen.values():
+        for judged, expected in zip(found, seen["hf"], strict=True):
+            assert dict(judged.probabilities) == near(expected.probabilities)
+            assert judged.rationale == expected.rationale
+            assert judged.usage == expected.usage
+
+
+def test_a_cancelled_request_leaves_its_mates_alone_in_every_engine(
+    critics: dict[str, Critic],
+) -> None:
+    image = picture(1, (60, 40))
+    for name, critic in critics.items():
+        cancel = CancelToken()
+
+        def stop(event: Event, cancel: CancelToken = cancel) -> None:
+            if isinstance(event, Progress) and event.stage == "token":
+                cancel.cancel()
+
+        mate = critic.submit(ScoreRequest(image, QUESTION, "a 7", max_rationale_tokens=20))
+        request = ScoreRequest(image, QUESTION, "an 8", max_rationale_tokens=400)
+        stopped = critic.submit(request, cancel=cancel, on_event=stop).result(60)
+        assert stopped.status == "cancelled", name
+        assert stopped.probabilities
+        assert mate.result(60).status == "ok"
+        again = critic.score(image, QUESTION, "an 8", rationale=False)
+        assert dict(again.probabilities) == near(stopped.probabilities)
+
+
+def near(probabilities: Mapping[Any, float]) -> Any:
+    """llama.cpp's cache is in half precision here, as in use."""
+    return pytest.approx(dict(probabilities), abs=2e-3)
 
 
 # One bundle in all formats.
