@@ -58,4 +58,12 @@ class SharedFeatures(FeatureCache):
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
 
     def _held(self) -> int:
-        return sum(entry.stat().st_size for entry in os.scandir(self._folder))
+        return sum(map(_size, os.scandir(self._folder)))
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Of a file that another process may have renamed since it was listed."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0

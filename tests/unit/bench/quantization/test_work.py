@@ -9,6 +9,7 @@ from benchmark_files import png
 from edgecritic import Rubric
 from edgecritic.vision import FeatureKey
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
+from edgecritic_bench.quantization import features
 from edgecritic_bench.quantization.features import SharedFeatures
 from edgecritic_bench.quantization.work import Group, grouped, judge_group
 from scripted_critic import scripted_critic
@@ -99,3 +100,18 @@ def test_features_are_shared_by_processes(tmp_path):
     for path in tmp_path.glob("*.npy"):
         path.write_bytes(path.read_bytes()[:20])
     assert SharedFeatures(tmp_path, 10_000, "llamacpp cpu").get(key) is None
+
+
+def test_a_file_that_another_arm_renames_meanwhile_stops_nobody(tmp_path, monkeypatch):
+    key = FeatureKey("picture", "geometry", "tower")
+    listed = features.os.scandir
+
+    def renamed(folder):
+        (tmp_path / "theirs.part").write_bytes(b"half")
+        entries = list(listed(folder))
+        (tmp_path / "theirs.part").unlink()
+        return entries
+
+    monkeypatch.setattr(features.os, "scandir", renamed)
+    SharedFeatures(tmp_path, 10_000, "onnx cpu").put(key, np.ones((2, 3), np.float32))
+    assert SharedFeatures(tmp_path, 10_000, "onnx cpu").get(key) is not None
