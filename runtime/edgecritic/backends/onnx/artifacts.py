@@ -157,10 +157,11 @@ def _read(path: Path, external: Collection[Path]) -> OnnxHeader:
     if path.suffix != ".onnx":  # by another suffix ONNX Runtime would take another parser
         raise ArtifactError(f"{path} is not named .onnx", _HINT)
     header = read_header(path)
-    known = {file.resolve() for file in external}
+    folder = path.parent.resolve()
+    known = {file.name for file in external if file.parent.resolve() == folder}
     for location in sorted(header.external):
         # Nothing but the bundle's own, verified files: a model may name any path on the machine.
-        if (path.parent / location).resolve() not in known or Path(location).name != location:
+        if location not in known:
             raise ArtifactError(
                 f"{path} reads weights from {shown(location)}, which is no file of the bundle "
                 "beside it",

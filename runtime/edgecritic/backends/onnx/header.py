@@ -27,11 +27,14 @@ ELEMENT_TYPES: Final = MappingProxyType(
     {1: "float32", 6: "int32", 7: "int64", 10: "float16", 11: "float64", 16: "bfloat16"}
 )
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf wire types
+# Protobuf's C++ keeps the low 32 bits of a longer tag, and so reads a field of another number.
+_LARGEST_TAG: Final = 0xFFFF_FFFF
+_NOBODYS: Final = 0
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTION = 7, 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
-_FUNCTION_NODE = 7
+_FUNCTION_NODE, _FUNCTION_DEFAULTS = 7, 11
 _NODE_INPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 4, 5, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _TENSOR_DIMENSION, _TENSOR_NAME, _TENSOR_EXTERNAL = 1, 8, 13
@@ -126,11 +129,16 @@ class _Walk:
             if number == _MODEL_GRAPH:
                 self.graph(self.message(value), 1)
             elif number == _MODEL_FUNCTION:
-                for inner, node in self.fields(self.message(value)):
-                    if inner == _FUNCTION_NODE:
-                        self.node(self.message(node), 2)
+                self.function(self.message(value))
             elif number == _MODEL_TRAINING:
                 raise self.damaged("it is a model for training")
+
+    def function(self, span: Span) -> None:
+        for number, value in self.fields(span):
+            if number == _FUNCTION_NODE:
+                self.node(self.message(value), 2)
+            elif number == _FUNCTION_DEFAULTS:
+                self.attribute(self.message(value), 2)
 
     def graph(self, span: Span, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -222,7 +230,10 @@ class _Walk:
         at, end = span
         while at < end:
             self.count()
+            start = at
             tag, at = self.varint(at, end)
+            if tag > _LARGEST_TAG:
+                raise self.damaged(f"a field's number at byte {start} is out of range")
             number, wire = tag >> 3, tag & 7
             if wire == _VARINT:
                 value, at = self.varint(at, end)
@@ -230,8 +241,8 @@ class _Walk:
                 continue
             if wire == _BYTES:
                 length, at = self.varint(at, end)
-            elif wire in (_FIXED32, _FIXED64):
-                length = 4 if wire == _FIXED32 else 8
+            elif wire in (_FIXED32, _FIXED64):  # floats, none of which is read here
+                number, length = _NOBODYS, 4 if wire == _FIXED32 else 8
             else:
                 raise self.damaged(f"a field of wire type {wire} at byte {at}")
             if length > end - at:

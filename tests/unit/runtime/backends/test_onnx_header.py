@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx as onnx_package
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecritic.backends.onnx import OnnxFiles
 from edgecritic.backends.onnx import header as header_module
+from edgecritic.backends.onnx.artifacts import check_decoder
 from edgecritic.backends.onnx.header import ELEMENT_TYPES, Port, read_header
 from edgecritic.errors import ArtifactError
+from edgecritic.graphs.wire import varint
 
 
 def external(name: str, location: str) -> TensorProto:
@@ -71,14 +74,72 @@ def test_external_data_is_found_wherever_it_hides(tmp_path: Path) -> None:
     sparse.indices.CopyFrom(external("t", "indices.bin"))
     hidden = helper.make_node("Constant", [], ["f"], value=external("f", "function.bin"))
     opsets = [helper.make_opsetid("", 21)]
-    model.functions.append(helper.make_function("own", "f", [], ["f"], [hidden], opsets))
+    function = helper.make_function("own", "f", [], ["f"], [hidden], opsets)
+    default = external("d", "default.bin")
+    function.attribute_proto.append(helper.make_attribute("default", default))
+    model.functions.append(function)
     several = helper.make_attribute("many", [external("m", "many.bin")])
     graph.node[0].attribute.append(several)
     onnx_package.save(model, tmp_path / "m.onnx")
-    names = ("constant", "inner", "values", "indices", "function", "many", "w")
+    names = ("constant", "inner", "values", "indices", "function", "default", "many", "w")
     found = read_header(tmp_path / "m.onnx")
     assert found.external == {f"{name}.bin" for name in names}
     assert [op.name for op in found.operators if op.name != "Constant"] == ["Add", "If"]
+
+
+def field(tag: int, content: bytes) -> bytes:
+    """A field of bytes; the tag is written out however long it is."""
+    return varint(tag) + varint(len(content)) + content
+
+
+def with_weight(weight: bytes) -> bytes:
+    """`small_model` with another weight, which is written down already."""
+    model = small_model()
+    model.ir_version = 8
+    model.graph.ClearField("initializer")
+    graph = model.graph.SerializeToString() + field(5 << 3 | 2, weight)
+    model.ClearField("graph")
+    return model.SerializeToString() + field(7 << 3 | 2, graph)
+
+
+def test_a_field_behind_a_number_that_protobuf_cuts_is_refused(tmp_path: Path) -> None:
+    weight = external("w", "elsewhere.bin")
+    entries = [entry.SerializeToString() for entry in weight.external_data]
+    weight.ClearField("external_data")
+    (tmp_path / "elsewhere.bin").write_bytes(np.array([3, 4], dtype=np.float32).tobytes())
+    path = tmp_path / "m.onnx"
+    for beyond in (0, 1 << 32):
+        smuggled = b"".join(field((13 << 3 | 2) + beyond, entry) for entry in entries)
+        path.write_bytes(with_weight(weight.SerializeToString() + smuggled))
+        # ONNX Runtime reads both alike, and the other file with them.
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (y,) = session.run(None, {"x": np.zeros((1, 2), dtype=np.float32)})
+        assert np.asarray(y).tolist() == [[3, 4]]
+        if beyond:
+            with pytest.raises(ArtifactError, match="out of range"):
+                read_header(path)
+        else:
+            assert read_header(path).external == {"elsewhere.bin"}
+
+
+@pytest.mark.parametrize("location", ["w.bin\0", "../w.bin", "sub/w.bin", "./w.bin", "/w.bin"])
+def test_weights_are_read_from_listed_files_beside_the_model_only(
+    tmp_path: Path, location: str
+) -> None:
+    model = small_model()
+    model.graph.initializer[0].external_data[0].value = location
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match="no file of the bundle"):
+        check_decoder(path, external=[tmp_path / "w.bin"])
+
+
+def test_floats_are_not_taken_for_names(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.zeros(2, dtype=np.float32), "v").SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(with_weight(weight + varint(8 << 3 | 5) + b"fake"))  # 8 is the name
+    (read,) = onnx_package.load(path).graph.initializer
+    assert set(read_header(path).initializers) == {read.name} == {"v"}
 
 
 def test_weights_that_are_listed_as_inputs_are_none(tmp_path: Path) -> None:
