@@ -1,9 +1,10 @@
 """How well `edgecritic models estimate` predicts memory and time: bundles x sizes x responses.
 
-    python scripts/measure_fit.py BUNDLE[:ENGINE] ... --out docs/fit-table.md
+    python scripts/measure_fit.py BUNDLE[:ENGINE] ... --out docs/fit.md
 
-Each cell loads the bundle in a fresh process and judges two pictures of the size; what it took at
-its peak, and the second one's time, stand beside what was estimated before anything was loaded.
+Each cell loads the bundle in a fresh process and judges some pictures of the size; what it took at
+its peak, and the last one's time, stand beside what was estimated before anything was loaded. In a
+page with the two marks (docs/fit.md) the table between them is replaced; any other file is made.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from edgecritic import Bundle, Critic
+from edgecritic.backends.options import EngineOptions
 from edgecritic.fit.estimate import Estimate, estimate
 from edgecritic.fit.process import peak
 from edgecritic.fit.workload import Workload
@@ -33,6 +35,7 @@ from edgecritic_bench.provenance import Provenance
 
 SIZES = ((256, 256), (640, 480), (1920, 1080))
 QUESTION = "How many apples are on the table?"
+MARKS = "<!-- measured -->", "<!-- until here -->"
 PACKAGES = ("edgecritic", "llama-cpp-python", "onnxruntime", "numpy", "pillow")
 
 
@@ -46,7 +49,7 @@ class Cell:
         responses: that were judged.
         estimated: before.
         peak: bytes.
-        seconds: of the second picture.
+        seconds: of the last picture.
     """
 
     name: str
@@ -80,7 +83,9 @@ def judge(
         return peak(), seconds
 
 
-def measure(folders: Sequence[str], responses: Sequence[int], threads: int) -> Iterator[Cell]:
+def measure(
+    folders: Sequence[str], responses: Sequence[int], n_pictures: int, threads: int
+) -> Iterator[Cell]:
     """All cells."""
     for named in folders:
         folder, _, engine = named.partition(":")
@@ -88,10 +93,11 @@ def measure(folders: Sequence[str], responses: Sequence[int], threads: int) -> I
         bundle = Bundle.embedded() if folder == "embedded" else Bundle.read(folder)
         for size in SIZES:
             with tempfile.TemporaryDirectory() as made:
-                pictures = [_picture(Path(made) / f"{n}.png", size, n) for n in range(2)]
+                pictures = [_picture(Path(made) / f"{n}.png", size, n) for n in range(n_pictures)]
                 for count in responses:
-                    workload = Workload(size, count, response_tokens=14)
-                    found = estimate(bundle, workload, backend=backend, tell=_talk)
+                    workload = Workload(size, count, 14, pictures=n_pictures)
+                    options = EngineOptions(bundle.manifest.n_ctx, threads, "cpu")
+                    found = estimate(bundle, workload, backend=backend, options=options, tell=_talk)
                     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                         run = pool.submit(judge, folder, found.engine, pictures, count, threads)
                         most, seconds = run.result()
@@ -120,7 +126,7 @@ def table(cells: Sequence[Cell]) -> Iterator[str]:
             f"| {cell.name} | {width}x{height} | {cell.responses} "
             f"| {cell.estimated.ram_peak / 2**20:,.0f} | {cell.peak / 2**20:,.0f} "
             f"| {cell.memory_error:+.1%} "
-            f"| {cell.estimated.seconds:.1f} | {cell.seconds:.1f} |"
+            f"| {cell.estimated.seconds:.2f} | {cell.seconds:.2f} |"
         )
     errors = [cell.memory_error for cell in cells]
     ratios = [(cell.estimated.seconds or 0.0) / cell.seconds for cell in cells]
@@ -134,6 +140,17 @@ def table(cells: Sequence[Cell]) -> Iterator[str]:
     )
 
 
+def write(path: Path, lines: Sequence[str]) -> None:
+    """Replace what stands between the marks of a page, or make a file."""
+    text = "\n".join(lines) + "\n"
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    begin, end = MARKS
+    if begin in page and end in page:
+        before, rest = page.split(begin, 1)
+        text = f"{before}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
+    path.write_text(text, encoding="utf-8")
+
+
 def _talk(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -143,19 +160,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", help="folders, or embedded; :ENGINE chooses")
     parser.add_argument("--responses", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--pictures", type=int, default=2, help="judged in each cell")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     made = Provenance.here(sys.argv[1:], PACKAGES)
     cells: list[Cell] = []
-    for cell in measure(args.bundles, args.responses, args.threads):
+    for cell in measure(args.bundles, args.responses, args.pictures, args.threads):
         cells.append(cell)
         lines = [
             *table(cells),
             "",
             f"{made.machine}; {made.system}; {made.versions_text}; {made.date}.",
         ]
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write(args.out, lines)
     return 0
 
 

@@ -263,6 +263,9 @@ def _told(found: Estimate, machine: Machine, style: Style) -> list[str]:
     lines = [cards.field("disk", f"{found.disk / 1e6:,.0f} MB", style)]
     lines += [cards.field("memory", _memory(found.ram_peak, machine.ram), style)]
     lines += _parts(found.ram, style)
+    if found.ram_later > found.ram_peak:
+        kept = "for further questions about pictures that were seen"
+        lines.append(cards.field("later", f"at most {_mib(found.ram_later)}: kept {kept}", style))
     if found.vram:
         lines += [cards.field("GPU", _memory(found.vram_peak, machine.vram), style)]
         lines += _parts(found.vram, style)
@@ -284,11 +287,14 @@ def _parts(parts: Mapping[str, int], style: Style) -> list[str]:
 
 
 def _memory(needed: int, free: int | None) -> str:
-    text = f"{needed / _MIB:,.0f} MiB"
     if free is None:
-        return text
+        return _mib(needed)
     verdict = "fits" if needed <= free else "does not fit"
-    return f"{text} at the peak, {free / _MIB:,.0f} MiB are free: {verdict}"
+    return f"{_mib(needed)} at the peak, {_mib(free)} are free: {verdict}"
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / _MIB:,.0f} MiB"
 
 
 def _place(bundle: Bundle, file: BundleFile) -> Path:

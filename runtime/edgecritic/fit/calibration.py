@@ -6,17 +6,20 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from edgecritic.backends.llamacpp.native import Package
 from edgecritic.errors import BackendUnavailableError
+from edgecritic.fit.pace import LayerShape, Pace
+from edgecritic.fit.pace_probe import llamacpp_pace, onnx_pace, seconds_a_pixel
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.probe import probe_llamacpp, probe_onnx
 from edgecritic.fit.stand_in import StandIn, write_stand_in
@@ -27,7 +30,8 @@ from edgecritic.models import Progress, cache_home
 EngineName: TypeAlias = Literal["llamacpp", "inferna", "onnx"]
 _LLAMA: Final[Mapping[str, Package]] = {"llamacpp": "llama-cpp-python", "inferna": "inferna"}
 _PACKAGES: Final[Mapping[str, str]] = {**_LLAMA, "onnx": "onnxruntime"}
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
+_PIXEL: Final = "pixel"
 
 
 class EngineCosts:
@@ -51,7 +55,10 @@ class EngineCosts:
         self._threads = threads
         self._tell = tell
         self._path = (folder or cache_home() / "fit") / f"{engine}-{threads}.json"
-        self._known = self._read()
+        self._known: dict[str, Probe] = {}
+        self._paces: dict[str, Pace] = {}
+        self._pixel: float | None = None
+        self._read()
 
     def of(self, kind: str) -> Probe:
         """What weights of a kind cost: a tensor type of GGUF, or a `Precision`.
@@ -65,35 +72,65 @@ class EngineCosts:
             self._write()
         return self._known[kind]
 
+    def pace(self, layer: LayerShape) -> Pace:
+        """How long calls take with layers of a shape.
+
+        Raises:
+            BackendUnavailableError: as for `of`.
+        """
+        key = repr(layer)
+        if key not in self._paces:
+            kinds = ", ".join(sorted(set(layer.types)))
+            self._tell(f"timing {self._engine} with layers of {kinds}, once on this machine")
+            self._paces[key] = self._time(layer)
+            self._write()
+        return self._paces[key]
+
+    def pixel(self) -> float:
+        """Seconds for each pixel of a picture until it is decoded and known."""
+        if self._pixel is None:
+            self._pixel = self._time_pixels()
+            self._write()
+        return self._pixel
+
     def _measure(self, kind: str) -> Probe:
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                try:
-                    return (
-                        self._onnx(pool, folder, kind)
-                        if self._engine == "onnx"
-                        else self._llamacpp(pool, folder, kind)
-                    )
-                except BrokenProcessPool as error:
-                    raise BackendUnavailableError(
-                        f"{self._engine} ended while it was measured with {kind} weights",
-                        "free some memory; edgecritic verdicts do not need this measurement",
-                    ) from error
+        with self._apart(f"{kind} weights") as (pool, folder):
+            if self._engine != "onnx":
+                path, shape = folder / "stand-in.gguf", StandIn(kind)
+                write_stand_in(path, shape)
+                package = _LLAMA[self._engine]
+                return pool.submit(probe_llamacpp, path, shape, self._threads, package).result()
+            path, small, words = (folder / name for name in ("a.onnx", "b.onnx", "words.json"))
+            write_products(path, cast(Precision, kind))
+            write_products(small, "int4")
+            n_words = write_vocabulary(words)
+            return pool.submit(probe_onnx, path, words, n_words, small, self._threads).result()
 
-    def _llamacpp(self, pool: ProcessPoolExecutor, folder: Path, kind: str) -> Probe:
-        path, shape = folder / "stand-in.gguf", StandIn(kind)
-        write_stand_in(path, shape)
-        return pool.submit(
-            probe_llamacpp, path, shape, self._threads, _LLAMA[self._engine]
-        ).result()
+    def _time(self, layer: LayerShape) -> Pace:
+        with self._apart(f"layers of {layer.types[0]}") as (pool, folder):
+            if self._engine == "onnx":
+                return pool.submit(onnx_pace, folder, layer, self._threads).result()
+            package = _LLAMA[self._engine]
+            return pool.submit(llamacpp_pace, folder, layer, self._threads, package).result()
 
-    def _onnx(self, pool: ProcessPoolExecutor, folder: Path, kind: str) -> Probe:
-        path, small, words = (folder / name for name in ("a.onnx", "b.onnx", "words.json"))
-        write_products(path, cast(Precision, kind))
-        write_products(small, "int4")
-        n_words = write_vocabulary(words)
-        return pool.submit(probe_onnx, path, words, n_words, small, self._threads).result()
+    def _time_pixels(self) -> float:
+        with self._apart("pictures") as (pool, _):
+            return pool.submit(seconds_a_pixel).result()
+
+    @contextmanager
+    def _apart(self, what: str) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
+        """A process of its own, and a folder for its files."""
+        with (
+            tempfile.TemporaryDirectory() as made,
+            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        ):
+            try:
+                yield pool, Path(made)
+            except BrokenProcessPool as error:
+                raise BackendUnavailableError(
+                    f"{self._engine} ended while it was measured with {what}",
+                    "free some memory; edgecritic verdicts do not need this measurement",
+                ) from error
 
     def _key(self) -> dict[str, object]:
         """What makes older measurements worthless."""
@@ -104,21 +141,29 @@ class EngineCosts:
             "python": platform.python_version(),
         }
 
-    def _read(self) -> dict[str, Probe]:
+    def _read(self) -> None:
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            if kept["key"] == self._key():
-                return {kind: Probe(**probe) for kind, probe in kept["probes"].items()}
+            if kept["key"] != self._key():
+                return
+            probes = {kind: Probe(**probe) for kind, probe in kept["probes"].items()}
+            paces = {layer: _pace(pace) for layer, pace in kept["paces"].items()}
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or of another version: measured anew
-        return {}
+            return  # none yet, or of another version: measured anew
+        self._known, self._paces, self._pixel = probes, paces, kept.get(_PIXEL)
 
     def _write(self) -> None:
         probes = {kind: asdict(probe) for kind, probe in self._known.items()}
+        paces = {layer: asdict(pace) for layer, pace in self._paces.items()}
+        known = {"key": self._key(), "probes": probes, "paces": paces, _PIXEL: self._pixel}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"key": self._key(), "probes": probes}, indent=2))
+        partial.write_text(json.dumps(known, indent=2))
         partial.replace(self._path)
+
+
+def _pace(kept: dict[str, Any]) -> Pace:
+    return Pace(tuple(kept["layer"]), tuple(kept["besides"]), kept["attention"])
 
 
 def _version(package: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final, cast, get_args
 
 from edgecritic.backends import ENGINES, prepare
@@ -12,12 +12,14 @@ from edgecritic.backends.threads import default_threads
 from edgecritic.bundle import Bundle
 from edgecritic.errors import InputError, MissingExtraError
 from edgecritic.fit.calibration import EngineCosts, EngineName
+from edgecritic.fit.duration import seconds
 from edgecritic.fit.gguf import GgufFiles, gguf_costs
 from edgecritic.fit.onnx import onnx_costs
-from edgecritic.fit.parts import Costs, Probe
+from edgecritic.fit.parts import Costs
 from edgecritic.fit.workload import Workload
 from edgecritic.models import Progress
 
+_MANY: Final = 1 << 20  # pictures: more than any bound is reached by
 _EXTRAS: Final[dict[EngineName, str]] = {"llamacpp": "llama", "inferna": "inferna", "onnx": "onnx"}
 
 
@@ -32,6 +34,8 @@ class Estimate:
         ram: bytes of main memory by what they are for, at the peak of judging.
         vram: bytes of a GPU's memory, likewise; empty where none is used.
         ram_peak: the most bytes of main memory at once, loading included.
+        ram_later: the same once many pictures were judged: what was computed for them is kept for
+            further questions, up to a bound.
         seconds: of all judgements together, without reasons; None on a GPU, which is not measured.
         judgements: verdicts that are read.
         image_tokens: of the picture.
@@ -44,6 +48,7 @@ class Estimate:
     ram: Mapping[str, int]
     vram: Mapping[str, int]
     ram_peak: int
+    ram_later: int
     seconds: float | None
     judgements: int
     image_tokens: int
@@ -61,6 +66,7 @@ class Estimate:
             "engine": self.engine,
             "disk_bytes": self.disk,
             "ram_bytes": self.ram_peak,
+            "ram_later_bytes": self.ram_later,
             "vram_bytes": self.vram_peak,
             "seconds": self.seconds,
             "seconds_per_judgement": None
@@ -108,20 +114,27 @@ def estimate(
         )
     picture = workload.picture(bundle.manifest.image)
     known = EngineCosts(engine, options.n_threads or default_threads(), tell)
-    if chosen != "onnx":
-        costs = gguf_costs(_gguf_files(bundle), options, workload, picture, known.of, on_gpu=on_gpu)
-    else:
+
+    def costs_of(workload: Workload) -> Costs:
+        if chosen != "onnx":
+            files = _gguf_files(bundle)
+            return gguf_costs(files, options, workload, picture, known.of, on_gpu=on_gpu)
         from edgecritic.backends.onnx import OnnxFiles
 
-        costs = onnx_costs(OnnxFiles.of(bundle), options, workload, picture, known.of)
+        return onnx_costs(OnnxFiles.of(bundle), options, workload, picture, known.of)
+
+    costs = costs_of(workload)
     return Estimate(
         critic=bundle.name,
         engine=chosen,
         disk=sum(file.size for file in bundle.manifest.files),
         ram=costs.ram,
         vram=costs.vram,
-        ram_peak=max(sum(costs.ram.values()), costs.loading),
-        seconds=None if on_gpu else _seconds(costs, known.of),
+        ram_peak=costs.ram_peak,
+        ram_later=costs_of(replace(workload, pictures=_MANY)).ram_peak,
+        seconds=None
+        if on_gpu
+        else seconds(costs.work, workload, picture, known.pace, known.pixel()),
         judgements=workload.judgements,
         image_tokens=picture.tokens,
         tokens=workload.tokens(picture.tokens),
@@ -145,7 +158,3 @@ def _gguf_files(bundle: Bundle) -> GgufFiles:
         None if manifest.image is None else bundle.file("mmproj"),
         tuple(bundle.verified(file) for file in manifest.having("adapter")),
     )
-
-
-def _seconds(costs: Costs, probe: Callable[[str], Probe]) -> float:
-    return sum(count * probe(kind).seconds for kind, count in costs.products.items())

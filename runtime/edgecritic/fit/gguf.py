@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Final
 
 from edgecritic.backends.options import EngineOptions
+from edgecritic.fit.duration import Work
+from edgecritic.fit.pace import N_MATRICES, LayerShape
 from edgecritic.fit.parts import Costs, Probe, picture_bytes
 from edgecritic.fit.workload import Picture, Workload
 from edgecritic.gguf_header import GgufHeader, read_header
@@ -18,6 +20,7 @@ _CELLS: Final = 256  # llama.cpp rounds the context up to a multiple of these
 _CACHE_BYTES: Final = {"F16": 2, "F32": 4}
 _FLOATS: Final = ("F32", "F16", "BF16")
 _EMBEDDINGS: Final = "token_embd.weight"
+_KINDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,14 @@ class LanguageModelShape:
     n_layers: int
     n_embd: int
     n_ff: int
-    n_kv: int
+    n_head: int
+    n_head_kv: int
     n_vocab: int
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.n_embd // self.n_head
 
     @classmethod
     def of(cls, header: GgufHeader) -> LanguageModelShape:
@@ -60,7 +69,8 @@ class LanguageModelShape:
             n_layers=header.count(f"{kind}.block_count"),
             n_embd=n_embd,
             n_ff=header.count(f"{kind}.feed_forward_length"),
-            n_kv=n_embd // n_head * n_head_kv,
+            n_head=n_head,
+            n_head_kv=n_head_kv,
             n_vocab=header.tensor(_EMBEDDINGS).shape[1],
         )
 
@@ -102,7 +112,8 @@ def gguf_costs(
         "keys and values": 2
         * shape.n_layers
         * cells
-        * shape.n_kv
+        * shape.n_head_kv
+        * shape.head_dim
         * _CACHE_BYTES[options.cache_type],
         # In a graph of ggml at most so many activations live at once: llama.cpp logs its size.
         "computation": mask
@@ -116,12 +127,12 @@ def gguf_costs(
         "picture and its features": picture_bytes(workload, picture, shape.n_embd)
         + 4 * options.n_batch * shape.n_embd,
     }
-    products = _products(header, files, workload, picture)
+    work = _work(header, shape, files, options, picture)
     if not on_gpu:
-        return Costs(ram={**host, **engine}, products=products)
+        return Costs({**host, **engine}, work)
     # The table of token embeddings stays in main memory; a tied head is copied to the GPU.
     table = header.tensor(_EMBEDDINGS).n_bytes
-    return Costs(ram={**host, "token embeddings": table}, vram=engine, products=products)
+    return Costs({**host, "token embeddings": table}, work, vram=engine)
 
 
 def _main_type(header: GgufHeader) -> str:
@@ -158,28 +169,54 @@ def _patches(header: GgufHeader, picture: Picture) -> int:
     return (picture.tile[0] // patch) * (picture.tile[1] // patch)
 
 
-def _products(
-    header: GgufHeader, files: GgufFiles, workload: Workload, picture: Picture
-) -> dict[str, int]:
-    """Multiplications by tensor type; attention's count as F16."""
-    tokens = workload.tokens(picture.tokens)
-    found: Counter[str] = Counter()
-    for claim in header.tensors.values():
-        if len(claim.shape) == 2 and claim.name.startswith("blk."):
-            found[claim.type_name] += tokens * prod(claim.shape)
-    for adapter in files.adapters:
-        for claim in read_header(adapter).tensors.values():
-            found[claim.type_name] += tokens * prod(claim.shape)
-    shape = LanguageModelShape.of(header)
-    head = shape.n_vocab * shape.n_embd * workload.judgements
-    output = header.tensors.get("output.weight", header.tensor(_EMBEDDINGS))
-    found[output.type_name] += head
-    attended = tokens * workload.longest(picture.tokens) // 2
-    found["F16"] += 2 * attended * shape.n_layers * shape.n_embd
-    if files.mmproj is not None and picture.tiles:
-        tower = read_header(files.mmproj)
-        patches = _patches(tower, picture)
-        for claim in tower.tensors.values():
-            if len(claim.shape) == 2 and "position" not in claim.name:
-                found[claim.type_name] += picture.tiles * patches * prod(claim.shape)
-    return dict(found)
+def _work(
+    header: GgufHeader,
+    shape: LanguageModelShape,
+    files: GgufFiles,
+    options: EngineOptions,
+    picture: Picture,
+) -> Work:
+    plain = LayerShape(
+        shape.n_embd,
+        shape.n_ff,
+        shape.n_head,
+        shape.n_head_kv,
+        shape.head_dim,
+        (),
+        tuple(one for path in files.adapters for one in _ranks(read_header(path))),
+    )
+    found = Counter(
+        tuple(header.tensor(f"blk.{index}.{name}.weight").type_name for name in plain.matrices)
+        for index in range(shape.n_layers)
+    )
+    # Of a mix with many kinds of layers the rare ones take the time of the most frequent.
+    kinds = dict(found.most_common(_KINDS))
+    kinds[found.most_common(1)[0][0]] += shape.n_layers - sum(kinds.values())
+    tower = None if files.mmproj is None else read_header(files.mmproj)
+    stored = "F16" if tower is None else _main_type(tower)
+    return Work(
+        layers={replace(plain, types=types): count for types, count in kinds.items()},
+        n_vocab=shape.n_vocab,
+        tower=0 if tower is None else _tower_products(tower),
+        patches=_patches(tower, picture) if tower is not None and picture.tiles else 0,
+        tower_layer=replace(plain, types=(stored,) * N_MATRICES, adapter=()),
+        n_batch=options.n_batch,
+        together=True,
+    )
+
+
+def _ranks(adapter: GgufHeader) -> Iterator[tuple[str, int, str]]:
+    """Of the first layer: which matrices, how many ranks, how they are stored."""
+    for claim in adapter.tensors.values():
+        prefix, _, part = claim.name.rpartition(".weight.")
+        if prefix.startswith("blk.0.") and part == "lora_a":
+            yield prefix.removeprefix("blk.0."), claim.shape[1], claim.type_name
+
+
+def _tower_products(tower: GgufHeader) -> int:
+    """Multiplications for a patch."""
+    return sum(
+        prod(claim.shape)
+        for claim in tower.tensors.values()
+        if len(claim.shape) == 2 and "position" not in claim.name
+    )

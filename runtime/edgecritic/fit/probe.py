@@ -1,12 +1,10 @@
-"""Short measurements of an engine, each in a process of its own that has done nothing before."""
+"""What an engine takes of memory, measured in a process that has done nothing before."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -15,16 +13,14 @@ from edgecritic.backends.llamacpp.native import Package
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.process import give_back_what_is_freed, peak, resident
 from edgecritic.fit.stand_in import StandIn
-from edgecritic.fit.stand_in_graph import N_PRODUCTS, NARROW, WIDE
+from edgecritic.fit.stand_in_graph import NARROW
 
-_TOKENS: Final = 512
-_REPEATS: Final = 3
+_N_CTX: Final = 1024
 _REPACKED: Final = re.compile(r"REPACK model buffer size = +([\d.]+) MiB")
 
 
 def probe_llamacpp(path: Path, shape: StandIn, threads: int, package: Package) -> Probe:
     """llama.cpp with a stand-in."""
-    from edgecritic.backends.base import Append, TextSpan
     from edgecritic.backends.llamacpp import LlamaCppBackend
     from edgecritic.backends.llamacpp.native import load_native
     from edgecritic.backends.options import EngineOptions
@@ -35,21 +31,14 @@ def probe_llamacpp(path: Path, shape: StandIn, threads: int, package: Package) -
     logger = logging.getLogger("edgecritic.engine")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(heard)
-    options = EngineOptions(n_ctx=2 * _TOKENS, n_threads=threads, device="cpu")
+    options = EngineOptions(n_ctx=_N_CTX, n_threads=threads, device="cpu")
     engine = LlamaCppBackend(path, options=options, package=package)
     cache = 2 * 2 * shape.n_layers * shape.n_embd * engine.info.n_ctx  # keys, values; F16
     logits = 4 * shape.n_vocab * options.max_sequences
     words = resident() - base - path.stat().st_size - heard.repacked - cache - logits
-
-    def read() -> None:
-        sequence = engine.open_sequence()
-        engine.append([Append(sequence, (TextSpan((1,) * _TOKENS),))])
-        engine.close_sequence(sequence)
-
-    seconds = _fastest(read) / (_TOKENS * shape.products)
     engine.close()
     whole = 1 + heard.repacked / shape.matrix_bytes
-    return Probe(base, max(0, words) / shape.n_vocab, whole, whole, seconds)
+    return Probe(base, max(0, words) / shape.n_vocab, whole, whole)
 
 
 def probe_onnx(path: Path, tokenizer: Path, n_words: int, small: Path, threads: int) -> Probe:
@@ -80,25 +69,13 @@ def probe_onnx(path: Path, tokenizer: Path, n_words: int, small: Path, threads: 
     before, stored = resident(), path.stat().st_size
     session = Session(runtime, path, provider=CPU, n_threads=threads)
     loaded, most = resident() - before, peak() - before
-    x = np.zeros((_TOKENS, NARROW), dtype=np.float32)
-    seconds = _fastest(lambda: session.run({"x": x})) / (_TOKENS * N_PRODUCTS * NARROW * WIDE)
-    del kept, filling
-    return Probe(base, max(0.0, word), loaded / stored, max(most, loaded) / stored, seconds)
+    del kept, filling, session
+    return Probe(base, max(0.0, word), loaded / stored, max(most, loaded) / stored)
 
 
 def _import_the_rest() -> None:
     """What a critic loads besides its engine."""
     import edgecritic.critic  # noqa: F401
-
-
-def _fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some runs: what other programs do to the others says nothing."""
-    times = []
-    for _ in range(_REPEATS):
-        begun = perf_counter()
-        work()
-        times.append(perf_counter() - begun)
-    return min(times)
 
 
 class _Heard(logging.Handler):

@@ -34,7 +34,7 @@ BITS: Final[Mapping[str, float]] = MappingProxyType(
 )
 """Bits of a weight in a 7B of each quant type, mixes included, largest first but for Q4_1."""
 _LADDER: Final = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
-_NOTHING: Final = Probe(base=0, word=0.0, resident=1.0, loading=1.0, seconds=0.0)
+_NOTHING: Final = Probe(base=0, word=0.0, resident=1.0, loading=1.0)
 
 
 def refuse_what_cannot_fit(

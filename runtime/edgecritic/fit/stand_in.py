@@ -10,14 +10,19 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from edgecritic.fit.pace import N_MATRICES, LayerShape
 from edgecritic.gguf_header import MAGIC, TENSOR_BLOCKS
 
+Tensor: TypeAlias = tuple[str, tuple[int, ...], str]
+"""Name, shape with the fastest dimension first, type."""
 Value: TypeAlias = int | float | str | list[str] | list[int]
 
 _ALIGNMENT: Final = 32
 _UINT32, _INT32, _FLOAT32, _STRING, _ARRAY = 4, 5, 6, 8, 9
-_F32, _F16 = 0, 1
 _HEAD_DIM: Final = 64
+_N_CTX: Final = 4096
+_BLOCKS: Final = {name: (block, n_bytes) for name, block, n_bytes in TENSOR_BLOCKS.values()}
+_NUMBERS: Final = {name: number for number, (name, _, _) in TENSOR_BLOCKS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +44,70 @@ class StandIn:
     n_vocab: int = 8192
 
     @property
-    def matrices(self) -> dict[str, tuple[int, int]]:
-        """(inputs, outputs) of one layer's matrices."""
-        square, up = (self.n_embd, self.n_embd), (self.n_embd, self.n_ff)
-        attention = {f"attn_{part}": square for part in ("q", "k", "v", "output")}
-        return {**attention, "ffn_gate": up, "ffn_up": up, "ffn_down": (self.n_ff, self.n_embd)}
+    def layer(self) -> LayerShape:
+        """One of its layers."""
+        n_head = self.n_embd // _HEAD_DIM
+        return LayerShape(
+            self.n_embd, self.n_ff, n_head, n_head, _HEAD_DIM, (self.quant,) * N_MATRICES
+        )
 
     @property
     def matrix_bytes(self) -> int:
         """Of all layers' matrices in the file."""
-        block, block_bytes = next(
-            sizes for name, *sizes in TENSOR_BLOCKS.values() if name == self.quant
-        )
+        block, block_bytes = _BLOCKS[self.quant]
         return self.products // block * block_bytes
 
     @property
     def products(self) -> int:
         """Multiplications by all layers' matrices for one token."""
-        return self.n_layers * sum(map(prod, self.matrices.values()))
+        return self.n_layers * self.layer.products
 
 
 def write_stand_in(path: Path, shape: StandIn) -> None:
     """Write it as GGUF; the file is a hole where its weights are."""
-    types = {name: number for number, (name, _, _) in TENSOR_BLOCKS.items()}
-    tensors: list[tuple[str, tuple[int, ...], int]] = [
-        ("token_embd.weight", (shape.n_embd, shape.n_vocab), _F16),
-        ("output_norm.weight", (shape.n_embd,), _F32),
+    write_layers(path, shape.layer, shape.n_layers, shape.n_vocab)
+
+
+def write_layers(path: Path, layer: LayerShape, n_layers: int, n_vocab: int) -> None:
+    """Write a language model of equal layers, likewise."""
+    tensors: list[Tensor] = [
+        ("token_embd.weight", (layer.n_embd, n_vocab), "F16"),
+        ("output_norm.weight", (layer.n_embd,), "F32"),
     ]
-    for layer in range(shape.n_layers):
-        for name, ends in shape.matrices.items():
-            tensors.append((f"blk.{layer}.{name}.weight", ends, types[shape.quant]))
+    for index in range(n_layers):
+        for (name, ends), kind in zip(layer.matrices.items(), layer.types, strict=True):
+            tensors.append((f"blk.{index}.{name}.weight", ends, kind))
         for name in ("attn_norm", "ffn_norm"):
-            tensors.append((f"blk.{layer}.{name}.weight", (shape.n_embd,), _F32))
+            tensors.append((f"blk.{index}.{name}.weight", (layer.n_embd,), "F32"))
+    _write(path, _keys(layer, n_layers, n_vocab), tensors)
+
+
+def write_adapter(path: Path, layer: LayerShape, n_layers: int) -> None:
+    """Write the LoRA of such a language model."""
+    tensors: list[Tensor] = []
+    for index in range(n_layers):
+        for name, rank, kind in layer.adapter:
+            n_inputs, n_outputs = layer.matrices[name]
+            tensors.append((f"blk.{index}.{name}.weight.lora_a", (n_inputs, rank), kind))
+            tensors.append((f"blk.{index}.{name}.weight.lora_b", (rank, n_outputs), kind))
+    keys: dict[str, Value] = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 1.0,
+    }
+    _write(path, keys, tensors)
+
+
+def _write(path: Path, keys: dict[str, Value], tensors: list[Tensor]) -> None:
     listed, offset = b"", 0
     for name, size, kind in tensors:
-        _, block, block_bytes = TENSOR_BLOCKS[kind]
+        block, block_bytes = _BLOCKS[kind]
         listed += (
             _string(name) + struct.pack("<I", len(size)) + struct.pack(f"<{len(size)}Q", *size)
         )
-        listed += struct.pack("<IQ", kind, offset)
+        listed += struct.pack("<IQ", _NUMBERS[kind], offset)
         offset = _aligned(offset + prod(size) // block * block_bytes)
-    keys = _keys(shape)
     head = MAGIC + struct.pack("<IQQ", 3, len(tensors), len(keys))
     head += b"".join(_string(key) + _value(value) for key, value in keys.items()) + listed
     with path.open("wb") as file:
@@ -87,23 +115,24 @@ def write_stand_in(path: Path, shape: StandIn) -> None:
         file.truncate(_aligned(len(head)) + offset)
 
 
-def _keys(shape: StandIn) -> dict[str, Value]:
-    n_heads = shape.n_embd // _HEAD_DIM
-    tokens = [f"t{number}" for number in range(shape.n_vocab)]
+def _keys(layer: LayerShape, n_layers: int, n_vocab: int) -> dict[str, Value]:
+    tokens = [f"t{number}" for number in range(n_vocab)]
     return {
         "general.architecture": "llama",
-        "llama.block_count": shape.n_layers,
-        "llama.context_length": 4096,
-        "llama.embedding_length": shape.n_embd,
-        "llama.feed_forward_length": shape.n_ff,
-        "llama.attention.head_count": n_heads,
-        "llama.attention.head_count_kv": n_heads,
+        "llama.block_count": n_layers,
+        "llama.context_length": _N_CTX,
+        "llama.embedding_length": layer.n_embd,
+        "llama.feed_forward_length": layer.n_ff,
+        "llama.attention.head_count": layer.n_head,
+        "llama.attention.head_count_kv": layer.n_head_kv,
+        "llama.attention.key_length": layer.head_dim,
+        "llama.attention.value_length": layer.head_dim,
         "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.dimension_count": _HEAD_DIM,
+        "llama.rope.dimension_count": layer.head_dim,
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [1] * shape.n_vocab,
+        "tokenizer.ggml.token_type": [1] * n_vocab,
         "tokenizer.ggml.merges": [f"{token} x" for token in tokens],
         "tokenizer.ggml.eos_token_id": 2,
     }

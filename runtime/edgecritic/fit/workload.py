@@ -16,8 +16,11 @@ from edgecritic.vision import (
     token_grid,
 )
 
-_QUESTION_TOKENS: Final = 60  # instructions and a short question, in the dialects there are
-_LABEL_TOKENS: Final = 8  # what stands around a response
+HEAD_TOKENS: Final = 16
+"""In front of a picture, in the dialects there are."""
+QUESTION_TOKENS: Final = 34
+"""Behind it: instructions and a question of twelve tokens."""
+_LABEL_TOKENS: Final = 5  # what stands around a response
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Workload:
         response_tokens: length of a response.
         max_tiles: see `Critic.load`.
         max_image_tokens: see `Critic.load`.
+        pictures: different ones, one after another; more is kept for further questions about each
+            of them, within the bounds that there are.
     """
 
     image_size: tuple[int, int] | None = (1024, 768)
@@ -37,6 +42,7 @@ class Workload:
     response_tokens: int = 24
     max_tiles: int | None = None
     max_image_tokens: int | None = None
+    pictures: int = 1
 
     @property
     def judgements(self) -> int:
@@ -69,16 +75,33 @@ class Workload:
 
     def tokens(self, image_tokens: int) -> int:
         """Tokens that are computed, what prompts share once."""
-        shared = image_tokens + _QUESTION_TOKENS
-        response = self.response_tokens + _LABEL_TOKENS
+        shared = HEAD_TOKENS + image_tokens + QUESTION_TOKENS
         if self.responses == 1:
-            return shared + response
-        return shared + self.responses * response + self.judgements * response
+            return shared + self.answer_tokens
+        return shared + (self.responses + self.judgements) * self.answer_tokens
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of a response and of what stands around it."""
+        return self.response_tokens + _LABEL_TOKENS
 
     def longest(self, image_tokens: int) -> int:
         """Tokens of the longest prompt."""
         shown = 1 if self.responses == 1 else 2
-        return image_tokens + _QUESTION_TOKENS + shown * (self.response_tokens + _LABEL_TOKENS)
+        return HEAD_TOKENS + image_tokens + QUESTION_TOKENS + shown * self.answer_tokens
+
+    def kept(self, image_tokens: int, n_cells: int) -> int:
+        """Cells that are in use at the end, in an engine with so many.
+
+        What was decoded is kept for later questions, as many prompts as the engine's cells hold
+        if no two shared any; the least recently used of them give way.
+        """
+        before = self.pictures - 1
+        prompts = min(before * self.judgements, n_cells // self.longest(image_tokens))
+        seen = -(-prompts // self.judgements)
+        shared = image_tokens + QUESTION_TOKENS
+        earlier = seen * shared + prompts * (self.longest(0) - QUESTION_TOKENS - HEAD_TOKENS)
+        return min(n_cells, earlier + self.tokens(image_tokens))
 
 
 @dataclass(frozen=True, slots=True)

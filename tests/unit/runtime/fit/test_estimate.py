@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from command_line import Ran
+from edgecritic.backends.onnx.memory import STEP
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import Bundle
 from edgecritic.cli import main
@@ -17,6 +18,7 @@ from edgecritic.fit import calibration, refusal
 from edgecritic.fit.calibration import EngineCosts
 from edgecritic.fit.estimate import estimate
 from edgecritic.fit.machine import Machine, free_disk
+from edgecritic.fit.pace import SIZES, LayerShape, Pace
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.process import peak, resident
 from edgecritic.fit.refusal import largest_quant, refuse_what_cannot_fit
@@ -25,7 +27,8 @@ from edgecritic.vision import ImageGeometry
 from tiny_checkpoints import write_llava_onevision
 from tiny_engines import write_gguf_bundle, write_onnx_bundles
 
-PROBE = Probe(base=1000, word=2.0, resident=1.5, loading=3.0, seconds=1e-9)
+PROBE = Probe(base=1000, word=2.0, resident=1.5, loading=3.0)
+PACE = Pace((1e-3,) * len(SIZES), (1e-3,) * len(SIZES), 0.0)
 GRID = ImageGeometry(28, 14, tuple((28 * r, 28 * c) for r in range(1, 4) for c in range(1, 4)))
 
 
@@ -38,7 +41,17 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(kind)
         return PROBE
 
+    def time(costs: EngineCosts, layer: LayerShape) -> Pace:
+        asked.append(repr(layer))
+        return PACE
+
+    def time_pixels(costs: EngineCosts) -> float:
+        asked.append("pixels")
+        return 1e-9
+
     monkeypatch.setattr(EngineCosts, "_measure", measure)
+    monkeypatch.setattr(EngineCosts, "_time", time)
+    monkeypatch.setattr(EngineCosts, "_time_pixels", time_pixels)
     monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path / "home"))
     return asked
 
@@ -81,6 +94,17 @@ def test_larger_pictures_and_contexts_take_more(bundles: dict[str, Bundle], engi
     else:
         long = estimate(bundles[engine], Workload((20, 20), response_tokens=600))
         assert long.ram["keys and values"] == small.ram["keys and values"] * 2
+
+
+def test_what_is_kept_of_earlier_pictures_is_counted(bundles: dict[str, Bundle]) -> None:
+    one, two = (estimate(bundles["onnx"], Workload((20, 20), pictures=n)) for n in (1, 2))
+    assert one.ram["keys and values put aside"] == 0
+    assert two.ram["keys and values put aside"] > 0
+    assert one.ram_peak < two.ram_peak < one.ram_later == two.ram_later
+    n_ctx = bundles["onnx"].manifest.n_ctx
+    many = estimate(bundles["onnx"], Workload((20, 20), pictures=10_000))
+    cell = two.ram["keys and values"] // STEP
+    assert n_ctx // 2 < many.ram["keys and values put aside"] // cell < n_ctx
 
 
 def test_what_was_measured_is_kept(
@@ -163,6 +187,7 @@ def test_the_command_line_tells_an_estimate(
     assert ran.status == 0
     assert "MiB  keys and values" in ran.out
     assert "6 judgements" in ran.out
+    assert "kept for further questions" in ran.out
     (line,) = run("--json", "--gpu").json
     assert line["vram_bytes"] > 0
     assert line["seconds"] is None

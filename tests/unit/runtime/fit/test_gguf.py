@@ -18,7 +18,7 @@ from edgecritic.fit.stand_in import StandIn, write_stand_in
 from edgecritic.fit.workload import Workload
 from edgecritic.gguf_header import read_header
 
-NOTHING = Probe(base=0, word=0.0, resident=1.0, loading=1.0, seconds=0.0)
+NOTHING = Probe(base=0, word=0.0, resident=1.0, loading=1.0)
 _BUFFER = re.compile(r"(KV|compute|Mapped model|output) buffer size = +([\d.]+) MiB")
 
 
@@ -75,7 +75,7 @@ def test_a_stand_in_is_a_language_model(tmp_path: Path) -> None:
     shape = StandIn("Q4_K", n_embd=256, n_ff=512, n_layers=1, n_vocab=300)
     write_stand_in(tmp_path / "model.gguf", shape)
     header = read_header(tmp_path / "model.gguf")
-    assert LanguageModelShape.of(header) == LanguageModelShape(1, 256, 512, 256, 300)
+    assert LanguageModelShape.of(header) == LanguageModelShape(1, 256, 512, 4, 4, 300)
     quantized = [claim.n_bytes for claim in header.tensors.values() if claim.type_name == "Q4_K"]
     assert sum(quantized) == shape.matrix_bytes
     assert shape.products == 4 * 256 * 256 + 3 * 256 * 512
