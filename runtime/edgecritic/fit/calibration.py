@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from edgecritic.backends.llamacpp.native import Package
 from edgecritic.errors import BackendUnavailableError
+from edgecritic.fit.machine import machine_load
 from edgecritic.fit.pace import LayerShape, Pace
 from edgecritic.fit.pace_probe import llamacpp_pace, onnx_pace, seconds_a_pixel
 from edgecritic.fit.parts import Probe
@@ -32,6 +33,7 @@ _LLAMA: Final[Mapping[str, Package]] = {"llamacpp": "llama-cpp-python", "inferna
 _PACKAGES: Final[Mapping[str, str]] = {**_LLAMA, "onnx": "onnxruntime"}
 _SCHEMA: Final = 2
 _PIXEL: Final = "pixel"
+_BUSY: Final = 0.5
 
 
 class EngineCosts:
@@ -57,6 +59,7 @@ class EngineCosts:
         self._path = (folder or cache_home() / "fit") / f"{engine}-{threads}.json"
         self._known: dict[str, Probe] = {}
         self._paces: dict[str, Pace] = {}
+        self._rough: dict[str, Pace] = {}  # of a busy machine, and not kept
         self._pixel: float | None = None
         self._read()
 
@@ -79,12 +82,19 @@ class EngineCosts:
             BackendUnavailableError: as for `of`.
         """
         key = repr(layer)
-        if key not in self._paces:
+        found = self._paces.get(key) or self._rough.get(key)
+        if found is None:
             kinds = ", ".join(sorted(set(layer.types)))
+            load = machine_load()
             self._tell(f"timing {self._engine} with layers of {kinds}, once on this machine")
-            self._paces[key] = self._time(layer)
-            self._write()
-        return self._paces[key]
+            found = self._time(layer)
+            if load > _BUSY:
+                self._tell(f"others used {load:.0%} of this machine: it is timed again next time")
+                self._rough[key] = found
+            else:
+                self._paces[key] = found
+                self._write()
+        return found
 
     def pixel(self) -> float:
         """Seconds for each pixel of a picture until it is decoded and known."""

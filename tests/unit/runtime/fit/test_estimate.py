@@ -49,6 +49,7 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("pixels")
         return 1e-9
 
+    monkeypatch.setattr(calibration, "machine_load", lambda: 0.0)
     monkeypatch.setattr(EngineCosts, "_measure", measure)
     monkeypatch.setattr(EngineCosts, "_time", time)
     monkeypatch.setattr(EngineCosts, "_time_pixels", time_pixels)
@@ -118,6 +119,21 @@ def test_what_was_measured_is_kept(
     monkeypatch.setattr(calibration, "version", lambda package: "another")
     estimate(bundles["llamacpp"], Workload((20, 20)))
     assert len(probes) == 2 * len(before)
+
+
+def test_what_was_timed_on_a_busy_machine_is_not_kept(
+    bundles: dict[str, Bundle], probes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(calibration, "machine_load", lambda: 1.5)
+    estimate(bundles["onnx"], Workload((20, 20)), tell=told.append)
+    assert any("150%" in line for line in told)
+    probes.clear()
+    monkeypatch.setattr(calibration, "machine_load", lambda: 0.1)
+    for _ in range(2):  # memory is kept, whatever others do
+        estimate(bundles["onnx"], Workload((20, 20)))
+    assert sorted(probes) == sorted(set(probes))
+    assert all(one.startswith("LayerShape") for one in probes)
 
 
 def test_a_critic_for_transformers_has_no_estimate(bundles: dict[str, Bundle]) -> None:
