@@ -73,6 +73,8 @@ def _checked(body: bytes, schema: Schema) -> dict[str, Any]:
     try:
         value: dict[str, Any] = decode(body.decode())
     except ValueError as error:  # UnicodeDecodeError is one
-        raise bad_request(f"the body is no JSON: {str(error)[:200]}", code="bad_json") from None
+        raise bad_request(
+            f"the body is no JSON: {str(error)[:200]}", "send one JSON object in UTF-8", "bad_json"
+        ) from None
     check(value, schema)
     return value
