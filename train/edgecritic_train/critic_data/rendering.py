@@ -88,7 +88,7 @@ def render_row(row: CriticRow, dialect: Dialect) -> RenderedRow:
     if dialect.reason_first:
         if not reason:
             raise InputError(
-                f"row {row.id} has no reason, and the dialect {dialect.name} reasons first",
+                f"there is no reason, and the dialect {dialect.name} reasons first",
                 "leave such rows out, or train in a dialect that states the verdict first",
             )
         taught, ends = (Taught("reason", reason), stated), True

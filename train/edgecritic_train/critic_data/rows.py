@@ -88,6 +88,7 @@ class CriticRow:
         judge: who gave the verdict, such as ``human`` or a model's name; empty where unknown.
         group: what must not be cut by a split; the id where it is left empty.
         split: what the row is for.
+        place: ``file:line`` that it was read from, for messages; empty where it was made.
 
     Raises:
         InputError: a value is not so; the message names the key.
@@ -107,6 +108,7 @@ class CriticRow:
     judge: str = ""
     group: str = ""
     split: Split = "train"
+    place: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.id.strip():
@@ -148,6 +150,11 @@ class CriticRow:
             )
 
     @property
+    def named(self) -> str:
+        """What messages call it: where it stands, and its id."""
+        return f"{self.place}: row {self.id}" if self.place else f"row {self.id}"
+
+    @property
     def task(self) -> Task:
         """What the runtime would be asked."""
         return Task(self.question, self.responses, len(self.images), self.reference, self.rubric)
@@ -177,8 +184,13 @@ class CriticRow:
         }
 
     @classmethod
-    def from_dict(cls, data: object, folder: Path | None = None) -> CriticRow:
+    def from_dict(cls, data: object, folder: Path | None = None, place: str = "") -> CriticRow:
         """The inverse of `to_dict`; relative paths begin at `folder`.
+
+        Args:
+            data: the decoded line.
+            folder: of the file.
+            place: of the line.
 
         Raises:
             InputError: a key is missing or unknown, or a value is not what `CriticRow` says.
@@ -210,6 +222,7 @@ class CriticRow:
             judge=_text(data, "judge"),
             group=_text(data, "group"),
             split=cast(Split, _text(data, "split") or "train"),
+            place=place,
         )
 
 
@@ -226,10 +239,11 @@ def scan_rows(path: Path) -> Iterator[tuple[int, CriticRow | CriticError]]:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
+                place = f"{path}:{number}"
                 try:
-                    yield number, CriticRow.from_dict(_decoded(line), path.parent)
+                    yield number, CriticRow.from_dict(_decoded(line), path.parent, place)
                 except CriticError as error:
-                    yield number, type(error)(f"{path}:{number}: {error.message}", error.hint)
+                    yield number, type(error)(f"{place}: {error.message}", error.hint)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}", "check the path") from error
 
@@ -279,8 +293,12 @@ def _decoded(line: bytes) -> object:
     try:
         return decode(line.decode("utf-8"))
     except ValueError as error:
+        # A decoder counts lines, too, and this is all of the file that it has seen.
+        why = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            why = f"{error.msg} at character {error.pos + 1}"
         raise InputError(
-            f"the line is no JSON: {error}", "the file may be cut off; write it again"
+            f"the line is no JSON: {why}", "the file may be cut off; write it again"
         ) from error
 
 

@@ -91,7 +91,7 @@ def chosen_rejected(row: CriticRow) -> tuple[str, str]:
         return row.responses[0], row.responses[1]
     if row.verdict == "second":
         return row.responses[1], row.responses[0]
-    raise InputError(f"row {row.id} has no winner", "leave ties and scores out")
+    raise InputError(f"{row.named} has no winner", "leave ties and scores out")
 
 
 def harmless(text: str) -> str:
@@ -108,7 +108,7 @@ def _paths(row: CriticRow) -> list[str]:
     for ref in row.images:
         if not isinstance(ref, ImageFile):
             raise InputError(
-                f"row {row.id} holds a picture as base64", "keep pictures in files of their own"
+                f"{row.named} holds a picture as base64", "keep pictures in files of their own"
             )
         paths.append(ref.path.absolute().as_posix())
     return paths

@@ -114,6 +114,12 @@ def load_base(base: Base, config: TuningConfig) -> Any:
         )
     except torch.OutOfMemoryError:  # which says nothing against the folder
         raise
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"transformers does not load {path} as asked: {str(error).partition(chr(10))[0]}",
+            "install what it names, or set base.attention to sdpa and base.quantization to none, "
+            "which need nothing more",
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(
             f"transformers does not load {path}: {str(error).partition(chr(10))[0]}",

@@ -13,7 +13,7 @@ from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.parts import Shape, common_arguments, common_parts
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.run import Stage, train
-from edgecritic_train.tuning.sft import build_parser, told
+from edgecritic_train.tuning.sft import build_parser, launched, told
 
 _SHAPE: Final = Shape(
     best="rewards/accuracies",
@@ -76,4 +76,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launched(main))

@@ -209,11 +209,11 @@ def check_example(example: Example, image_tokens: Mapping[int, str]) -> None:
 
 @contextmanager
 def naming(row: CriticRow) -> Iterator[None]:
-    """Errors in the block name the row."""
+    """Errors in the block name the row, and the file that it stands in."""
     try:
         yield
     except CriticError as error:
-        raise type(error)(f"row {row.id}: {error.message}", error.hint) from error
+        raise type(error)(f"{row.named}: {error.message}", error.hint) from error
 
 
 def front_of(tokens: IntArray, image_token: int) -> int:

@@ -1,4 +1,4 @@
-"""What stops a run from outside, told as what it is: a full disk, a GPU without room."""
+"""What stops a run, told as what it is: a full disk, a GPU without room, a row in a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from edgecritic.errors import ArtifactError, BackendUnavailableError
+from edgecritic.errors import ArtifactError, BackendUnavailableError, CriticError
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _SAID: Final = ("no space left", "disk quota exceeded")
@@ -18,7 +18,7 @@ _NOTHING_LEFT: Final = 1 << 20
 
 @contextmanager
 def told_apart(folder: Path) -> Iterator[None]:
-    """Turn what torch and safetensors say of a full disk or a full GPU into our own errors.
+    """Turn what libraries say of a full disk, a full GPU or a failed worker into our own errors.
 
     Args:
         folder: that is written to.
@@ -26,9 +26,9 @@ def told_apart(folder: Path) -> Iterator[None]:
     Raises:
         ArtifactError: the disk is full.
         BackendUnavailableError: a step does not fit the GPU.
+        CriticError: what a process that prepares batches has raised.
     """
     import torch
-    from safetensors import SafetensorError
 
     try:
         yield
@@ -38,7 +38,11 @@ def told_apart(folder: Path) -> Iterator[None]:
             "take the preset of your card, or lower images.max_tokens, data.max_tokens, "
             "optimizer.batch or adapter.rank; `edgecritic train estimate` tells what each saves",
         ) from error
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except CriticError as error:
+        if "DataLoader worker" not in error.message:
+            raise
+        raise _as_raised(error) from error
+    except Exception as error:  # tokenizers raises nothing more particular
         if not _disk_is_full(error, folder):
             raise
         raise ArtifactError(
@@ -46,6 +50,14 @@ def told_apart(folder: Path) -> Iterator[None]:
             "free some space and start the same command again: it goes on from the last "
             "checkpoint that was written whole",
         ) from error
+
+
+def _as_raised(error: CriticError) -> CriticError:
+    """The error as it was before a worker of torch's made its traceback the message."""
+    kind = type(error)
+    told = error.message.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+    message, _, hint = told.partition("\n  hint: ")
+    return kind(message, hint)
 
 
 def _disk_is_full(error: Exception, folder: Path) -> bool:

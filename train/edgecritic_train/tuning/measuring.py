@@ -63,4 +63,4 @@ def _error_of(measure: _Measuring, row: CriticRow) -> CriticError:
         measure(row)
     except CriticError as error:
         return error
-    return CriticError(f"row {row.id} could be read at the second try only", "start again")
+    return CriticError(f"{row.named} could be read at the second try only", "start again")

@@ -132,26 +132,26 @@ def check_overlap(train: Sequence[CriticRow], held_out: Sequence[CriticRow]) -> 
     Raises:
         InputError: one does.
     """
-    learned = {row.group for row in train}
+    learned = {row.group: row for row in train}
     for row in held_out:
-        if row.group in learned:
+        if (other := learned.get(row.group)) is not None:
             raise InputError(
-                f"row {row.id} is held out, and its group {row.group} is learned, too",
+                f"{row.named} is held out, and its group {row.group} is learned, too: "
+                f"{other.named}",
                 "split again by groups: `edgecritic train data` does",
             )
 
 
 def _rows(paths: Sequence[Path], split: Split) -> list[CriticRow]:
     rows: list[CriticRow] = []
-    seen: dict[str, Path] = {}
+    seen: dict[str, CriticRow] = {}
     for path in paths:
         for row in read_rows(path, split):
-            if row.id in seen:
+            if (same := seen.setdefault(row.id, row)) is not row:
                 raise InputError(
-                    f"{path}: the id {row.id} is there already, in {seen[row.id]}",
+                    f"{row.place}: the id {row.id} is there already, at {same.place}",
                     "give every row an id of its own",
                 )
-            seen[row.id] = path
             rows.append(row)
     return rows
 
@@ -168,8 +168,8 @@ def _fitting(
         longest = max(range(len(rows)), key=lengths.__getitem__)
         if data.too_long == "refuse":
             raise ContextOverflowError(
-                f"{dropped} {lesson.named} are longer than {data.max_tokens} tokens; row "
-                f"{rows[longest].id} has {lengths[longest]}",
+                f"{rows[longest].named} has {lengths[longest]} tokens, and data.max_tokens is "
+                f"{data.max_tokens}; {dropped} of {len(rows)} {lesson.named} are too long",
                 "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
             )
         tell(f"{dropped} {lesson.named} of more than {data.max_tokens} tokens are left out")

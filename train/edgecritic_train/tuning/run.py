@@ -77,7 +77,8 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     rows = stage.prepare(config, base, tell)
     facts = _facts(stage, base, rows)
     out = config.output / ADAPTER
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with told_apart(config.output), state.main_process_first():
         begin_run(config, facts)
         restore_folder(out)
         restore_folder(config.output / "best")

@@ -6,11 +6,11 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edgecritic.errors import InputError
+from edgecritic.errors import CriticError, InputError
 from edgecritic_train.tuning.base import Base, compute_dtype
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.parts import Shape, common_arguments, common_parts
@@ -126,5 +126,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def launched(command: Callable[[], int]) -> int:
+    """What `accelerate launch` starts: errors are told as `edgecritic` tells them.
+
+    Args:
+        command: of a module that trains.
+
+    Returns:
+        The exit code; 1 after an error.
+    """
+    try:
+        return command()
+    except CriticError as error:
+        told(f"edgecritic: error: {error.message}")
+        told(f"hint: {error.hint}")
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launched(main))

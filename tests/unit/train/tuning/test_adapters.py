@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,12 @@ def test_projector_and_tower_learn_at_their_own_rates(configure: Configure, fami
             part = "projector"
         assert found.pop(id(parameter)) == wanted[part], name
     assert not found
+
+
+def test_attention_that_is_not_installed_is_named(configure: Configure) -> None:
+    if find_spec("flash_attn") is not None:
+        return
+    config = configure("llava_onevision", "base.attention=flash_attention_2")
+    with pytest.raises(BackendUnavailableError, match="FlashAttention2") as caught:
+        load_base(open_base(config), config)
+    assert "base.attention to sdpa" in caught.value.hint

@@ -236,19 +236,20 @@ def test_a_picture_that_would_be_learned_is_refused(opened: Opened, rows: Path) 
 def test_a_missing_picture_is_named_with_its_row(
     opened: Opened, rows: Path, tmp_path: Path
 ) -> None:
+    """And with the file and the line where the row stands."""
     row = replace(next(read_rows(rows)), images=(ImageFile(tmp_path / "gone.png"),))
     for used in (
         maker_of(opened("llava_onevision")).make,
         maker_of(opened("llava_onevision")).measure,
     ):
-        with pytest.raises(ImageError, match=rf"row {row.id}.*gone\.png"):
+        with pytest.raises(ImageError, match=rf"rows\.jsonl:1: row {row.id}: .*gone\.png"):
             used(row)
 
 
 def test_long_rows_are_refused_or_dropped_and_never_cut(configure: Configure) -> None:
     told: list[str] = []
     config = configure("llava_onevision", "data.max_tokens=250")
-    with pytest.raises(ContextOverflowError, match="longer than 250 tokens; row pair-"):
+    with pytest.raises(ContextOverflowError, match=r"rows\.jsonl:\d+: row pair-\d+ has 275 tokens"):
         prepare_rows(config, open_base(config), told.append)
     config = configure("llava_onevision", "data.max_tokens=250", "data.too_long=drop")
     found = prepare_rows(config, open_base(config), told.append)
@@ -266,7 +267,9 @@ def test_a_group_that_is_learned_and_held_out_is_refused(
     found[-1] = replace(found[-1], group=found[0].group)
     write_rows(tmp_path / "rows.jsonl", found)
     config = configure("llava_onevision", f"data.train=[{tmp_path}/rows.jsonl]")
-    with pytest.raises(InputError, match="is held out, and its group 0 is learned"):
+    with pytest.raises(
+        InputError, match=r"rows\.jsonl:24: row .* is held out, .* learned, too: .*jsonl:2: row"
+    ):
         prepare_rows(config, open_base(config), lambda _: None)
 
 

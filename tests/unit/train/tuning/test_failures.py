@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 
-from edgecritic.errors import ArtifactError, BackendUnavailableError
+from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
+from edgecritic_train.critic_data.rows import ImageFile, read_rows, write_rows
 from edgecritic_train.tuning.failures import told_apart
 from edgecritic_train.tuning.manifest import begin_run
 from edgecritic_train.tuning.sft import train_sft
@@ -28,8 +35,9 @@ TORCH_SAYS = "[enforce fail at inline_container.cc:664] PytorchStreamWriter fail
             "Error while serializing: I/O error: No space left on device (os error 28)"
         ),
         RuntimeError(TORCH_SAYS),
+        Exception("No space left on device (os error 28)"),
     ],
-    ids=["open", "safetensors", "torch"],
+    ids=["open", "safetensors", "torch", "tokenizers"],
 )
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -69,3 +77,40 @@ def test_a_start_that_was_killed_is_started_again(configure: Configure) -> None:
     (config.output / "thesis.odt").touch()
     with pytest.raises(ArtifactError, match=r"holds files, and no run\.json"):
         begin_run(config, {})
+
+
+def test_a_picture_that_a_worker_cannot_decode_is_named_as_without_workers(
+    configure: Configure, rows: Path, tmp_path: Path
+) -> None:
+    """Its header is whole, so nothing is found before it is decoded."""
+    picture = tmp_path / "half.jpg"
+    Image.effect_noise((200, 200), 90).save(picture)
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    found = [replace(row, images=(ImageFile(picture),)) for row in read_rows(rows)]
+    write_rows(tmp_path / "rows.jsonl", found)
+    changes = [f"data.train=[{tmp_path}/rows.jsonl]", "data.workers=1", "evaluation.every=50"]
+    with pytest.raises(ImageError) as caught:
+        train_sft(configure("llava_onevision", *changes, "evaluation.rows=1"), lambda _: None)
+    assert "Traceback" not in str(caught.value)
+    assert re.match(r".*/rows\.jsonl:\d+: row .*half\.jpg' \(JPEG\) cannot", caught.value.message)
+    assert "fetch it again" in caught.value.hint
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_errors_of_a_launched_process_are_lines(tmp_path: Path, stage: str) -> None:
+    """As `accelerate launch` starts it, without the command line that tells them elsewhere."""
+    root = Path(__file__).parents[4]
+    done = subprocess.run(
+        [sys.executable, "-m", f"edgecritic_train.tuning.{stage}", str(tmp_path / "nowhere.yaml")],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("runtime", "train")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("edgecritic: error: ")
+    assert hint == "hint: give a YAML file"

@@ -75,10 +75,10 @@ class _Questions:
                 asks = plan_case(case, self.options)
                 keyed = [(ask_key(ask, self.teacher, self.pictures), ask) for ask in asks]
             except CriticError as error:
-                intake.drop(case.source, "a case that cannot be asked", f"case {case.id}", error)
+                intake.drop(case.source, "a case that cannot be asked", case.named, error)
                 continue
             if not asks:
-                intake.drop(case.source, "nothing to ask", f"case {case.id}")
+                intake.drop(case.source, "nothing to ask", case.named)
             yield from keyed
 
 

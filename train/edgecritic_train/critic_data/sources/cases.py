@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,6 +77,7 @@ class Case:
         group: what must not be cut by a split; the id where it is left empty.
         split: what it is for.
         judge: who gave scores or winner.
+        place: ``file:line`` that it was read from, for messages.
     """
 
     id: str
@@ -92,6 +93,12 @@ class Case:
     group: str = ""
     split: Split = "train"
     judge: str = ""
+    place: str = ""
+
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"{self.place}: case {self.id}" if self.place else f"case {self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,7 @@ def read_cases(
             intake.drop(source, _kind_of(error), place, error)
             continue
         seen.add(case.id)
-        yield case
+        yield replace(case, place=place)
 
 
 def _kind_of(error: CriticError) -> str:

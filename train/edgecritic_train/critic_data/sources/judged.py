@@ -46,12 +46,10 @@ def judged_rows(
         try:
             rows = case_rows(case, options)
         except CriticError as error:
-            intake.drop(
-                case.source, "a score or winner that makes no row", f"case {case.id}", error
-            )
+            intake.drop(case.source, "a score or winner that makes no row", case.named, error)
             continue
         if not rows:
-            intake.drop(case.source, "no score and no winner", f"case {case.id}")
+            intake.drop(case.source, "no score and no winner", case.named)
         yield from intake.take(rows)
 
 
