@@ -4,7 +4,7 @@
 #
 #     scripts/embedded_ladder.sh FOLDER
 #
-# Takes about a quarter of an hour with a GPU and 16 cores, and most of a day on two cores. It goes
+# Takes about 20 minutes with a GPU and 22 cores, and most of a day on two cores. It goes
 # on where it was stopped; FOLDER/ladder/arms holds a line for every verdict. JOBS are processes at
 # a time; QUANTS, IQUANTS, TQUANTS, TOWER and ONNX are types without an importance matrix, with one,
 # with one of text alone, with a tower of eight bits, and of ONNX; ITEMS, ROWS, ATTACKS and
