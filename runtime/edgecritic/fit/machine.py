@@ -11,6 +11,7 @@ from typing import Final
 
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_GROUPS: Final = Path("/proc/self/cgroup")
 _TIMEOUT_S: Final = 10
 
 
@@ -64,13 +65,45 @@ def _available_ram() -> int | None:
 
 
 def _cgroup_left() -> int | None:
-    """What a container may still take."""
+    """What a container, or whatever else limits this process, may still take."""
     try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        return None if limit == "max" else max(0, int(limit) - used)
+        lines = _GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, limit, used = _CGROUP, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):  # version 1
+            root, limit, used = (
+                _CGROUP / "memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            )
+        else:
+            continue
+        own = root / path.lstrip("/")
+        # A limit holds for all groups below; in a container the outer ones are not seen.
+        for folder in (own, *own.parents):
+            found.append(_left_in(folder, limit, used))
+            if folder == root:
+                break
+    return min((left for left in found if left is not None), default=None)
+
+
+def _left_in(folder: Path, limit: str, used: str) -> int | None:
+    try:
+        most = int((folder / limit).read_text(encoding="ascii"))  # "max" is none
+        taken = int((folder / used).read_text(encoding="ascii"))
+        rows = (folder / "memory.stat").read_text(encoding="ascii").split("\n")
     except (OSError, ValueError):
         return None
+    # Files that were read, such as a model that was hashed, give way to whoever needs the memory.
+    counts = dict(row.split() for row in rows if row)
+    prefix = "total_" if "total_active_file" in counts else ""
+    cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+    return max(0, most - max(0, taken - cached))
 
 
 def _physical_ram() -> int | None:

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from edgecritic import (
+    BackendUnavailableError,
     Bundle,
     CancelToken,
     CompareRequest,
@@ -31,6 +32,9 @@ from edgecritic import (
 )
 from edgecritic.backends import choose_backend, load_backend
 from edgecritic.backends.base import Append, Backend, FloatArray, Span, TextSpan
+from edgecritic.backends.hf.model import HfModel
+from edgecritic.backends.llamacpp.decoding import Decoder as LlamaDecoder
+from edgecritic.backends.onnx.runtime import Session
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import write_bundle
 from edgecritic.manifest import BundleFile
@@ -234,6 +238,38 @@ def test_a_cancelled_request_leaves_its_mates_alone_in_every_engine(
         assert mate.result(60).status == "ok"
         again = critic.score(image, QUESTION, "an 8", rationale=False)
         assert dict(again.probabilities) == near(stopped.probabilities)
+
+
+INNERMOST = {"hf": HfModel.decode, "llamacpp": LlamaDecoder._decode, "onnx": Session.run_bound}
+"""What computes a batch, below all that keeps count of sequences."""
+
+
+@pytest.mark.parametrize("name", INNERMOST)
+@pytest.mark.parametrize("nth", [1, 2])
+def test_memory_that_ends_in_one_request_leaves_the_critic_usable(
+    critics: dict[str, Critic], monkeypatch: pytest.MonkeyPatch, name: str, nth: int
+) -> None:
+    critic, image = critics[name], picture(2, (60, 40))
+    expected = critic.score(image, QUESTION, "a 7", rationale=False)
+    critic.forget()
+    innermost, batches = INNERMOST[name], []
+
+    def ends(*args: Any, **kwargs: Any) -> Any:
+        found = innermost(*args, **kwargs)  # what it wrote before it failed lies there
+        batches.append(found)
+        if len(batches) >= nth:
+            raise MemoryError("nothing is left")
+        return found
+
+    with monkeypatch.context() as patched:
+        owner = {"hf": HfModel, "llamacpp": LlamaDecoder, "onnx": Session}[name]
+        patched.setattr(owner, innermost.__name__, ends)
+        with pytest.raises(BackendUnavailableError, match="nothing is left"):
+            critic.score(image, QUESTION, "an 8", rationale=False)
+    assert len(batches) >= nth
+    again = critic.score(image, QUESTION, "a 7", rationale=False)
+    assert dict(again.probabilities) == near(expected.probabilities)
+    assert again.usage == expected.usage
 
 
 def near(probabilities: Mapping[Any, float]) -> Any:
