@@ -66,7 +66,7 @@ def refuse_what_cannot_fit(
     machine = machine or Machine.here(ask_gpu=options.device == "gpu")
     on_gpu = options.device == "gpu" and machine.vram is not None
     weights = _weights(bundle.manifest, _format(engine))
-    needed = weights
+    needed = weights - (_looked_up(bundle.manifest) if _format(engine) == "onnx" else 0)
     if _format(engine) == "gguf":
         manifest = bundle.manifest
         files = GgufFiles(
@@ -152,6 +152,12 @@ def largest_quant(manifest: Manifest, room: int) -> str | None:
 
 def _weights(manifest: Manifest, name: Format) -> int:
     return sum(file.size for file in weights_of(manifest, name))
+
+
+def _looked_up(manifest: Manifest) -> int:
+    """Bytes of token embeddings in a file of their own: it is mapped, and few rows are read."""
+    graphs = {f"{file.path}_data" for file in manifest.having("embed_tokens")}
+    return sum(file.size for file in manifest.having("external_data") if file.path in graphs)
 
 
 def weights_of(manifest: Manifest, name: Format) -> list[BundleFile]:

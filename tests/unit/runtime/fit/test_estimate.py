@@ -169,6 +169,19 @@ def test_what_cannot_be_loaded_is_refused(bundles: dict[str, Bundle], device: An
     refuse_what_cannot_fit(bundles["llamacpp"], "llamacpp", options, Machine(None, None, None))
 
 
+def test_a_table_that_is_mapped_is_not_counted(bundles: dict[str, Bundle]) -> None:
+    bundle, options = bundles["onnx"], EngineOptions(n_ctx=1024, device="cpu")
+    (graph,) = bundle.manifest.having("embed_tokens")
+    data = replace(graph, role="external_data", path=f"{graph.path}_data", size=5_000_000_000)
+    manifest = replace(bundle.manifest, files=(*bundle.manifest.files, data))
+    machine = Machine(1 << 30, 1 << 30, None)
+    refuse_what_cannot_fit(replace(bundle, manifest=manifest), "onnx", options, machine)
+    other = replace(data, path="onnx/decoder.onnx_data")
+    manifest = replace(bundle.manifest, files=(*bundle.manifest.files, other))
+    with pytest.raises(DoesNotFitError):
+        refuse_what_cannot_fit(replace(bundle, manifest=manifest), "onnx", options, machine)
+
+
 def test_the_largest_quant_that_fits_is_named(bundles: dict[str, Bundle]) -> None:
     model = replace(bundles["llamacpp"].manifest.files[0], size=7_000_000_000, quant="Q8_0")
     manifest = replace(bundles["llamacpp"].manifest, files=(model,))
