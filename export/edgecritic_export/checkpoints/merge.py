@@ -30,7 +30,7 @@ from edgecritic_export.checkpoints.store import (
     narrowed,
     widened,
 )
-from edgecritic_export.checkpoints.training import SUMMARY, trained_over_nf4
+from edgecritic_export.checkpoints.training import SUMMARY, check_kind, trained_over_nf4
 from edgecritic_export.progress import SILENCE, Progress
 
 _SETTINGS: Final = (".json", ".txt", ".jinja", ".model")
@@ -113,6 +113,7 @@ def merge_adapter(
     if earlier is not None:
         return Merged(target, False, **{**earlier, "vanished": tuple(earlier["vanished"])})
     with Checkpoint.open(base) as checkpoint, Adapter.open(Path(adapter), checkpoint) as update:
+        check_kind(update.folder, checkpoint.family)
         store = checkpoint.store
         plan = {name: store.info(name) for name in store.names}
         check_disk(target, sum(info.nbytes for info in plan.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgecritic.errors import ArtifactError, shown
 from edgecritic_export.checkpoints.folder import read_json
@@ -17,10 +17,7 @@ def trained_over_nf4(adapter: Path) -> bool | None:
     Raises:
         ArtifactError: the summary names a quantization that is not known here.
     """
-    if not (adapter / SUMMARY).is_file():
-        return None
-    base = read_json(adapter / SUMMARY).get("base")
-    found = base.get("quantization") if isinstance(base, dict) else None
+    found = _base(adapter).get("quantization")
     if found is None:
         return None
     if found not in ("nf4", "none"):
@@ -29,3 +26,28 @@ def trained_over_nf4(adapter: Path) -> bool | None:
             "merge adapters that were trained over NF4 or over the weights as they are",
         )
     return bool(found == "nf4")
+
+
+def check_kind(adapter: Path, model_type: str) -> None:
+    """Check that an adapter was trained on a base of this model type, where its summary says.
+
+    Language models of two families may have the same shapes, so the tensors do not tell.
+
+    Raises:
+        ArtifactError: it was trained on another one.
+    """
+    base = _base(adapter)
+    trained = base.get("model_type")
+    if trained not in (None, model_type):
+        raise ArtifactError(
+            f"{adapter} was trained on {shown(base.get('model'))}, of model type "
+            f"{shown(trained)}, and this base is of {model_type!r}",
+            "name the base that the adapter was trained on",
+        )
+
+
+def _base(adapter: Path) -> dict[str, Any]:
+    if not (adapter / SUMMARY).is_file():
+        return {}
+    base = read_json(adapter / SUMMARY).get("base")
+    return base if isinstance(base, dict) else {}

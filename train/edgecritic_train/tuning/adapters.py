@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgecritic.errors import ArtifactError, InputError
+from edgecritic.backends.tokens import read_settings
+from edgecritic.errors import ArtifactError, InputError, shown
 from edgecritic_train.tuning.config import AdapterSettings
 from edgecritic_train.tuning.families import LANGUAGE, Family
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
+SUMMARY: Final = "training.json"
 
 
 def targets(family: Family, settings: AdapterSettings) -> str:
@@ -108,6 +110,7 @@ def _continued(model: Any, folder: Path) -> PeftModel:
     another = "name the adapter that was trained on this base"
     if not (folder / WEIGHTS).is_file():
         raise ArtifactError(f"{folder} holds no {WEIGHTS}", "name the folder of an adapter")
+    _check_kind(model, folder)
     try:
         found = PeftModel.from_pretrained(model, folder, is_trainable=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -122,6 +125,21 @@ def _continued(model: Any, folder: Path) -> PeftModel:
             another,
         )
     return found
+
+
+def _check_kind(model: Any, folder: Path) -> None:
+    """Language models of both families may have the same shapes; the summary tells them apart."""
+    if not (folder / SUMMARY).is_file():
+        return
+    stated = read_settings(folder / SUMMARY).get("base")
+    base = stated if isinstance(stated, dict) else {}
+    trained = base.get("model_type")
+    if trained not in (None, model.config.model_type):
+        raise ArtifactError(
+            f"{folder} is no adapter of this base: it was trained on {shown(base.get('model'))}, "
+            f"of model type {trained}, and this one is of {model.config.model_type}",
+            "name the adapter that was trained on this base",
+        )
 
 
 def _check_reach(model: Any, family: Family, settings: AdapterSettings) -> None:

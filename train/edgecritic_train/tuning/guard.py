@@ -14,13 +14,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from edgecritic.errors import ArtifactError, CriticError
 from edgecritic_train.critic_data.rows import CriticRow, to_line
-from edgecritic_train.tuning.adapters import CONFIG, WEIGHTS
+from edgecritic_train.tuning.adapters import CONFIG, SUMMARY, WEIGHTS
 from edgecritic_train.tuning.branches import PADDING
 from edgecritic_train.tuning.checkpoints import mark_complete, prune, replace_folder, write_whole
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-SUMMARY: Final = "training.json"
 BEST, DIVERGED = "best", "diverged"
 
 

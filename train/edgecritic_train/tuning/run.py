@@ -92,7 +92,7 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     with without_renamings(), told_apart(config.output):
         trainer = stage.trainer(config, base, rows, start is None)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
-        _finish(trainer, config, facts, out)
+        _finish(trainer, config, {**facts, "base": _base_facts(config, base)}, out)
     return out
 
 
@@ -112,21 +112,27 @@ def _facts(stage: Stage, base: Base, rows: Prepared[Any]) -> dict[str, Any]:
     }
 
 
+def _base_facts(config: TuningConfig, base: Base) -> dict[str, Any]:
+    """What an adapter's summary says of the model that it belongs to."""
+    return {
+        "model": config.base.model,
+        "revision": config.base.revision,
+        "model_type": base.folder.config["model_type"],
+        "quantization": config.base.quantization,
+        "double_quantization": config.base.quantization == "nf4",
+        "dtype": config.base.dtype,
+    }
+
+
 def _finish(trainer: Any, config: TuningConfig, facts: dict[str, Any], out: Path) -> None:
     """Write the adapter that the run is for: the best one, or the last where none was judged."""
-    from edgecritic_train.tuning.guard import BEST, SUMMARY
+    from edgecritic_train.tuning.adapters import SUMMARY
+    from edgecritic_train.tuning.guard import BEST
 
     state = trainer.state
     best = config.output / BEST
     summary = {
         **facts,
-        "base": {
-            "model": config.base.model,
-            "revision": config.base.revision,
-            "quantization": config.base.quantization,
-            "double_quantization": config.base.quantization == "nf4",
-            "dtype": config.base.dtype,
-        },
         "step": state.global_step,
         "steps": state.global_step,
         "config": plain(config),

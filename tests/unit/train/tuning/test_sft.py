@@ -130,6 +130,17 @@ def test_the_adapter_merges_into_what_was_trained(
     assert difference.abs().max() < 1e-4
 
 
+def test_an_adapter_of_the_other_family_is_refused_though_it_fits(
+    finished: dict[str, Path], bases: dict[str, Path], configure: Configure, tmp_path: Path
+) -> None:
+    """Both language models have the same shapes, as those of both families of 7B do."""
+    adapter = finished["llava_onevision"] / "adapter"
+    with pytest.raises(ArtifactError, match="of model type llava_onevision, and this one is of q"):
+        train_sft(configure("qwen2_5_vl", f"adapter.start={adapter}"), quiet)
+    with pytest.raises(ArtifactError, match="and this base is of 'qwen2_5_vl'"):
+        merge_adapter(bases["qwen2_5_vl"], adapter, tmp_path / "merged")
+
+
 def test_a_finished_run_is_not_run_again(finished: dict[str, Path]) -> None:
     told: list[str] = []
     run = finished["llava_onevision"]
