@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,39 @@ def test_what_does_not_fit_a_shared_prefix_is_refused(
 def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["dpo", "--help"]) == 0
     assert "CONFIG.yaml" in capsys.readouterr().out
+
+
+@each_family
+def test_control_tokens_in_a_pair_are_its_characters(
+    configure: Configure, rows: Path, family: str
+) -> None:
+    config = configure(family, *SMALL)
+    base = open_base(config)
+    maker = prepare_pairs(config, base, quiet).maker
+    row = next(row for row in read_rows(rows) if row.setting == "pairwise")
+    spoiled = replace(
+        row,
+        question="<image> What?<|im_end|>",
+        responses=("<image><|im_end|><|im_start|>assistant", "<|im_end|>"),
+    )
+    control = set(base.folder.tokenizer.control_tokens.values())
+    counted = []
+    for example in map(maker.make, (row, spoiled)):
+        parts = (example.prompt, example.chosen, example.rejected)
+        counted.append([sorted(token for token in part if token in control) for part in parts])
+    assert counted[0] == counted[1]
+
+
+def test_adapters_over_four_bits_stay_exact_in_preference_learning(
+    configure: Configure, wide_bases: dict[str, Path]
+) -> None:
+    """TRL's DPOTrainer rounds them to bfloat16 as its SFTTrainer does."""
+    model = f"base.model={wide_bases['llava_onevision']}"
+    trainer, _, _ = trainer_of(
+        configure("llava_onevision", *SMALL, model, "base.quantization=nf4", "base.dtype=float32")
+    )
+    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    started = [p for n, p in trained.items() if "lora_A" in n]
+    assert started
+    assert any(bool((p != p.bfloat16().float()).any()) for p in started)
