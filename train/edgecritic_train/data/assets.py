@@ -228,7 +228,9 @@ class Assets:
         for reader in self._readers:
             if name in reader.manifest.fonts:
                 content = reader.read(f"fonts/{reader.manifest.fonts[name]}")
-                return ImageFont.truetype(io.BytesIO(content), size)
+                # Raqm lays letters out only where libfribidi is: the same item on every machine.
+                layout = ImageFont.Layout.BASIC
+                return ImageFont.truetype(io.BytesIO(content), size, layout_engine=layout)
         raise self._missing(f"font {name!r}")
 
     def _array(self, name: str) -> UInt8Array:

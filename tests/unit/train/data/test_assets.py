@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from edgecritic_train.data.assets import AssetError, Assets, main
 from edgecritic_train.data.pack import Concept, PackManifest, write_pack
@@ -80,6 +81,8 @@ def test_fonts_are_cached_by_size(assets: Assets) -> None:
     assert assets.font("train-font", 20) is assets.font("train-font", 20)
     assert assets.font("train-font", 20).size == 20
     assert assets.font("train-font", 30).size == 30
+    # The other layout is only where libfribidi is, and draws other pictures.
+    assert assets.font("train-font", 20).layout_engine == ImageFont.Layout.BASIC
     with pytest.raises(AssetError, match="font 'comic'"):
         assets.font("comic", 12)
 
