@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,12 +44,26 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
+    sources: list[Path | bytes]
     pictures: tuple[Picture, ...]
     sizes: tuple[Size, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """The prompt that was computed last, and its keys and values."""
+
+    tokens: Sequence[int]
+    pictures: Sequence[Picture]
+    past: Any
+
+
 class VerdictReader:
     """Reads verdicts off a model.
+
+    The last prompt's keys and values are kept: the other order of a pair, and the next row if it is
+    about the same pictures, compute what differs. So judge rows of the same pictures one after
+    another, and give the reader up once the weights change.
 
     Args:
         model: in evaluation mode while it reads.
@@ -61,6 +77,8 @@ class VerdictReader:
         self._base = base
         self._maker = maker
         self._dtype = dtype
+        self._seen: _Seen | None = None
+        self._read: _Read | None = None
 
     @torch.no_grad()
     def judge(self, row: CriticRow) -> Judgement:
@@ -74,12 +92,7 @@ class VerdictReader:
                 f"the dialect {self._maker.dialect.name} reasons before its verdict",
                 "leave data.validation out, and judge the exported critic with edgecritic bench",
             )
-        images = [load_image(source) for source in row.image_sources]
-        single = len(images) > 1
-        seen = _Seen(
-            tuple(self._base.eye.look(image, single=single) for image in images),
-            tuple((image.height, image.width) for image in images),
-        )
+        seen = self._look(row.image_sources)
         if row.setting == "pointwise":
             joint = self._joint(row.task, row.wording, seen)
             levels = row.rubric.range
@@ -89,6 +102,17 @@ class VerdictReader:
             "second": self._joint(row.task.swapped(), row.wording, seen),
         }
         return Judgement(row, preference(joints, Calibration()))
+
+    def _look(self, sources: list[Path | bytes]) -> _Seen:
+        if self._seen is None or self._seen.sources != sources:
+            images = [load_image(source) for source in sources]
+            single = len(images) > 1
+            self._seen = _Seen(
+                sources,
+                tuple(self._base.eye.look(image, single=single) for image in images),
+                tuple((image.height, image.width) for image in images),
+            )
+        return self._seen
 
     def _joint(self, task: Task, wording: int, seen: _Seen) -> LogProbs:
         """(n_outcomes,) joint log-probabilities of a prompt's verdicts."""
@@ -102,18 +126,21 @@ class VerdictReader:
     ) -> list[NDArray[np.float32]]:
         """The (n_vocab,) row behind each of the trie's nodes; the prompt is computed once."""
         model, device = self._model, self._model.device
-        input_ids = torch.tensor([tokens], device=device)
-        inputs = self._base.eye.inputs([pictures], input_ids, self._dtype)
-        positions = self._base.eye.positions(model, input_ids, inputs)
+        whole = torch.tensor([tokens], device=device)
+        inputs = self._base.eye.inputs([pictures], whole, self._dtype)
+        positions = self._base.eye.positions(model, whole, inputs)
         behind = int(positions.max()) + 1
+        known, past = self._known(tokens, pictures)
         found = model(
-            input_ids=input_ids,
-            position_ids=positions,
+            input_ids=whole[:, known:],
+            position_ids=positions[..., known:],
+            past_key_values=past,
             use_cache=True,
             logits_to_keep=1,
-            **inputs,
+            **({} if known else inputs),
         )
         past = found.past_key_values
+        self._read = _Read(tokens, pictures, past)
         rows = []
         for node in trie.nodes:
             if not node:
@@ -130,6 +157,23 @@ class VerdictReader:
             rows.append(_row(extended.logits))
             past.crop(-len(node))
         return rows
+
+    def _known(self, tokens: Sequence[int], pictures: Sequence[Picture]) -> tuple[int, Any]:
+        """How many leading tokens need not be computed, and their keys and values.
+
+        They reach behind the pictures or are none: pictures are computed whole.
+        """
+        read, self._read = self._read, None
+        if read is None or read.pictures is not pictures:
+            return 0, None
+        equal = (one == other for one, other in zip(tokens, read.tokens, strict=False))
+        known = sum(1 for _ in takewhile(bool, equal))
+        known = min(known, len(tokens) - 1)
+        if self._base.folder.image_token in tokens[known:]:
+            return 0, None
+        if excess := len(read.tokens) - known:
+            read.past.crop(-excess)
+        return known, read.past
 
 
 def _row(logits: torch.Tensor) -> NDArray[np.float32]:

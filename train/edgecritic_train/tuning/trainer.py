@@ -147,7 +147,9 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         n, k = (1, 0) if sharded else (self.args.world_size, self.args.process_index)
         self.model.eval()
         with self.accelerator.autocast():
-            found = [reader.judge(row) for row in asked.rows[k::n]]
+            # Rows of the same pictures follow each other: the reader keeps what they share.
+            rows = sorted(asked.rows, key=lambda row: str(row.image_sources))
+            found = [reader.judge(row) for row in rows[k::n]]
         if n == 1:
             return found
         from accelerate.utils import gather_object

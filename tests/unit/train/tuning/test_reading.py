@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,40 @@ def test_joint_probabilities_are_those_of_whole_rows(
         wanted.append(sum(float(logits[k, tokens[0, k + 1]]) for k in places))
     rows_found = reader._node_logits([*start, *trie.forced], [picture], trie)
     assert np.allclose(trie.log_probs(rows_found), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_prompts_share_is_computed_once_and_changes_nothing(
+    configure: Configure, rows: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(family)
+    base = open_base(config)
+    model = load_base(base, config).eval()
+    maker = ExampleMaker(base, load_dialect(config.data.dialect))
+    asked = sorted(read_rows(rows), key=lambda row: str(row.image_sources))[:8]
+    pairs = next(row for row in asked if row.setting == "pairwise")
+    asked = [pairs, pairs, *asked]
+    alone = [VerdictReader(model, base, maker, torch.float32).judge(row).found for row in asked]
+    reader = VerdictReader(model, base, maker, torch.float32)
+    computed: list[int] = []
+    forward = model.forward
+
+    def counted(*args: object, **kwargs: Any) -> object:
+        computed.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    together = [reader.judge(row).found for row in asked]
+    for one, other in zip(alone, together, strict=True):
+        told = [dict(verdict.probabilities) for verdict in (one, other)]
+        assert told[0] == pytest.approx(told[1], abs=1e-3)
+        for a, b in zip(
+            getattr(one, "orders", [one]), getattr(other, "orders", [other]), strict=True
+        ):
+            assert a.mass == pytest.approx(b.mass, rel=1e-3)
+    long = [length for length in computed if length > 1]
+    assert long[1] < long[0]  # the other order of the pair
+    assert long[2] < long[0]  # the same pair once more
 
 
 def test_metrics_agree_with_scipy() -> None:
