@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -19,11 +21,13 @@ from edgecritic.vision import (
     ImageLimits,
     ImageSource,
     NativeGeometry,
+    ReadImage,
     UInt8Array,
     content_hash,
-    load_image,
+    decode_image,
     loses_detail,
     pack_features,
+    read_image,
     resized,
     tile,
     token_count,
@@ -69,6 +73,51 @@ class NativeVision:
 
 Vision: TypeAlias = VisionProfile | NativeVision
 
+_MOST_KNOWN = 4096
+"""Files of pictures whose identity is kept: some hundred bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What decides a picture's features and their places: hash of its pixels, (height, width)."""
+
+    content: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """A picture that was read, and decoded where nothing else told what it is."""
+
+    read: ReadImage
+    identity: _Identity
+    decoded: Image.Image | None
+
+
+class _Album:
+    """Identities by the hash of a file's content: a file that comes again is not decoded."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, _Identity] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def look_up(self, source: ImageSource, limits: ImageLimits) -> _Picture:
+        """Read a picture; decode it if its content is new."""
+        read = read_image(source, limits)
+        digest = read.digest
+        with self._lock:
+            if digest is not None and (known := self._known.get(digest)) is not None:
+                self._known.move_to_end(digest)
+                return _Picture(read, known, None)
+        decoded = decode_image(read, limits)
+        identity = _Identity(content_hash(decoded), (decoded.height, decoded.width))
+        if digest is not None:
+            with self._lock:
+                self._known[digest] = identity
+                while len(self._known) > _MOST_KNOWN:
+                    self._known.popitem(last=False)
+        return _Picture(read, identity, decoded)
+
 
 def as_images(image: ImageInput) -> list[ImageSource]:
     """One picture, several or none as a list."""
@@ -102,6 +151,7 @@ class PictureEncoder:
     profile: Vision | None
     cache: FeatureCache = field(default_factory=FeatureCache)
     limits: ImageLimits = field(default_factory=ImageLimits)
+    _album: _Album = field(default_factory=_Album, repr=False)
 
     def __post_init__(self) -> None:
         profile, info = self.profile, self.backend.info
@@ -152,20 +202,20 @@ class PictureEncoder:
                 "leave the picture out, or load a critic with a vision tower",
             )
         if len(sources) == 1:
-            picture = load_image(sources[0], self.limits)
-            self._check_fit(_n_tokens(picture, self.profile))
+            picture = self._album.look_up(sources[0], self.limits)
+            self._check_fit(_n_tokens(picture.identity.size, self.profile))
             return (self._span(picture, self.profile, False, cancel, tell),)
         # Their tokens are counted before any is encoded, and one decoded picture is held at a
-        # time, so those whose size tells are decoded twice.
+        # time, so those whose size tells may be decoded twice.
         if isinstance(self.profile, NativeVision):
-            pictures = (load_image(source, self.limits) for source in sources)
-            n_tokens = sum(_n_tokens(picture, self.profile) for picture in pictures)
+            sizes = (self._album.look_up(source, self.limits).identity.size for source in sources)
+            n_tokens = sum(_n_tokens(size, self.profile) for size in sizes)
         else:
             geometry, side = self.profile.geometry, self.profile.geometry.tile_size
             n_tokens = len(sources) * token_count((side, side), geometry, single=True)
         self._check_fit(n_tokens)
         return tuple(
-            self._span(load_image(source, self.limits), self.profile, True, cancel, tell)
+            self._span(self._album.look_up(source, self.limits), self.profile, True, cancel, tell)
             for source in sources
         )
 
@@ -180,7 +230,7 @@ class PictureEncoder:
 
     def _span(
         self,
-        picture: Image.Image,
+        picture: _Picture,
         profile: Vision,
         several: bool,
         cancel: CancelToken | None,
@@ -188,13 +238,14 @@ class PictureEncoder:
     ) -> ImageSpan:
         native = isinstance(profile, NativeVision)
         single = several and not native
-        key = FeatureKey(content_hash(picture), profile.geometry.digest, profile.tower, single)
+        key = FeatureKey(picture.identity.content, profile.geometry.digest, profile.tower, single)
         features = self.cache.get(key)
         if features is None:
+            decoded = picture.decoded or decode_image(picture.read, self.limits)
             if isinstance(profile, NativeVision):
-                features = self._encoded(resized(picture, profile.geometry), cancel, tell)[0]
+                features = self._encoded(resized(decoded, profile.geometry), cancel, tell)[0]
             else:
-                tiled = tile(picture, profile.geometry, single=single)
+                tiled = tile(decoded, profile.geometry, single=single)
                 encoded = self._encoded(tiled.tiles, cancel, tell)
                 features = pack_features(encoded, tiled, profile.geometry, profile.image_newline)
             self.cache.put(key, features)
@@ -202,8 +253,8 @@ class PictureEncoder:
         return ImageSpan(
             f"{key.content}/{key.geometry}/{key.vision_tower}/{way}",
             features,
-            _grid(picture, profile),
-            reduced=not single and _loses_detail(picture, profile),
+            _grid(picture.identity.size, profile),
+            reduced=not single and _loses_detail(picture.identity.size, profile),
         )
 
     def _encoded(
@@ -222,20 +273,18 @@ class PictureEncoder:
         return features
 
 
-def _grid(picture: Image.Image, profile: Vision) -> tuple[int, int] | None:
+def _grid(size: tuple[int, int], profile: Vision) -> tuple[int, int] | None:
     if isinstance(profile, NativeVision):
-        return token_grid((picture.height, picture.width), profile.geometry)
+        return token_grid(size, profile.geometry)
     return None
 
 
-def _loses_detail(picture: Image.Image, profile: Vision) -> bool:
-    size = (picture.height, picture.width)
+def _loses_detail(size: tuple[int, int], profile: Vision) -> bool:
     return profile.own is not None and loses_detail(size, profile.own, profile.geometry)
 
 
-def _n_tokens(picture: Image.Image, profile: Vision) -> int:
+def _n_tokens(size: tuple[int, int], profile: Vision) -> int:
     """Tokens of a lone picture."""
-    size = (picture.height, picture.width)
     if isinstance(profile, NativeVision):
         rows, columns = token_grid(size, profile.geometry)
         return rows * columns

@@ -2,7 +2,15 @@
 
 from edgecritic.vision.cache import FeatureCache, FeatureKey
 from edgecritic.vision.caps import capped, loses_detail
-from edgecritic.vision.decode import ImageLimits, ImageSource, content_hash, load_image
+from edgecritic.vision.decode import (
+    ImageLimits,
+    ImageSource,
+    ReadImage,
+    content_hash,
+    decode_image,
+    load_image,
+    read_image,
+)
 from edgecritic.vision.geometries import Geometry, read_geometry
 from edgecritic.vision.geometry import ImageGeometry, Size
 from edgecritic.vision.native import (
@@ -31,12 +39,14 @@ __all__ = [
     "ImageLimits",
     "ImageSource",
     "NativeGeometry",
+    "ReadImage",
     "Size",
     "TiledImage",
     "UInt8Array",
     "canvas_tokens",
     "capped",
     "content_hash",
+    "decode_image",
     "fitted_size",
     "load_image",
     "loses_detail",
@@ -44,6 +54,7 @@ __all__ = [
     "patch_values",
     "pixel_values",
     "read_geometry",
+    "read_image",
     "resized",
     "select_best_resolution",
     "tile",

@@ -91,11 +91,48 @@ def load_image(source: ImageSource, limits: ImageLimits | None = None) -> Image.
         ImageError: the source is missing, unreadable, of another format, too large or damaged.
     """
     limits = limits or ImageLimits()
+    return decode_image(read_image(source, limits), limits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """A picture that has been read, and not decoded yet.
+
+    Attributes:
+        name: for messages.
+        data: the content of its file, or an image that was open already.
+    """
+
+    name: str
+    data: bytes | Image.Image
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 (hex) of the file's content; None for an open image, which may change."""
+        if isinstance(self.data, Image.Image):
+            return None
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read_image(source: ImageSource, limits: ImageLimits) -> ReadImage:
+    """Read a picture; see `load_image`.
+
+    Raises:
+        ImageError: the source is missing, unreadable or too large.
+    """
     if isinstance(source, Image.Image):
-        name, image = _name_of_open(source), source
-    else:
-        name, data = _read(source, limits)
-        image = _open_header(name, data)
+        return ReadImage(_name_of_open(source), source)
+    return ReadImage(*_read(source, limits))
+
+
+def decode_image(read: ReadImage, limits: ImageLimits) -> Image.Image:
+    """Decode what was read; see `load_image`.
+
+    Raises:
+        ImageError: it is of another format, too large or damaged.
+    """
+    name, data = read.name, read.data
+    image = data if isinstance(data, Image.Image) else _open_header(name, data)
     _check_size(name, image.size, limits)
     try:
         image.load()

@@ -36,7 +36,12 @@ from edgecritic.pictures import ImageInput
 from edgecritic.requests import ScoreRequest
 from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Verdict
-from edgecritic.vision import FeatureCache, ImageLimits, ImageSource, load_image
+from edgecritic.vision import (
+    FeatureCache,
+    ImageLimits,
+    ReadImage,
+    decode_image,
+)
 from hashed_critic import (
     PROFILE,
     REASON,
@@ -566,6 +571,44 @@ def test_verdicts_do_not_depend_on_the_number_of_sequences(max_sequences: int) -
 # --- pictures ----------------------------------------------------------------------------------
 
 
+def test_a_file_that_comes_again_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def counted(read: ReadImage, limits: ImageLimits) -> Image.Image:
+        decoded.append(read.name)
+        return decode_image(read, limits)
+
+    monkeypatch.setattr("edgecritic.pictures.decode_image", counted)
+    critic, backend = hashed_critic()
+    path = tmp_path / "digit.png"
+    picture().save(path)
+    first = critic.rank(path, QUESTION, ["one", "two", "three"])
+    assert len(decoded) == 1
+    critic.score(path.read_bytes(), QUESTION, "one", rationale=False)
+    assert len(decoded) == 1
+    picture("blue").save(path)  # the same name, and another picture
+    second = critic.rank(path, QUESTION, ["one", "two", "three"])
+    assert len(decoded) == 2
+    assert first.rewards != second.rewards
+    seen = picture()  # an open image may have been drawn on meanwhile
+    before = critic.score(seen, QUESTION, "one", rationale=False)
+    seen.paste("blue", (0, 0, 20, 20))
+    after = critic.score(seen, QUESTION, "one", rationale=False)
+    assert before.probabilities != after.probabilities
+    assert backend.tiles == 2 * 2  # red and blue, base view and grid each
+
+
+def test_features_that_were_dropped_are_made_again_from_a_known_file(tmp_path: Path) -> None:
+    critic, backend = hashed_critic(cache=FeatureCache(0))
+    path = tmp_path / "digit.png"
+    picture().save(path)
+    verdicts = [critic.score(path, QUESTION, "one", rationale=False) for _ in range(2)]
+    assert verdicts[0].probabilities == verdicts[1].probabilities
+    assert backend.tiles == 2 * 2
+
+
 def test_all_kinds_of_pictures_are_the_same_picture(tmp_path: Path) -> None:
     path = tmp_path / "red.png"
     picture().save(path)
@@ -659,7 +702,7 @@ def test_pictures_that_fill_the_context_are_not_even_encoded() -> None:
 
 def test_too_many_pictures_are_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     critic, _ = hashed_critic(options=EngineOptions(n_ctx=10))
-    monkeypatch.setattr("edgecritic.pictures.load_image", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("edgecritic.pictures.decode_image", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ContextOverflowError, match="pictures alone take 15 tokens"):
         critic.score([picture()] * 3, QUESTION, "x")
 
@@ -670,13 +713,13 @@ def test_of_several_pictures_one_is_held_decoded_at_a_time(
     critic, _ = hashed_critic()
     held: list[weakref.ref[Image.Image]] = []
 
-    def load(source: ImageSource, limits: ImageLimits | None = None) -> Image.Image:
+    def decode(read: ReadImage, limits: ImageLimits) -> Image.Image:
         assert not any(decoded() for decoded in held)
-        image = load_image(source, limits)
+        image = decode_image(read, limits)
         held.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr("edgecritic.pictures.load_image", load)
+    monkeypatch.setattr("edgecritic.pictures.decode_image", decode)
     critic.score([picture("red"), picture("blue"), picture("green")], QUESTION, "x")
     assert len(held) == 3
 
