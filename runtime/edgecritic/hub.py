@@ -22,6 +22,7 @@ _PART: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME: Final = re.compile(rf"({_PART})/({_PART})(?:@({_PART}))?")
 _OFFLINE: Final = "HF_HUB_OFFLINE"
 _LARGEST_MANIFEST: Final = 1 << 20
+_EMBEDDED: Final = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,13 @@ def bundles_home() -> Path:
 def find_bundle(name: str | os.PathLike[str]) -> Bundle:
     """A bundle by its folder, or by its name if it was pulled from the hub.
 
+    ``embedded`` is the one that ships, as on the command line.
+
     Raises:
         ArtifactError: there is none; for a name the hint says how to fetch it.
     """
+    if name == _EMBEDDED:
+        return Bundle.embedded()
     hub_name = HubName.of(os.fspath(name))
     if hub_name is None or Path(name).exists():
         return Bundle.read(name)

@@ -38,10 +38,9 @@ def read_bundle(name: str) -> Bundle:
     Raises:
         ArtifactError: there is none.
     """
-    from edgecritic.bundle import Bundle
     from edgecritic.hub import find_bundle
 
-    return Bundle.embedded() if name == EMBEDDED else find_bundle(name)
+    return find_bundle(name)
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:

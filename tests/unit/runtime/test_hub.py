@@ -77,6 +77,10 @@ def test_a_pulled_bundle_is_found_by_its_name(hub: StandInHub) -> None:
     assert (shared.name, shared.kind, shared.size) == ("model.gguf", "file", len(SHARED))
 
 
+def test_the_critic_that_ships_is_found_by_its_name() -> None:
+    assert find_bundle("embedded").folder == Bundle.embedded().folder
+
+
 def test_an_interrupted_pull_goes_on(hub: StandInHub) -> None:
     manifest = json.loads(hub.files["critic.json"])
     adapter = next(file for file in manifest["files"] if file["role"] == "adapter")
