@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgecritic import Bundle, Critic, CriticError, InputError
+from edgecritic import Critic, CriticError, InputError
+from edgecritic.hub import find_bundle
 from edgecritic_bench import calibration
 from edgecritic_bench.features import compare_features
 from edgecritic_bench.judge import Plan, judge_sets, read_meta, uncorrected
@@ -76,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _judge(args: argparse.Namespace, argv: Sequence[str]) -> None:
     plan = Plan(tuple(args.settings), tuple(args.conditions), args.limit, args.shared)
-    with Critic.load(uncorrected(_bundle(args.bundle)), threads=args.threads) as critic:
+    with Critic.load(uncorrected(find_bundle(args.bundle)), threads=args.threads) as critic:
         judged = 0
         for record in judge_sets(critic, args.sets, plan, args.out, Provenance.here(argv)):
             judged += 1
@@ -125,10 +126,6 @@ def _parity(args: argparse.Namespace, _: Sequence[str]) -> None:
         _write(args.out, page)
     else:
         print(page, end="")
-
-
-def _bundle(name: str) -> Bundle:
-    return Bundle.embedded() if name == "embedded" else Bundle.read(name)
 
 
 def _engine(records: Path) -> str:

@@ -153,7 +153,7 @@ class Critic:
 
         Args:
             bundle: a bundle, its folder, or the name it was pulled by (``owner/name``); the
-                embedded critic when left out.
+                embedded critic when left out or ``embedded``.
             backend: ``"auto"`` or the name of an engine. For ``"onnx"`` a GGUF bundle is converted,
                 once on a machine; the result is kept in the cache folder. ``"auto"`` does so
                 where no other engine is installed, and where it is quicker: for the embedded

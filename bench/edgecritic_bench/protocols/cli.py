@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from edgecritic import Bundle, Critic, InputError
+from edgecritic import Critic, InputError
+from edgecritic.hub import find_bundle
 from edgecritic_bench.numbers import write_json
 from edgecritic_bench.protocols.hub import locate
 from edgecritic_bench.protocols.importers import import_replies
@@ -43,7 +44,7 @@ def _benchmarks(args: argparse.Namespace, _: Sequence[str]) -> None:
 def _run(args: argparse.Namespace, argv: Sequence[str]) -> None:
     rows = _rows(args)[: args.limit]
     scored = benchmark(args.benchmark).scored
-    bundle = Bundle.embedded() if args.bundle == "embedded" else Bundle.read(args.bundle)
+    bundle = find_bundle(args.bundle)
     with Critic.load(bundle, threads=args.threads) as critic:
         count = 0
         run = Provenance.here(argv)

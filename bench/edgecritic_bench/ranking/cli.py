@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from edgecritic import Bundle, Critic
+from edgecritic import Critic
+from edgecritic.hub import find_bundle
 from edgecritic_bench.checked import positive
 from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.ranking.matrices import collect, read
@@ -15,7 +16,7 @@ from edgecritic_bench.ranking.page import ranking_page
 
 
 def _collect(args: argparse.Namespace, _: Sequence[str]) -> None:
-    bundle = Bundle.embedded() if args.bundle == "embedded" else Bundle.read(args.bundle)
+    bundle = find_bundle(args.bundle)
     with Critic.load(bundle, threads=args.threads) as critic:
         for name in collect(critic, args.sets, args.responses, args.limit, args.out):
             print(name, file=sys.stderr, flush=True)

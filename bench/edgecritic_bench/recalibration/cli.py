@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecritic import Bundle, Critic, InputError
+from edgecritic.hub import find_bundle
 from edgecritic_bench.checked import made, positive, share
 from edgecritic_bench.judge import uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
@@ -26,7 +27,7 @@ def calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
     """Judge labelled rows, fit, write the bundle, and show what it did to other rows."""
     if not args.data:
         raise InputError("there are no labelled rows", "name them with --data")
-    bundle = Bundle.embedded() if args.bundle == "embedded" else Bundle.read(args.bundle)
+    bundle = find_bundle(args.bundle)
     rows = _rows(args.data, args.rows, args.seed)
     enough(rows)
     made(args.out)

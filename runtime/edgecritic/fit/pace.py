@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from time import perf_counter
 from typing import Final, TypeAlias
@@ -117,7 +118,7 @@ class Times:
     @classmethod
     def of(cls, run: Run) -> Times:
         """Time a model's calls."""
-        fresh = tuple(fastest(lambda n=n: run(n, 0)) for n in SIZES)  # type: ignore[misc]
+        fresh = tuple(fastest(partial(run, n, 0)) for n in SIZES)
         return cls(fresh, fastest(lambda: run(SIZES[-1], PAST)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgecritic import Bundle, CriticError, InputError
+from edgecritic.hub import find_bundle
 from edgecritic_bench.speed.tasks import Asked
 
 
@@ -38,7 +39,7 @@ class Setup:
         Raises:
             ArtifactError: it cannot be read.
         """
-        return Bundle.embedded() if self.folder == "embedded" else Bundle.read(self.folder)
+        return find_bundle(self.folder)
 
     def checkpoint_folder(self) -> Path:
         """Where transformers' form of the critic lies.
