@@ -65,7 +65,7 @@ def test_the_page_on_protocols_names_every_benchmark_and_format():
 
 def test_a_run_is_scored_beside_a_peer(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands.Critic, "load", lambda *_, **__: scripted_critic())
-    monkeypatch.setattr(commands.Bundle, "embedded", lambda: None)
+    monkeypatch.setattr(commands, "find_bundle", lambda name: None)
     out = tmp_path / "ours.jsonl"
     assert cli.main(["run", "rows", str(data), "--out", str(out), "--limit", "4"]) == 0
     assert len(read_replies(out)) == 4 * 3
@@ -95,7 +95,7 @@ def test_a_run_is_scored_beside_a_peer(data, tmp_path, monkeypatch, capsys):
 
 def test_another_critics_verdicts_are_not_gone_on_with(data, tmp_path, monkeypatch):
     monkeypatch.setattr(commands.Critic, "load", lambda *_, **__: scripted_critic())
-    monkeypatch.setattr(commands.Bundle, "embedded", lambda: None)
+    monkeypatch.setattr(commands, "find_bundle", lambda name: None)
     out = tmp_path / "ours.jsonl"
     assert cli.main(["run", "rows", str(data), "--out", str(out), "--limit", "1"]) == 0
     meta = out.with_name(out.name + ".meta.json")

@@ -321,7 +321,7 @@ def test_from_the_published_layout_to_the_number(name, tmp_path, monkeypatch):
     monkeypatch.setattr(
         commands.Critic, "load", lambda *_, **__: scripted_critic(around=four_or_two)
     )
-    monkeypatch.setattr(commands.Bundle, "embedded", lambda: None)
+    monkeypatch.setattr(commands, "find_bundle", lambda name: None)
     write, numbers = CHECKS[name]
     data = write(tmp_path / "data")
     replies, facts = tmp_path / "replies.jsonl", tmp_path / "facts.json"
