@@ -57,7 +57,8 @@ class EmbeddedOptions:
 
     Attributes:
         version: of the critic.
-        calibration: JSON with its temperatures and tie margin; none are applied without it.
+        calibration: JSON with its temperatures and tie margin, and its noise where that was
+            measured; none are applied without it.
     """
 
     version: str
@@ -167,6 +168,7 @@ def _calibration(path: Path | None) -> Calibration:
             float(fitted["pointwise_temperature"]),
             float(fitted["pairwise_temperature"]),
             float(fitted["tie_margin"]),
+            float(fitted.get("noise", 0.0)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(

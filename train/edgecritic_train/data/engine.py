@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgecritic.errors import CriticError
@@ -58,12 +58,29 @@ def generate(
 
 
 def item_at(
-    assets: Assets, split: str, seed: int, index: int, kinds: Sequence[str] | None = None
+    assets: Assets,
+    split: str,
+    seed: int,
+    index: int,
+    kinds: Sequence[str] | None = None,
+    *,
+    emphasis: Mapping[str, float] | None = None,
 ) -> TwinItem:
-    """One item; depends on its arguments only, so workers can stride over the indices."""
+    """One item; depends on its arguments only, so workers can stride over the indices.
+
+    Args:
+        assets: the packs that the split draws from.
+        split: "train" or "T0".."T4".
+        seed: names the series.
+        index: of the item in it.
+        kinds: question types to choose from; all of the split if not given.
+        emphasis: how many times as often as usual a question type comes.
+    """
     item_seed = stable_seed("item", split, seed, index)
     rng = generator("item", split, seed, index)
-    kind = weighted(rng, {kind: kind.weight for kind in kinds_of(split, kinds)})
+    factors = emphasis or {}
+    shares = {kind: kind.weight * factors.get(kind.name, 1) for kind in kinds_of(split, kinds)}
+    kind = weighted(rng, shares)
     setting = Setting(assets, split, rng)
     return _finished(setting, kind, kind.build(setting), item_seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgecritic.vision import ImageGeometry
@@ -88,6 +89,9 @@ class EmbeddedConfig:
         reason_weight: of each token of the reason.
         distractions: share of the judged responses that say something beside their answer, which
             changes nothing of what they are worth.
+        emphasis: question type: how many times as often as usual it comes while rows are trained.
+        seed: of the weights that start at random, and of the items.
+        start: the critic whose weights the run went on from; empty for none.
     """
 
     tower: TowerShape = field(default_factory=TowerShape)
@@ -103,4 +107,6 @@ class EmbeddedConfig:
     form_weight: float = 0.02
     reason_weight: float = 0.06
     distractions: float = 0.0
+    emphasis: Mapping[str, float] = field(default_factory=dict)
     seed: int = 20261123
+    start: str = ""

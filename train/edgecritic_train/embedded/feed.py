@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ class ItemStream:
         packs: asset packs.
         split: usually "train".
         seed: names the series; a resumed stage starts a new series, so no item comes twice.
+        emphasis: see `engine.item_at`.
     """
 
     packs: tuple[Path, ...]
     split: str
     seed: int
+    emphasis: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Batches(IterableDataset[Any]):
@@ -45,11 +47,14 @@ class _Batches(IterableDataset[Any]):
         worker = get_worker_info()
         index, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         torch.set_num_threads(1)
-        assets = Assets.load(*self.stream.packs)
+        stream = self.stream
+        assets = Assets.load(*stream.packs)
         while True:
             items = []
             for _ in range(self.n_items):
-                items.append(item_at(assets, self.stream.split, self.stream.seed, index))
+                items.append(
+                    item_at(assets, stream.split, stream.seed, index, emphasis=stream.emphasis)
+                )
                 index += stride
             yield self.collate(items)
 

@@ -256,7 +256,7 @@ def train_rows(
             layer.compile(dynamic=False)
     collate = RowCollate(sources.language_model, config, geometry, judged=judged)
     seed = config.seed + 1 + judged + 1000 * (stage.steps + 1)
-    stream = ItemStream(sources.packs, "train", seed)
+    stream = ItemStream(sources.packs, "train", seed, config.emphasis)
     feed = batches(stream, max(1, budget.batch // 2), collate, sources.n_workers)
     counted = config.verdict_weight if judged else None
     while stage.running:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -27,6 +28,7 @@ from edgecritic.cli.bundles import read_bundle
 from edgecritic.errors import CriticError
 from edgecritic.hashing import file_sha256
 from edgecritic.prompts import load_dialect
+from edgecritic_train.data.catalogue import kinds_of
 from edgecritic_train.embedded.bundled import load_bundle
 from edgecritic_train.embedded.config import (
     EmbeddedConfig,
@@ -210,6 +212,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="of the responses, that say something beside their answer",
     )
+    parser.add_argument(
+        "--emphasis",
+        nargs="*",
+        default=[],
+        metavar="KIND=FACTOR",
+        help="question types that come FACTOR times as often, such as chart_value=5",
+    )
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--no-compile", action="store_true")
     return parser
@@ -229,6 +238,28 @@ def configured(seconds: Sequence[str], batch: Sequence[str]) -> EmbeddedConfig:
     return config
 
 
+def emphasised(pairs: Sequence[str]) -> dict[str, float]:
+    """How many times as often each named question type comes.
+
+    Raises:
+        CriticError: there is no such type, or the factor is not a positive number.
+    """
+    factors = {}
+    for pair in pairs:
+        kind, _, value = pair.partition("=")
+        kinds_of("train", [kind])
+        try:
+            factors[kind] = float(value)
+        except ValueError:
+            factors[kind] = math.nan
+        if not 0 < factors[kind] < math.inf:
+            raise CriticError(
+                f"--emphasis {pair}: {value!r} is not a positive number",
+                "write how many times as often the type comes, such as chart_value=5",
+            )
+    return factors
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(argv)
@@ -245,9 +276,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             configured(options.seconds, options.batch),
             seed=options.seed,
             distractions=options.distractions,
+            emphasis=emphasised(options.emphasis),
         )
         if options.start:
-            begin(read_bundle(options.start), sources, config)
+            start = read_bundle(options.start)
+            config = replace(config, start=f"{start.manifest.name} {start.manifest.version}")
+            begin(start, sources, config)
         train(config, sources, options.stages.split(","))
     except CriticError as error:
         logger.error("%s", error)

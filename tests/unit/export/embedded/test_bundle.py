@@ -115,11 +115,17 @@ def test_the_pinned_language_model_is_named_and_not_copied(run, tiny_models, mon
 
 
 def test_calibration_comes_from_its_file(run, tiny_models, tmp_path):
-    fitted = {"pointwise_temperature": 1.5, "pairwise_temperature": 0.75, "tie_margin": 0.25}
+    fitted = {
+        "pointwise_temperature": 1.5,
+        "pairwise_temperature": 0.75,
+        "tie_margin": 0.25,
+        "noise": 0.125,
+    }
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({**fitted, "pointwise_rows": 100}))
     calibration = exported(run, tiny_models, calibration=path).manifest.calibration
     assert (calibration.pointwise_temperature, calibration.tie_margin) == (1.5, 0.25)
+    assert calibration.noise == 0.125
     path.write_text("[]")
     with pytest.raises(ArtifactError, match="holds no calibration"):
         exported(run, tiny_models, calibration=path)

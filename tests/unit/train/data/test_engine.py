@@ -46,6 +46,15 @@ def test_an_item_depends_on_split_seed_and_index_only(assets: Assets) -> None:
     assert not _same(row[7], item_at(assets, "T0", 3, 7))
 
 
+def test_emphasis_makes_a_kind_come_as_many_times_as_often(assets: Assets) -> None:
+    factors = {kind.name: 1e-9 for kind in kinds_of("train")} | {"digit": 3.0, "card": 1.0}
+    drawn = Counter(
+        item_at(assets, "train", 3, index, emphasis=factors).kind for index in range(80)
+    )
+    assert set(drawn) == {"digit", "card"}
+    assert 53 <= drawn["digit"] <= 79  # weights 5 x 3 against 3: 67, four deviations either way
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_kind_draws_in_every_split_that_has_it(assets: Assets, split: str) -> None:
     for kind in kinds_of(split):
