@@ -32,6 +32,7 @@ from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import cli as speed
 
 _TELL_EVERY = 50
+_USAGE = 2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,13 +42,17 @@ def main(argv: Sequence[str]) -> int:
         argv: the arguments behind ``edgecritic bench``.
 
     Returns:
-        The exit status.
+        The exit status; 2 where no command is named.
 
     Raises:
         CriticError: what went wrong; the runtime's command line turns it into text and a status.
         SystemExit: argparse refuses the arguments, or was asked for help.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    if not argv:
+        parser.print_help()
+        return _USAGE
+    args = parser.parse_args(argv)
     commands: dict[str, Callable[[argparse.Namespace, Sequence[str]], None]] = {
         "judge": _judge,
         "calibrate": _calibrate,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from edgecritic.cli.commands import group_parser
 from edgecritic_bench.checked import positive
 from edgecritic_bench.protocols import options as protocols
 from edgecritic_bench.quantization import cli as quantization
@@ -14,43 +16,23 @@ from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import cli as speed
 
+PROG = "edgecritic bench"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all bench commands."""
-    parser = argparse.ArgumentParser(
-        prog="edgecritic bench",
-        description="Measures how far a critic's judgements can be trusted, and what they cost.",
+    parser = group_parser(
+        PROG,
+        "Measures how far a critic's judgements can be trusted, and what they cost.",
+        {name: does for name, (does, _) in _COMMANDS.items()},
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text, add in (
-        ("judge", "judge evaluation sets and record every verdict", _judge),
-        ("calibrate", "fit temperatures, ties, scores and their intervals", _calibrate),
-        ("report", "write the page on agreement, with plots, from records", _report),
-        ("parity", "compare the records of two engines row by row", _parity),
-        ("speed", "tell what judgements cost, beside other engines", speed.speed),
-        ("benchmarks", "list the public benchmarks and their protocols", protocols.benchmarks),
-        ("run", "judge a benchmark and keep every verdict", protocols.run),
-        ("import", "turn somebody else's verdicts into ours", protocols.import_),
-        ("score", "score verdicts by a benchmark's protocol, judges side by side", protocols.score),
-        ("manipulate", "write manipulated responses to known pairs", robustness.manipulate),
-        ("robustness", "tell how often manipulation won", robustness.robustness),
-        (
-            "judge-rankings",
-            "judge all ordered pairs of responses",
-            ranking.judge_rankings,
-        ),
-        ("rankings", "write the page on rankings with fewer judgements", ranking.rankings),
-        ("quantization", "judge with every quantization, and report", quantization.quantization),
-        (
-            "recommend",
-            "name the smallest equivalent quantization",
-            quantization.recommendation,
-        ),
-    ):
-        command = commands.add_parser(
+    named = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog=PROG, help=argparse.SUPPRESS
+    )
+    for name, (does, add) in _COMMANDS.items():
+        command = named.add_parser(
             name,
-            help=help_text,
-            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            description=f"{does[0].upper()}{does[1:]}.",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
             allow_abbrev=False,
         )
@@ -103,3 +85,23 @@ def _parity(parser: argparse.ArgumentParser) -> None:
 
 def _bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="embedded", help="folder with a critic.json")
+
+
+_COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], object]]] = {
+    "judge": ("judge evaluation sets and record every verdict", _judge),
+    "calibrate": ("fit temperatures, ties, scores and their intervals", _calibrate),
+    "report": ("write the page on agreement, with plots, from records", _report),
+    "parity": ("compare the records of two engines row by row", _parity),
+    "speed": ("tell what judgements cost, beside other engines", speed.speed),
+    "benchmarks": ("list the public benchmarks and their protocols", protocols.benchmarks),
+    "run": ("judge a benchmark and keep every verdict", protocols.run),
+    "import": ("turn somebody else's verdicts into ours", protocols.import_),
+    "score": ("score verdicts by a benchmark's protocol, judges side by side", protocols.score),
+    "manipulate": ("write manipulated responses to known pairs", robustness.manipulate),
+    "robustness": ("tell how often manipulation won", robustness.robustness),
+    "judge-rankings": ("judge all ordered pairs of responses", ranking.judge_rankings),
+    "rankings": ("write the page on rankings with fewer judgements", ranking.rankings),
+    "quantization": ("judge with every quantization, and report", quantization.quantization),
+    "recommend": ("name the smallest equivalent quantization", quantization.recommendation),
+}
+"""By name what a command does, and what adds its options."""

@@ -65,6 +65,27 @@ def _missing(point: EntryPoint, why: str) -> MissingExtraError:
     )
 
 
+def group_parser(
+    prog: str, description: str, commands: Mapping[str, str]
+) -> argparse.ArgumentParser:
+    """A parser whose help lists commands; what takes their arguments is the caller's.
+
+    Args:
+        prog: what is typed before their names, such as ``edgecritic train``.
+        description: of all of them, a sentence.
+        commands: by name what each does, in a few words.
+    """
+    width = max(map(len, commands)) + 2
+    listed = "\n".join(f"  {name:<{width}}{does}" for name, does in commands.items())
+    return argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} COMMAND [options]",
+        description=description,
+        epilog=f"commands:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def hand_over(
     prog: str, description: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]
 ) -> int:
@@ -84,15 +105,7 @@ def hand_over(
         CriticError: the command failed.
         ImportError: it needs a package that is not installed; `run` tells which.
     """
-    width = max(map(len, commands)) + 2
-    listed = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in commands.items())
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        usage=f"{prog} COMMAND [options]",
-        description=description,
-        epilog=f"commands:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = group_parser(prog, description, {name: does for name, (_, does) in commands.items()})
     parser.add_argument("command", choices=commands, metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if not argv:

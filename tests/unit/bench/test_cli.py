@@ -29,7 +29,7 @@ def test_every_command_explains_itself(command, capsys):
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["nothing"], ["judge"], ["speed", "--repeats", "0"], ["judge", "x", "--limit", "-1"]],
+    [["nothing"], ["judge"], ["speed", "--repeats", "0"], ["judge", "x", "--limit", "-1"]],
 )
 def test_wrong_arguments_are_status_2(argv, capsys):
     with pytest.raises(SystemExit, match="2"):
