@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.options import EngineOptions, Weights
 from edgecritic.bundle import Bundle
 from edgecritic.errors import DoesNotFitError
 from edgecritic.fit.gguf import GgufFiles, gguf_costs
 from edgecritic.fit.machine import Machine, free_disk
 from edgecritic.fit.parts import Probe
+from edgecritic.fit.quants import largest_quant, looked_up_size, type_of, weights_size
 from edgecritic.fit.workload import Workload
-from edgecritic.manifest import FORMATS, BundleFile, Format, Manifest
+from edgecritic.manifest import Format, Manifest
 
-BITS: Final[Mapping[str, float]] = MappingProxyType(
-    {
-        "F32": 32.0,
-        "F16": 16.0,
-        "BF16": 16.0,
-        "Q8_0": 8.5,
-        "Q6_K": 6.6,
-        "Q5_K_M": 5.7,
-        "Q4_K_M": 4.9,
-        "Q4_1": 5.0,
-        "Q4_0": 4.6,
-        "IQ4_XS": 4.4,
-        "Q3_K_M": 4.0,
-        "Q2_K": 3.2,
-    }
-)
-"""Bits of a weight in a 7B of each quant type, mixes included, largest first but for Q4_1."""
-_LADDER: Final = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 _NOTHING: Final = Probe(base=0, word=0.0, resident=1.0, loading=1.0)
+_BITS: Final[Mapping[Weights, float]] = MappingProxyType(
+    {"fp32": 32.0, "bf16": 16.0, "fp16": 16.0, "int8": 8.0, "int4": 4.0}
+)
+"""Of a weight that transformers loads so, at least."""
+_DTYPES: Final[Mapping[object, float]] = MappingProxyType({"bfloat16": 16.0, "float16": 16.0})
+_MOST_BITS: Final = 32.0
+_FORCE: Final = "or insist with --force (force=True)"
 
 
 def refuse_what_cannot_fit(
@@ -60,15 +50,17 @@ def refuse_what_cannot_fit(
         Bytes that it takes for certain.
 
     Raises:
-        DoesNotFitError: it cannot fit; the hint names the largest quant type that can.
+        DoesNotFitError: it cannot fit; the hint names the largest quant type that can, by the
+            name that its bundles have.
         ArtifactError: a file is missing or damaged.
     """
-    machine = machine or Machine.here(ask_gpu=options.device == "gpu")
-    on_gpu = options.device == "gpu" and machine.vram is not None
-    weights = _weights(bundle.manifest, _format(engine))
-    needed = weights - (_looked_up(bundle.manifest) if _format(engine) == "onnx" else 0)
-    if _format(engine) == "gguf":
-        manifest = bundle.manifest
+    machine = machine or Machine.here(ask_gpu=options.device != "cpu")
+    manifest, name = bundle.manifest, _format(engine)
+    share = 1.0
+    if name == "hf" and options.weights != "auto":
+        share = _BITS[options.weights] / _stored_bits(bundle)
+    needed = certain = _least(manifest, name, share)
+    if name == "gguf":
         files = GgufFiles(
             bundle.file("language_model"),
             None if manifest.image is None else bundle.file("mmproj"),
@@ -76,15 +68,48 @@ def refuse_what_cannot_fit(
         )
         workload = Workload(image_size=None)
         picture = workload.picture(None)
-        costs = gguf_costs(files, options, workload, picture, lambda kind: _NOTHING, on_gpu=on_gpu)
-        needed = sum((costs.vram if on_gpu else costs.ram).values())
-    kind = "of the GPU's memory" if on_gpu else "of main memory"
-    free = machine.vram if on_gpu else machine.ram
+        costs = gguf_costs(files, options, workload, picture, lambda kind: _NOTHING)
+        needed = sum(costs.ram.values())
+    free, kind = _room(machine, engine, options)
     for room, what in ((budget, "its budget is {}"), (free, "{} are free")):
         if room is not None and needed > room:
             told = f"{kind}, and {what.format(gigabytes(room))}"
-            raise _does_not_fit(bundle.manifest, needed, room, told, needed - weights)
+            raise _does_not_fit(manifest, name, needed, told, room - (needed - certain))
     return needed
+
+
+def _room(machine: Machine, engine: str, options: EngineOptions) -> tuple[int | None, str]:
+    """Bytes that a critic may take together, and where; None where the system does not tell."""
+    ram, vram = machine.ram, machine.vram
+    if ram is None or vram is None or options.device == "cpu":
+        return ram, "of main memory"
+    if _format(engine) == "gguf":
+        # llama.cpp puts as many layers on the GPU as fit there, and keeps the others.
+        both = _offloads(engine)
+        return (ram + vram, "of main memory and the GPU's") if both else (ram, "of main memory")
+    if options.device == "gpu" or vram > ram:
+        return vram, "of the GPU's memory"
+    return ram, "of main memory"
+
+
+def _offloads(engine: str) -> bool:
+    """Whether a llama.cpp was built for a GPU."""
+    from edgecritic.backends.llamacpp.native import load_native
+
+    native = load_native("inferna" if engine == "inferna" else "llama-cpp-python")
+    return bool(native.llama.llama_supports_gpu_offload())
+
+
+def _stored_bits(bundle: Bundle) -> float:
+    """Of a weight in a checkpoint of transformers, at most."""
+    from edgecritic.backends.hf.artifacts import CONFIG
+    from edgecritic.backends.tokens import read_settings
+
+    for file in bundle.manifest.having("config"):
+        if PurePosixPath(file.path).name == CONFIG:
+            settings = read_settings(bundle.verified(file))
+            return _DTYPES.get(settings.get("dtype", settings.get("torch_dtype")), _MOST_BITS)
+    return _MOST_BITS
 
 
 def refuse_to_store(
@@ -110,13 +135,12 @@ def refuse_to_store(
         )
     machine = machine or Machine.here()
     rooms = [room for room in (machine.ram_total, machine.vram) if room is not None]
-    needed = min(_weights(manifest, name) for name in manifest.formats)
+    needed, name = min(
+        (_least(manifest, name, _BITS["int4"] / _MOST_BITS), name) for name in manifest.formats
+    )
     if rooms and needed > max(rooms):
         told = f"of memory, and {gigabytes(max(rooms))} are free"
-        raise _does_not_fit(manifest, needed, max(rooms), told, 0)
-
-
-_FORCE: Final = "or insist with --force (force=True)"
+        raise _does_not_fit(manifest, name, needed, told, max(rooms))
 
 
 def gigabytes(n_bytes: float) -> str:
@@ -124,46 +148,43 @@ def gigabytes(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
+def _least(manifest: Manifest, name: Format, share: float) -> int:
+    """Bytes that a critic's weights take for certain.
+
+    Args:
+        manifest: of the bundle.
+        name: its format that is loaded.
+        share: of their bits that transformers loads, which alone rounds them itself.
+    """
+    size = weights_size(manifest, name)
+    if name == "onnx":
+        size -= looked_up_size(manifest)
+    return int(size * share) if name == "hf" else size
+
+
 def _does_not_fit(
-    manifest: Manifest, needed: int, room: int, told: str, rest: int
+    manifest: Manifest, name: Format, needed: int, told: str, room: int
 ) -> DoesNotFitError:
     message = f"{manifest.name}-{manifest.version} takes at least {gigabytes(needed)} {told}"
-    fitting = largest_quant(manifest, room - rest)
-    if fitting is None:
-        instead = "no quant type of it is small enough: use a smaller critic, or a remote one"
-    else:
-        instead = f"the largest quant type that fits is {fitting}: use a bundle of that type"
-    return DoesNotFitError(message, f"{instead}; {_FORCE}")
+    return DoesNotFitError(message, f"{_instead(manifest, name, room)}; {_FORCE}")
 
 
-def largest_quant(manifest: Manifest, room: int) -> str | None:
-    """The largest quant type in which a critic's weights take at most `room` bytes.
-
-    None where not even the smallest does, or the bundle does not tell its own type.
-    """
-    models = manifest.having("language_model") or manifest.having("decoder")
-    bits = BITS.get(models[0].quant) if models else None
-    if bits is None:
-        return None
-    others = _weights(manifest, manifest.formats[0]) - models[0].size
-    sizes = ((quant, models[0].size * BITS[quant] / bits + others) for quant in _LADDER)
-    return next((quant for quant, size in sizes if size <= room), None)
-
-
-def _weights(manifest: Manifest, name: Format) -> int:
-    return sum(file.size for file in weights_of(manifest, name))
-
-
-def _looked_up(manifest: Manifest) -> int:
-    """Bytes of token embeddings in a file of their own: it is mapped, and few rows are read."""
-    graphs = {f"{file.path}_data" for file in manifest.having("embed_tokens")}
-    return sum(file.size for file in manifest.having("external_data") if file.path in graphs)
-
-
-def weights_of(manifest: Manifest, name: Format) -> list[BundleFile]:
-    """Files of a format that hold weights."""
-    roles = set(FORMATS[name].roles) - {"tokenizer", "config"}
-    return [file for file in manifest.files if file.role in roles]
+def _instead(manifest: Manifest, name: Format, room: int) -> str:
+    """What to load whose weights take at most `room` bytes."""
+    smaller = "use a smaller critic, or a remote one"
+    if name == "hf":
+        size = weights_size(manifest, name) / 16  # as checkpoints are published
+        for kind in ("int8", "int4"):
+            if size * _BITS[kind] <= room:
+                return f"load its weights as {kind} (weights={kind!r})"
+        return f"no precision of its weights is small enough: {smaller}"
+    if name == "onnx":
+        room += looked_up_size(manifest)
+    if fitting := largest_quant(manifest, name, room):
+        return f"the largest quant type that fits is {fitting}: use a bundle of that type"
+    if type_of(manifest, name) is None:
+        return f"use a bundle of a smaller quant type: {manifest.name} does not tell its own"
+    return f"no quant type of it is small enough: {smaller}"
 
 
 def _format(engine: str) -> Format:

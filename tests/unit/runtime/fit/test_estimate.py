@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,6 @@ from edgecritic.fit.machine import Machine, free_disk
 from edgecritic.fit.pace import SIZES, LayerShape, Pace
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.process import peak, resident
-from edgecritic.fit.refusal import largest_quant, refuse_what_cannot_fit
 from edgecritic.fit.workload import Workload
 from edgecritic.vision import ImageGeometry
 from tiny_checkpoints import write_llava_onevision
@@ -156,41 +154,6 @@ def test_tokens_that_are_shared_count_once() -> None:
     assert (one.judgements, five.judgements) == (1, 20)
     assert five.tokens(1000) < 2 * one.tokens(1000)
     assert five.longest(1000) > one.longest(1000)
-
-
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_what_cannot_be_loaded_is_refused(bundles: dict[str, Bundle], device: Any) -> None:
-    options = EngineOptions(n_ctx=1024, device=device)
-    for engine, bundle in bundles.items():
-        refuse_what_cannot_fit(bundle, engine, options, Machine(1 << 40, 1 << 40, 1 << 40))
-    with pytest.raises(DoesNotFitError, match="at least") as caught:
-        refuse_what_cannot_fit(bundles["llamacpp"], "llamacpp", options, Machine(9, 9, 9))
-    assert "force" in caught.value.hint
-    refuse_what_cannot_fit(bundles["llamacpp"], "llamacpp", options, Machine(None, None, None))
-
-
-def test_a_table_that_is_mapped_is_not_counted(bundles: dict[str, Bundle]) -> None:
-    bundle, options = bundles["onnx"], EngineOptions(n_ctx=1024, device="cpu")
-    (graph,) = bundle.manifest.having("embed_tokens")
-    data = replace(graph, role="external_data", path=f"{graph.path}_data", size=5_000_000_000)
-    manifest = replace(bundle.manifest, files=(*bundle.manifest.files, data))
-    machine = Machine(1 << 30, 1 << 30, None)
-    refuse_what_cannot_fit(replace(bundle, manifest=manifest), "onnx", options, machine)
-    other = replace(data, path="onnx/decoder.onnx_data")
-    manifest = replace(bundle.manifest, files=(*bundle.manifest.files, other))
-    with pytest.raises(DoesNotFitError):
-        refuse_what_cannot_fit(replace(bundle, manifest=manifest), "onnx", options, machine)
-
-
-def test_the_largest_quant_that_fits_is_named(bundles: dict[str, Bundle]) -> None:
-    model = replace(bundles["llamacpp"].manifest.files[0], size=7_000_000_000, quant="Q8_0")
-    manifest = replace(bundles["llamacpp"].manifest, files=(model,))
-    assert largest_quant(manifest, 20_000_000_000) == "F16"
-    assert largest_quant(manifest, 7_000_000_000) == "Q8_0"
-    assert largest_quant(manifest, 4_200_000_000) == "Q4_K_M"
-    assert largest_quant(manifest, 1_000_000_000) is None
-    unknown = replace(manifest, files=(replace(model, quant=""),))
-    assert largest_quant(unknown, 20_000_000_000) is None
 
 
 def test_loading_refuses_unless_it_is_forced(
