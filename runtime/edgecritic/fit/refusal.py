@@ -135,12 +135,13 @@ def refuse_to_store(
         )
     machine = machine or Machine.here()
     rooms = [room for room in (machine.ram_total, machine.vram) if room is not None]
-    needed, name = min(
-        (_least(manifest, name, _BITS["int4"] / _MOST_BITS), name) for name in manifest.formats
-    )
+    share = _BITS["int4"] / _MOST_BITS
+    sizes = {name: _least(manifest, name, share) for name in manifest.formats}
+    smallest = min(manifest.formats, key=lambda name: sizes[name])
+    needed = sizes[smallest]
     if rooms and needed > max(rooms):
         told = f"of memory, and {gigabytes(max(rooms))} are free"
-        raise _does_not_fit(manifest, name, needed, told, max(rooms))
+        raise _does_not_fit(manifest, smallest, needed, told, max(rooms))
 
 
 def gigabytes(n_bytes: float) -> str:
