@@ -68,7 +68,7 @@ class SamplingSettings:
         temperature: above 0.
         top_p: mass of the most probable tokens that are drawn from, in (0, 1].
         max_tokens: of an answer; one that has not ended by then is left out.
-        batch: questions that are answered together, where their prompts have as many tokens.
+        batch: questions that are answered together.
     """
 
     responses: int = 5

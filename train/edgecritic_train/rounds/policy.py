@@ -62,6 +62,29 @@ class Answer:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Context:
+    """Prompts that were computed, a row for each.
+
+    Attributes:
+        logits: (n, vocab) behind them.
+        past: their keys and values.
+        places: (..., n) next positions.
+        mask: (n, length), 0 where padding stands; None without any.
+    """
+
+    logits: torch.Tensor
+    past: Any
+    places: torch.Tensor
+    mask: torch.Tensor | None
+
+    def of(self, rows: torch.Tensor) -> _Context:
+        """Some of the rows, in any order and as often as they are named; the cache moves there."""
+        self.past.batch_select_indices(rows)
+        mask = None if self.mask is None else self.mask[rows]
+        return _Context(self.logits[rows], self.past, self.places[..., rows], mask)
+
+
 class Policy:
     """A loaded policy.
 
@@ -76,12 +99,13 @@ class Policy:
         self._maker = ExampleMaker(base, load_dialect(dialect_of(base)))
         tokenizer, path = base.folder.tokenizer, base.folder.path
         ends = tokenizer.end_tokens(configured_ends(path / name for name in END_TOKEN_FILES))
-        self._ends = torch.tensor(sorted(ends))
+        self._ends = frozenset(ends)
         rows = model.get_output_embeddings().weight.shape[0]
         # Control tokens inside an answer would be gone when it is read as text.
         self._banned = torch.tensor(
             [t for t in range(rows) if not tokenizer.bytes_of(t) and t not in ends],
             dtype=torch.long,
+            device=model.device,
         )
 
     @torch.no_grad()
@@ -93,23 +117,20 @@ class Policy:
         An answer depends on its own seed, not on the others that are drawn beside it.
 
         Args:
-            questions: whose prompts have as many tokens.
+            questions: of any lengths and pictures; shorter prompts are padded.
             drawing: of tokens.
-            seeds: of each question's answers, as many for each.
+            seeds: of each question's answers.
 
         Raises:
             CriticError: a picture cannot be used.
         """
-        device, each = self._model.device, len(seeds[0])
+        device = self._model.device
+        asked = [k for k, own in enumerate(seeds) for _ in own]
         with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
-            logits, past, places = self._asked(questions)
-            past.batch_repeat_interleave(each)
-            drawn = self._drawn(
-                *(logits.repeat_interleave(each, 0), past, places.repeat_interleave(each, -1)),
-                *(drawing, [seed for own in seeds for seed in own]),
-            )
-        found = [self._answer(row) for row in drawn]
-        return [found[k : k + each] for k in range(0, len(found), each)]
+            context = self._asked(questions).of(torch.tensor(asked, device=device))
+            drawn = self._drawn(context, drawing, [seed for own in seeds for seed in own])
+        found = iter([self._answer(row) for row in drawn])
+        return [[next(found) for _ in own] for own in seeds]
 
     def prompt_tokens(self, question: Question) -> int:
         """Tokens of its prompt; of its pictures, only the headers are read.
@@ -123,38 +144,43 @@ class Policy:
         prompt = policy_prompt(question.text, len(sizes), framed=self._base.eye.framed)
         return self._maker.prompt(prompt, sizes)
 
-    def _asked(self, questions: Sequence[Question]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """The (n, vocab) logits behind the prompts, the cache, and next positions (..., n)."""
+    def _asked(self, questions: Sequence[Question]) -> _Context:
+        """Computes the prompts, a row for each; padding stands in front."""
         eye, model = self._base.eye, self._model
         pictures, tokens = [], []
         for question in questions:
             images = [load_image(source) for source in question.image_sources]
             pictures.append(tuple(eye.look(image, single=len(images) > 1) for image in images))
             tokens.append(self._prompt(question, [(image.height, image.width) for image in images]))
-        input_ids = torch.tensor(tokens, device=model.device)
+        longest = max(map(len, tokens))
+        pad = min(self._ends)
+        input_ids = torch.tensor(
+            [[pad] * (longest - len(own)) + own for own in tokens], device=model.device
+        )
+        # Attention without a mask is faster.
+        mask = None
+        if any(len(own) < longest for own in tokens):
+            lengths = torch.tensor([len(own) for own in tokens], device=model.device)
+            places = torch.arange(longest, device=model.device)
+            mask = (places >= longest - lengths[:, None]).long()
         inputs = eye.inputs(pictures, input_ids, self._dtype)
-        positions = eye.positions(model, input_ids, inputs)
+        positions = eye.positions(model, input_ids, inputs, mask)
         found = model(
             input_ids=input_ids,
+            attention_mask=mask,
             position_ids=positions,
             use_cache=True,
             logits_to_keep=1,
             **inputs,
         )
         # What follows goes on from the last token, which is text: its positions are all the same.
-        return found.logits[:, -1], found.past_key_values, positions[..., -1] + 1
+        return _Context(found.logits[:, -1], found.past_key_values, positions[..., -1] + 1, mask)
 
-    def _drawn(
-        self,
-        logits: torch.Tensor,
-        past: Any,
-        places: torch.Tensor,
-        drawing: Drawing,
-        seeds: Sequence[int],
-    ) -> list[list[int]]:
+    def _drawn(self, context: _Context, drawing: Drawing, seeds: Sequence[int]) -> list[list[int]]:
         """Token ids of each answer, with its end where it came to one."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         rows: list[list[int]] = [[] for _ in seeds]
+        logits, places, mask = context.logits, context.places, context.mask
         while True:
             following = self._next(logits, drawing, generators)
             for row, token in zip(rows, following.tolist(), strict=True):
@@ -162,10 +188,13 @@ class Policy:
                     row.append(token)
             if all(map(self._over, rows)) or len(max(rows, key=len)) >= drawing.max_tokens:
                 return rows
+            if mask is not None:
+                mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             logits = self._model(
                 input_ids=following[:, None],
+                attention_mask=mask,
                 position_ids=places[..., None],
-                past_key_values=past,
+                past_key_values=context.past,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
@@ -175,7 +204,7 @@ class Policy:
         self, logits: torch.Tensor, drawing: Drawing, generators: Sequence[torch.Generator]
     ) -> torch.Tensor:
         """(n,) one token for each row of (n, vocab)."""
-        logits = logits.float().index_fill(1, self._banned.to(logits.device), -torch.inf)
+        logits = logits.float().index_fill(1, self._banned, -torch.inf)
         if drawing.temperature == 0:
             return logits.argmax(dim=-1)
         warped = logits / drawing.temperature

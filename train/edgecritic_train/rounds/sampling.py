@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,31 +81,20 @@ def _draw(
             (question, [key for key in asking.keys(question) if journal.get(key) is None])
             for question in questions
         ]
-        shapes = [(policy.prompt_tokens(question), len(keys)) for question, keys in missing]
-        for batch in alike(shapes, asking.config.sampling.batch):
-            asked = [missing[number] for number in batch]
+        lengths = {question.id: policy.prompt_tokens(question) for question in questions}
+        # The longest first: what does not fit is found at once. Neighbours are padded the least.
+        missing.sort(key=lambda asked: -lengths[asked[0].id])
+        size = asking.config.sampling.batch
+        for asked in (missing[k : k + size] for k in range(0, len(missing), size)):
             seeds = [[stable_number(key) >> 1 for key in keys] for _, keys in asked]
             found = policy.answers([question for question, _ in asked], asking.drawing, seeds)
             for (question, keys), answers in zip(asked, found, strict=True):
                 for key, answer in zip(keys, answers, strict=True):
                     sample = (answer.text, answer.tokens, answer.ended)
                     journal.append(Sample(key, question.id, asking.policy, *sample))
-            if (done + len(batch)) // _TOLD_EVERY > done // _TOLD_EVERY:
-                tell(f"{done + len(batch)}/{len(questions)} questions answered")
-            done += len(batch)
-
-
-def alike(shapes: Sequence[Hashable], most: int) -> list[list[int]]:
-    """Numbers of what has one shape, in batches of at most so many, by their first numbers."""
-    batches: list[list[int]] = []
-    open_batch: dict[Hashable, list[int]] = {}
-    for number, shape in enumerate(shapes):
-        batch = open_batch.get(shape)
-        if batch is None or len(batch) == most:
-            batch = open_batch[shape] = []
-            batches.append(batch)
-        batch.append(number)
-    return batches
+            if (done + len(asked)) // _TOLD_EVERY > done // _TOLD_EVERY:
+                tell(f"{done + len(asked)}/{len(questions)} questions answered")
+            done += len(asked)
 
 
 @dataclass(slots=True)

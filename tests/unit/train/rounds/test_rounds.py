@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from edgecritic_train.rounds.judges import PreferenceJudge, judge_source
 from edgecritic_train.rounds.policy import Answer, Drawing, loaded_policy
 from edgecritic_train.rounds.questions import read_questions
 from edgecritic_train.rounds.run import run_rounds
-from edgecritic_train.rounds.sampling import alike
 from edgecritic_train.tuning.arguments import without_renamings
 from edgecritic_train.tuning.pairs import policy_prompt
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
@@ -111,7 +111,7 @@ def test_an_answer_depends_on_its_own_seed_alone(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
-def test_questions_that_are_asked_together_get_the_same_answers(
+def test_questions_of_any_shape_that_are_asked_together_get_the_same_answers(
     tmp_path: Path, table: Path, family: str
 ) -> None:
     base = tmp_path / "base"
@@ -119,23 +119,22 @@ def test_questions_that_are_asked_together_get_the_same_answers(
     path = write_rounds_config(tmp_path / "c.yaml", base, table, tmp_path / "run")
     config = read_rounds(path)
     questions = read_questions(config.questions, tmp_path, 0)
-    drawing = Drawing(1.5, 0.95, 12)
+    longer = replace(questions[0], id="longer", text="And what would you say it is?")
+    several = replace(questions[1], id="several", images=questions[1].images + questions[2].images)
+    blind = replace(questions[1], id="blind", images=())
+    questions = [blind, *questions[:3], longer, several]
+    repeats = [2, 1, 0, 1, 3, 2]
     with loaded_policy(config, None) as policy:
-        batches = alike([policy.prompt_tokens(question) for question in questions], 4)
-        assert max(map(len, batches)) > 1
-        for batch in batches:
-            asked, seeds = [questions[k] for k in batch], [[2 * k, 2 * k + 1] for k in batch]
-            together = policy.answers(asked, drawing, seeds)
+        assert len({policy.prompt_tokens(question) for question in questions}) >= 4
+        for drawing in (Drawing(0, 1, 12), Drawing(1.5, 0.95, 12)):
+            seeds = [[10 * k + j for j in range(n)] for k, n in enumerate(repeats)]
+            together = policy.answers(questions, drawing, seeds)
             alone = [
-                policy.answers([question], drawing, [own])[0]
-                for question, own in zip(asked, seeds, strict=True)
+                policy.answers([question], drawing, [own])[0] if own else []
+                for question, own in zip(questions, seeds, strict=True)
             ]
             assert together == alone
-
-
-def test_batches_are_of_one_shape() -> None:
-    assert alike([3, 5, 3, 3, 5, 3], 2) == [[0, 2], [1, 4], [3, 5]]
-    assert alike([], 4) == []
+            assert len({answer.text for own in together for answer in own}) > 1
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])

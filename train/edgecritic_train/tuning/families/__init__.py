@@ -87,10 +87,23 @@ class Eye(Protocol):
         """
         ...
 
-    def positions(self, model: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> Any:
-        """Position ids of whole rows without padding, (..., n_rows, length) int64.
+    def positions(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        inputs: Mapping[str, Any],
+        mask: torch.Tensor | None = None,
+    ) -> Any:
+        """Position ids of whole rows, (..., n_rows, length) int64.
 
         The positions behind a row go on from its largest one, in steps of one.
+
+        Args:
+            model: without its adapter's wrapping.
+            input_ids: (n_rows, length) int64.
+            inputs: what `inputs` made of them.
+            mask: (n_rows, length), 0 where padding stands, whose positions mean nothing; None
+                where there is none, or where it stands behind the rows.
         """
         ...
 

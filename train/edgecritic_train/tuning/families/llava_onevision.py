@@ -73,10 +73,18 @@ class TilingEye:
             "batch_num_images": torch.tensor([len(row) for row in pictures], device=device),
         }
 
-    def positions(self, model: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> Any:
+    def positions(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        inputs: Mapping[str, Any],
+        mask: torch.Tensor | None = None,
+    ) -> Any:
         """See `Eye.positions`."""
         import torch
 
+        if mask is not None:
+            return (mask.cumsum(1) - 1).clamp(min=0)
         n_rows, length = input_ids.shape
         return torch.arange(length, device=input_ids.device).expand(n_rows, length)
 

@@ -87,10 +87,19 @@ class PatchEye:
             "mm_token_type_ids": types,
         }
 
-    def positions(self, model: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> Any:
+    def positions(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        inputs: Mapping[str, Any],
+        mask: torch.Tensor | None = None,
+    ) -> Any:
         """See `Eye.positions`."""
         found, _ = model.model.get_rope_index(
-            input_ids, inputs["mm_token_type_ids"], inputs.get("image_grid_thw")
+            input_ids,
+            inputs["mm_token_type_ids"],
+            inputs.get("image_grid_thw"),
+            attention_mask=mask,
         )
         return found
 
