@@ -261,7 +261,7 @@ def test_an_engine_that_does_not_fit_is_closed_again(
         engines.append(load_backend(*arguments))
         return engines[-1]
 
-    monkeypatch.setattr("edgecritic.critic.load_backend", load)
+    monkeypatch.setattr("edgecritic.critic.lifetime.load_backend", load)
     monkeypatch.setattr(Bundle, "image_newline", lambda self: np.zeros(3, dtype=np.float32))
     with pytest.raises(ArtifactError, match="newline"):
         Critic.load(bundle, device="cpu", threads=1)
@@ -289,7 +289,7 @@ def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
     def load(bundle: Bundle, name: str, options: EngineOptions) -> Backend:
         raise SeenError(options)
 
-    monkeypatch.setattr("edgecritic.critic.load_backend", load)
+    monkeypatch.setattr("edgecritic.critic.lifetime.load_backend", load)
     with pytest.raises(SeenError) as caught:
         Critic.load(bundle, device="cpu", threads=3)
     assert caught.value.args == (EngineOptions(n_ctx=1024, n_threads=3, device="cpu"),)

@@ -29,7 +29,6 @@ from edgecritic import (
     Rubric,
     VerdictParseError,
 )
-from edgecritic import critic as critic_module
 from edgecritic.debias import OUTCOMES
 from edgecritic.manifest import Calibration
 from edgecritic.prompts import load_dialect, render
@@ -483,7 +482,7 @@ def test_a_dialect_that_reasons_first_is_refused(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasoning = replace(load_dialect(), reason_first=True)
-    monkeypatch.setattr(critic_module, "load_dialect", lambda _name: reasoning)
+    monkeypatch.setattr("edgecritic.critic.lifetime.load_dialect", lambda _name: reasoning)
     with pytest.raises(InputError, match="reasons first"):
         Critic.remote("https://example.org/v1", "m")
 
