@@ -61,10 +61,16 @@ def training(command: str, recipe: str, assignments: Sequence[str]) -> Step:
     return Step(("train", command, str(RECIPES / recipe), *pairs))
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def engine(out: str, packs: Path, *words: str) -> Step:
     """Rows of the data engine."""
     pack = str(packs / "assets-train.zip")
-    workers = str(max(1, (os.cpu_count() or 1) - 1))
+    workers = str(max(1, cores() - 1))
     start = ("train", "data", "import", "engine", "--assets", pack, "--workers", workers)
     return Step((*start, "--out", out, *words), f"{out}/rows.jsonl")
 
@@ -74,7 +80,7 @@ def critic(args: argparse.Namespace) -> list[Step | Steps]:
     base = ("train", "hf", "embedded", "--without-adapter", "--out", "base")
     items = ("--items", str(args.items or 24_000), "--per-picture", "6")
     merge = ("export", "merge", "base", "critic/adapter", "--out", "merged")
-    workers = f"data.workers={max(2, (os.cpu_count() or 2) - 2)}"
+    workers = f"data.workers={max(2, cores() - 2)}"
     assignments = [workers, *args.assignments]
     return [
         Step(base, "base/processor_config.json"),

@@ -34,7 +34,7 @@ from edgecritic_train.critic_data.writing import write_json
 def main(argv: Sequence[str]) -> int:
     """Import rows; returns 0, or 1 if no row could be taken."""
     args = _parser().parse_args(argv)
-    store = PictureStore(args.out / "images")
+    store = PictureStore(args.out / "images", at_once=False)
     intake = Intake(strict=args.source == "table" and not args.drop_bad)
     if args.source == "llava-critic":
         rows = _published(args, store, intake)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         rows = _table(args, store, intake)
     else:
         rows = _engine(args, store, intake)
-    rows = held_out(islice(rows, args.limit), shares_of(args))
+    rows = store.settled(held_out(islice(rows, args.limit), shares_of(args)))
     count = write_rows(args.out / "rows.jsonl", rows)
     report = {"rows": count, **intake.to_dict()}
     write_json(args.out / "import.json", report)

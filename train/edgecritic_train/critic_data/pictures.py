@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edgecritic_train.critic_data.rows import ImageFile
+from edgecritic_train.critic_data.rows import CriticRow, ImageFile
 from edgecritic_train.critic_data.writing import write_bytes
 
 _SUFFIXES = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
@@ -16,10 +19,13 @@ class PictureStore:
 
     Args:
         folder: made when the first picture comes.
+        at_once: each picture is on the disk when `put` returns. Otherwise when `settled` ends: to
+            wait for the disk takes longer than to draw a picture, and many processes wait in turn.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, at_once: bool = True) -> None:
         self._folder = folder
+        self._at_once = at_once
         self._known: set[str] = set()
 
     def put(self, data: bytes) -> ImageFile:
@@ -31,10 +37,17 @@ class PictureStore:
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest[:2] / (digest + _suffix(data))
         if digest not in self._known:
-            if not path.is_file() or path.stat().st_size != len(data):
-                write_bytes(path, data)
+            # After a power cut, a file may have its size and not its content.
+            if not path.is_file() or path.read_bytes() != data:
+                write_bytes(path, data, flush=self._at_once)
             self._known.add(digest)
         return ImageFile(path)
+
+    def settled(self, rows: Iterable[CriticRow]) -> Iterator[CriticRow]:
+        """The rows; behind the last one, their pictures are on the disk, whoever put them."""
+        yield from rows
+        if not self._at_once and sys.platform != "win32":
+            os.sync()
 
 
 def _suffix(data: bytes) -> str:

@@ -29,8 +29,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` when the block ends well, and is on the disk then.
+def replacing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends well.
+
+    Args:
+        path: of the file; its folder is made.
+        flush: it is on the disk then; otherwise when the system comes to it.
 
     Raises:
         ArtifactError: it cannot be written.
@@ -44,7 +48,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             with writing(path):
                 file.flush()
-                os.fsync(file.fileno())
+                if flush:
+                    os.fsync(file.fileno())
         with writing(path):
             part.replace(path)
     finally:
@@ -61,11 +66,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file.
+def write_bytes(path: Path, content: bytes, *, flush: bool = True) -> None:
+    """Write a file; see `replacing`.
 
     Raises:
         ArtifactError: it cannot be written.
     """
-    with replacing(path) as file, writing(path):
+    with replacing(path, flush=flush) as file, writing(path):
         file.write(content)
