@@ -12,19 +12,20 @@ BUDGET = StageBudget(seconds=1000, batch=4, lr_tower=1e-2, lr_projector=1e-2)
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A `time` whose seconds pass when the test says so."""
 
     def __init__(self):
         self.now = 0.0
 
-    def __call__(self):
+    def monotonic(self):
         return self.now
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr("edgecritic_train.embedded.loop.time.monotonic", made)
+    # Not `time.monotonic` itself: other threads' event loops would wait by this clock, for hours.
+    monkeypatch.setattr("edgecritic_train.embedded.loop.time", made)
     return made
 
 
