@@ -188,8 +188,10 @@ def profile_host(source: bytes, vision: VisionProfile) -> TiledImage:
     return tiled
 
 
-def profile_tower(tower: Tower, native: Native, tiled: TiledImage, gpu: bool) -> FloatArray:
-    """Every way in which llama.cpp can encode the tiles; the features of the last."""
+def profile_tower(
+    tower: Tower, native: Native, tiled: TiledImage, gpu: bool, brief: bool
+) -> FloatArray:
+    """Every way in which llama.cpp can encode the tiles, or the default; the last's features."""
     head(
         "the tower in llama.cpp",
         *("where, flash attention", "open", "first tile", "a tile", "of it: tokenize"),
@@ -197,7 +199,8 @@ def profile_tower(tower: Tower, native: Native, tiled: TiledImage, gpu: bool) ->
     )
     ways = [(True, True), (True, False)] if gpu else []
     tiles, features = tiled.tiles, np.empty(0, np.float32)
-    for on_gpu, flash in [*ways, (False, True), (False, False)]:
+    ways = [(gpu, True)] if brief else [*ways, (False, True), (False, False)]
+    for on_gpu, flash in ways:
         used = tiles if on_gpu or not gpu else tiles[:3]
         clock = Clock(native.mtmd)
         begun = time.perf_counter()
@@ -206,8 +209,9 @@ def profile_tower(tower: Tower, native: Native, tiled: TiledImage, gpu: bool) ->
             first = seconds(lambda: projector.encode(tiles[:1]), 1)
             clock.spent.clear()
             begun = time.perf_counter()
-            features = np.concatenate([projector.encode(used[i : i + 1]) for i in range(len(used))])
+            listed = [projector.encode(used[i : i + 1]) for i in range(len(used))]
             took = (time.perf_counter() - begun) / len(used)
+            features = np.concatenate(listed)
         spent = {name: value / len(used) for name, value in clock.spent.items()}
         tokenize, encode = spent["mtmd_tokenize_from_parts"], spent["mtmd_encode_chunk"]
         where = f"{'GPU' if on_gpu else 'CPU'}, {'on' if flash else 'off'}"
@@ -264,13 +268,11 @@ def profile_packing(features: FloatArray, tiled: TiledImage, vision: VisionProfi
     width = vision.image_newline.size
     if len(features) < len(tiled.tiles):
         features = np.resize(features, (len(tiled.tiles), *features.shape[1:]))
-    listed = list(features[:, None])
-    say("join the tiles", seconds(lambda: np.concatenate(listed)))
     pack = partial(pack_features, features, tiled, vision.geometry, vision.image_newline)
     say("pack", seconds(pack))
     packed = pack()
     key, cache = FeatureKey("", "", ""), FeatureCache()
-    say("keep in the cache", seconds(lambda: cache.put(key, packed)))
+    say("keep in the cache", seconds(lambda: cache.put(key, packed), 1))
     say("features of", f"{len(packed)} x {width}")
     return packed
 
@@ -360,6 +362,7 @@ def main() -> int:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--brief", action="store_true", help="the tower in one way only")
     args = parser.parse_args()
     bundle = Bundle.read(args.bundle)
     vision = CriticProfile.of(bundle, "gguf").vision
@@ -370,9 +373,10 @@ def main() -> int:
     tiled = profile_host(new_picture(default_picture(args.picture), 1), vision)
     with vocabulary_only(native, bundle) as model:
         tower = Tower(bundle, model, args.threads)
-        features = profile_tower(tower, native, tiled, args.gpu)
-        profile_operations(tower, native, tiled, args.gpu)
-        profile_contexts(tower, native, tiled, args.gpu)
+        features = profile_tower(tower, native, tiled, args.gpu, args.brief)
+        if not args.brief:
+            profile_operations(tower, native, tiled, args.gpu)
+            profile_contexts(tower, native, tiled, args.gpu)
     packed = profile_packing(features, tiled, vision)
     profile_prefill(bundle, packed, args)
     if args.checkpoint:

@@ -1,6 +1,6 @@
 """A critic of 7B shape with random weights, for llama.cpp and for transformers, to be timed.
 
-    python scripts/random_critic.py WORK [--tiny]
+    python scripts/random_critic.py WORK [--tiny [--vocabulary 152064]]
 
 ``WORK/bundle`` is a Q4_K_M critic with its vision tower in F16, ``WORK/hf`` the same shape for
 transformers, without weights: whoever loads it draws them. Values change neither speed nor memory,
@@ -204,9 +204,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--tiny", action="store_true", help="narrow layers, to try the script")
+    parser.add_argument("--vocabulary", type=int, help="tokens, where not as many as the shape has")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     shape = TINY if args.tiny else SEVEN_B
+    shape = replace(shape, vocabulary=args.vocabulary or shape.vocabulary)
     write_critic(args.work.resolve(), replace(shape, layers=MADE), 8 if args.tiny else shape.layers)
     return 0
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import numpy as np
 from PIL import Image
 
 from edgecritic.backends.base import Backend, Cancelled, CancelToken, FloatArray, ImageSpan
@@ -259,16 +258,16 @@ class PictureEncoder:
 
     def _encoded(
         self, tiles: UInt8Array, cancel: CancelToken | None, tell: TellTiles
-    ) -> FloatArray:
-        """Tile by tile, since a large tower needs many seconds for each on a CPU."""
-        features = np.empty(0, dtype=np.float32)
+    ) -> list[FloatArray]:
+        """Tile by tile, since a large tower needs many seconds for each on a CPU.
+
+        They are not joined: a 7B's for a 1080p picture are 167 MB.
+        """
+        features: list[FloatArray] = []
         for index in range(len(tiles)):
             if cancel is not None and cancel.cancelled:
                 raise Cancelled
-            (encoded,) = self.backend.encode_tiles(tiles[index : index + 1])
-            if index == 0:  # all of them once: a 7B's for a 1080p picture are 167 MB
-                features = np.empty((len(tiles), *encoded.shape), dtype=np.float32)
-            features[index] = encoded
+            features.extend(self.backend.encode_tiles(tiles[index : index + 1]))
             tell(index + 1, len(tiles))
         return features
 

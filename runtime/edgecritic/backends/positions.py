@@ -34,4 +34,6 @@ def span_positions(span: Span, start: int) -> PositionArray:
         offsets[1] = np.arange(rows)[:, None]
         offsets[2] = np.arange(columns)
         return start + offsets.reshape(AXES, -1)
-    return np.tile(np.arange(start, start + len(span), dtype=np.int32), (AXES, 1))
+    positions = np.empty((AXES, len(span)), dtype=np.int32)
+    positions[:] = np.arange(start, start + len(span), dtype=np.int32)
+    return positions

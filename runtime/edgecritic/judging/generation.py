@@ -103,9 +103,11 @@ class Writer:
         """
         if len(self.tokens) >= self.limit:
             return self.finished("limit")
-        if np.isnan(logits).any():
+        likeliest = int(logits.argmax())  # the first that is no number, if there is one
+        if np.isnan(logits[likeliest]):
             return Generated(self._text.shown, len(self.tokens), "broken")
-        token = choose(logits, self._sampling.temperature, self._rng)
+        drawn = self._sampling.temperature > 0
+        token = choose(logits, self._sampling.temperature, self._rng) if drawn else likeliest
         if token in self._ends:
             return self.finished("end")
         self.tokens.append(token)

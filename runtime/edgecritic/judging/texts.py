@@ -68,7 +68,7 @@ class Texts:
     def n_cells(self) -> int:
         """Cells that they have and may still take, as if none shared any."""
         return sum(
-            count_cells(text.write.units) + text.writer.limit + text.write.reserve
+            text.spent.decoded + text.spent.reused + text.writer.limit + text.write.reserve
             for text in self._texts
         )
 

@@ -130,7 +130,7 @@ class ChatWriter:
         Raises:
             BackendUnavailableError: the logits are no numbers.
         """
-        if np.isnan(logits).any():
+        if np.isnan(logits.max()):
             raise BackendUnavailableError(
                 "the engine's logits are no numbers",
                 "load the critic again, or another quant of it",

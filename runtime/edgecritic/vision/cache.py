@@ -58,10 +58,15 @@ class FeatureCache:
             return features
 
     def put(self, key: FeatureKey, features: FloatArray) -> None:
-        """Keep a copy; one that is larger than the whole cache is not kept."""
+        """Keep features; those that are larger than the whole cache are not kept.
+
+        The array itself is kept, and is read-only from then on; of one that is a part or another
+        view of a larger array, a copy is.
+        """
         if features.nbytes > self.max_bytes:
             return
-        kept = np.array(features, dtype=np.float32, order="C")
+        whole = features.base is None and features.dtype == np.float32
+        kept = features if whole and features.flags.c_contiguous else np.array(features, np.float32)
         kept.flags.writeable = False
         with self._lock:
             replaced = self._entries.pop(key, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -54,12 +55,15 @@ def canvas_tokens(canvas: Size, geometry: ImageGeometry) -> int:
 
 
 def pack_features(
-    features: FloatArray, tiled: TiledImage, geometry: ImageGeometry, image_newline: FloatArray
+    features: Sequence[FloatArray] | FloatArray,
+    tiled: TiledImage,
+    geometry: ImageGeometry,
+    image_newline: FloatArray,
 ) -> FloatArray:
     """Base view, then the grid stitched, unpadded, limited, with a newline behind every row.
 
     Args:
-        features: (n_tiles, patches, d) float32, projected, in the order of `tiled.tiles`.
+        features: n_tiles times (patches, d) float32, projected, in the order of `tiled.tiles`.
         tiled: the picture the features belong to.
         geometry: the bundle's.
         image_newline: (d,) float32, the learned row separator.
@@ -73,29 +77,70 @@ def pack_features(
     Source: transformers, `LlavaOnevisionModel.pack_image_features`.
     """
     side, width = geometry.patches_per_side, image_newline.size
-    expected = (len(tiled.tiles), side * side, width)
-    if features.shape != expected:
+    n_tiles, expected = len(tiled.tiles), (side * side, width)
+    shapes = {one.shape for one in features}
+    if len(features) != n_tiles or shapes != {expected}:
         raise ArtifactError(
-            f"the vision tower gave features of shape {features.shape}, not {expected}",
+            f"the vision tower gave features of shape {' and '.join(map(str, sorted(shapes)))} "
+            f"for {len(features)} tiles, not {expected} for {n_tiles}",
             "the mmproj file does not fit the bundle's image geometry; export the bundle again",
         )
     base = features[0]
     if len(features) == 1:
         return np.concatenate((base, image_newline[None]))
 
-    rows, cols = tiled.grid
-    stitched = features[1:].reshape(rows, cols, side, side, width).swapaxes(1, 2)
-    stitched = stitched.reshape(rows * side, cols * side, width)
-    top, left = _margins(tiled.original_size, (rows * side, cols * side))
-    content = stitched[top : rows * side - top, left : cols * side - left]
-
-    rows, cols = _limited((content.shape[0], content.shape[1]), geometry)
+    grid_rows, grid_cols = tiled.grid
+    margins = _margins(tiled.original_size, (grid_rows * side, grid_cols * side))
+    content = _Content(features[1:], tiled.grid, side, margins)
+    rows, cols = _limited(content.shape, geometry)
     packed = np.empty((len(base) + rows * (cols + 1), width), dtype=np.float32)
     packed[: len(base)] = base
     lines = packed[len(base) :].reshape(rows, cols + 1, width)
     _resize_into(lines[:, :-1], content)
     lines[:, -1] = image_newline
     return packed
+
+
+class _Content:
+    """The picture's own features, read row by row where the tower left them: never stitched.
+
+    Args:
+        tiles: (patches, d) each, row by row of the grid.
+        grid: (rows, cols) of the tiles.
+        side: features along a side of a tile.
+        margins: rows to drop above and below, columns to drop left and right.
+
+    Attributes:
+        shape: (rows, cols) of features.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[FloatArray] | FloatArray,
+        grid: tuple[int, int],
+        side: int,
+        margins: tuple[int, int],
+    ) -> None:
+        self._tiles = tiles
+        self._n_cols = grid[1]
+        self._side = side
+        self._top, self._left = margins
+        self.shape = grid[0] * side - 2 * self._top, grid[1] * side - 2 * self._left
+
+    def row(self, index: int, out: FloatArray, weight: np.float32 | None = None) -> None:
+        """Write the (cols, d) features of one row, all multiplied by a weight if there is one."""
+        above, line = divmod(self._top + index, self._side)
+        for column in range(self._n_cols):
+            start = column * self._side - self._left  # in `out`
+            first, last = max(start, 0), min(start + self._side, self.shape[1])
+            if first >= last:
+                continue
+            at = line * self._side - start
+            piece = self._tiles[above * self._n_cols + column][at + first : at + last]
+            if weight is None:
+                out[first:last] = piece
+            else:
+                np.multiply(piece, weight, out=out[first:last])
 
 
 def _margins(size: Size, features: tuple[int, int]) -> tuple[int, int]:
@@ -121,21 +166,33 @@ def _limited(features: tuple[int, int], geometry: ImageGeometry) -> tuple[int, i
     return max(1, int(rows // ratio)), max(1, int(cols // ratio))
 
 
-def _resize_into(target: FloatArray, source: FloatArray) -> None:
-    """Bilinear resize of (h, w, d) by half-pixel centres and without antialiasing.
+def _resize_into(target: FloatArray, content: _Content) -> None:
+    """Bilinear resize to (h, w, d) by half-pixel centres and without antialiasing.
 
-    Row by row, so that a 7B's features (hundreds of MB) are not held a third time.
+    Row by row in the same four buffers, since a 7B's features (hundreds of MB) take longer to
+    allocate than to compute.
     Source: torch's `interpolate(mode="bilinear", align_corners=False)`.
     """
-    if target.shape == source.shape:
-        target[:] = source
+    if target.shape[:2] == content.shape:
+        for row, line in enumerate(target):
+            content.row(row, line)
         return
-    upper, lower, row_weight = _neighbours(target.shape[0], source.shape[0])
-    left, right, col_weight = _neighbours(target.shape[1], source.shape[1])
+    upper, lower, row_weight = _neighbours(target.shape[0], content.shape[0])
+    left, right, col_weight = _neighbours(target.shape[1], content.shape[1])
     col_weight = col_weight[:, None]
+    line = np.empty((content.shape[1], target.shape[2]), dtype=np.float32)
+    near = np.empty(target.shape[1:], dtype=np.float32)
+    other, far = np.empty_like(line), np.empty_like(near)
     for row, weight in enumerate(row_weight):
-        line = source[upper[row]] * (1 - weight) + source[lower[row]] * weight
-        target[row] = line[left] * (1 - col_weight) + line[right] * col_weight
+        content.row(upper[row], line, 1 - weight)
+        content.row(lower[row], other, weight)
+        line += other
+        # "clip" writes without a buffer in between; no index is out of range.
+        np.take(line, left, axis=0, out=near, mode="clip")
+        np.take(line, right, axis=0, out=far, mode="clip")
+        near *= 1 - col_weight
+        far *= col_weight
+        np.add(near, far, out=target[row])
 
 
 def _neighbours(n_target: int, n_source: int) -> tuple[IndexArray, IndexArray, FloatArray]:

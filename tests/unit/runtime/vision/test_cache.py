@@ -61,7 +61,16 @@ def test_stored_features_cannot_be_changed():
     cache = FeatureCache(100)
     mine = features(2)
     cache.put(key("a"), mine)
-    mine[:] = 9
+    assert cache.get(key("a")) is mine
+    with pytest.raises(ValueError, match="read-only"):
+        mine[:] = 1
+
+
+def test_a_part_of_an_array_is_copied():
+    cache = FeatureCache(100)
+    whole = features(3)
+    cache.put(key("a"), whole[:2])
+    whole[:] = 9
     stored = cache.get(key("a"))
     assert (stored == 0).all()
     with pytest.raises(ValueError, match="read-only"):
