@@ -43,7 +43,7 @@ def write_language_model(folder: Path, out: Path) -> tuple[FloatArray, FloatArra
     whole: Any = LlavaOnevisionForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     config = whole.config.get_text_config()
     config.tie_word_embeddings = whole.config.tie_word_embeddings
-    alone: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    alone: Any = AutoModelForCausalLM.from_config(config)
     alone.model.load_state_dict(whole.model.language_model.state_dict())
     alone.lm_head.load_state_dict(whole.lm_head.state_dict())
     alone.save_pretrained(out)

@@ -59,7 +59,7 @@ def main() -> int:
         status = fuzz(running, args.examples, args.minutes, args.seed)
         healthy = running.get("/health").status == 200
         restarts = b"worker_restarts_total{" in running.get("/metrics").content
-    print(f"alive afterwards: {healthy}; worker processes lost: {restarts}")  # noqa: T201
+    print(f"alive afterwards: {healthy}; worker processes lost: {restarts}")
     return status or int(restarts or not healthy)
 
 

@@ -608,10 +608,10 @@ def replay(rows: list[Row], kits: Path, server: str) -> int:
             found = read[one["parser"]](body)
         except (ValueError, KeyError, AssertionError, subprocess.CalledProcessError) as error:
             found = None
-            print(f"{number}: {error!r}", file=sys.stderr)  # noqa: T201
+            print(f"{number}: {error!r}", file=sys.stderr)
         failed += found is None
-        print(json.dumps([number, one["client"], one["parser"], found, content(body)[:120]]))  # noqa: T201
-    print(f"{len(rows) - failed} of {len(rows)} answers read by the kits' code")  # noqa: T201
+        print(json.dumps([number, one["client"], one["parser"], found, content(body)[:120]]))
+    print(f"{len(rows) - failed} of {len(rows)} answers read by the kits' code")
     return failed
 
 

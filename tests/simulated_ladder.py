@@ -43,7 +43,7 @@ class Rung:
         role = roles.get(self.name, "runtime" if full else "quantized")
         return Arm(
             name=self.name,
-            role=role,  # type: ignore[arg-type]
+            role=role,
             folder="none",
             backend=self.backend,
             language_model=self.quant,

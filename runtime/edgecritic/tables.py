@@ -105,8 +105,8 @@ def _csv(path: Path) -> Iterator[tuple[str, Record | InputError]]:
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError(
             f"{path} is Parquet, and reading it needs pyarrow", "pip install 'edgecritic[parquet]'"

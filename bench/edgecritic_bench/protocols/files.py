@@ -103,7 +103,7 @@ def _separated(path: Path) -> Iterator[Any]:
 
 def _parquet(path: Path) -> Iterator[Any]:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError(
             f"{path} needs pyarrow to be read", "pip install 'edgecritic[bench]'"

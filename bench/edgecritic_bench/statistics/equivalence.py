@@ -84,7 +84,7 @@ def _check_margin(margin: float) -> None:
 
 def _scipy_stats() -> ModuleType:
     try:
-        from scipy import stats  # type: ignore[import-untyped]
+        from scipy import stats
     except ImportError as error:
         raise MissingExtraError(
             "tests of equivalence need scipy", "pip install 'edgecritic[bench]'"

@@ -61,7 +61,7 @@ class VerdictPanel(QWidget):
         known = STATUSES.get(preference.status, "") if winner is None else HEADLINES[winner]
         self.headline.setText(known)
         for name, bar in self.bars.items():
-            bar.set_probability(preference.probabilities.get(name), name == winner)  # type: ignore[call-overload]
+            bar.set_probability(preference.probabilities.get(name), name == winner)
         self.orders.setText(CONSISTENT[preference.consistent])
 
     def add_reason(self, piece: str) -> None:

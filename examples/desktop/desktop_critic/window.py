@@ -139,7 +139,7 @@ class Window(QMainWindow):
             self.job.cancel.cancel()
             self._tell("Stopping ...")
 
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Stop what runs, wait for the thread, free the critic."""
         self.cancel()
         self._thread.quit()

@@ -34,7 +34,7 @@ def onnxruntime() -> ModuleType:
     """
     quiet_environment()
     try:
-        import onnxruntime as imported  # type: ignore[import-untyped]
+        import onnxruntime as imported
     except ImportError as error:
         raise MissingExtraError(
             "measuring ONNX files needs onnxruntime", "pip install 'edgecritic[onnx]'"

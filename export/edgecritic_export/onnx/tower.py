@@ -52,7 +52,7 @@ def vision_encoder(checkpoint: Checkpoint) -> VisionEncoder:
     """The module with a checkpoint's weights, in float32."""
     config: Any = AutoConfig.for_model(**checkpoint.config)
     config.vision_config.vision_use_head = False
-    tower = AutoModel.from_config(config.vision_config)  # type: ignore[no-untyped-call]
+    tower = AutoModel.from_config(config.vision_config)
     tower.post_layernorm = torch.nn.Identity()  # behind all layers that features come from
     projector = LlavaOnevisionMultiModalProjector(config)
     _load(tower, checkpoint, checkpoint.vision_tensors())

@@ -147,7 +147,7 @@ def _in_half(hollow: onnx.ModelProto) -> onnx.ModelProto:
     all values come from the trace, as shapes cannot be inferred from empty weights.
     """
     quiet_environment()
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # type: ignore[import-untyped]
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
     halved: onnx.ModelProto = convert_float_to_float16(
         copy.deepcopy(hollow), keep_io_types=True, disable_shape_infer=True

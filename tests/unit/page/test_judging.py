@@ -172,7 +172,7 @@ def test_several_critics_stand_side_by_side(page: Page, stand_in: StandIn) -> No
     assert page.locator(".column h3").all_inner_texts() == ["critic-Q8_0", "critic-Q4_K_M"]
     assert page.locator(".reason").all_inner_texts() == [REASON, "it is <b>so</b>"]
     assert page.inner_text("#summary") == "Both critics agree: A is better"
-    tops = [column.bounding_box()["y"] for column in page.locator(".column").all()]  # type: ignore[index]
+    tops = [column.bounding_box()["y"] for column in page.locator(".column").all()]
     assert tops[0] == tops[1]
     assert [body["model"] for body in stand_in.asked] == ["critic-Q8_0", "critic-Q4_K_M"]
 

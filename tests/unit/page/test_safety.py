@@ -74,7 +74,7 @@ def test_a_connection_that_breaks_in_the_middle_is_said(page: Page, stand_in: St
         yield from list(StandIn.judgement(stand_in, kind, body))[:3]
         raise OSError
 
-    stand_in.judgement = broken  # type: ignore[method-assign]
+    stand_in.judgement = broken
     fill(page, "right", "wrong")
     judge(page)
     assert "the stream ended before the result" in page.inner_text(".failure")

@@ -246,7 +246,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (at("files", 0, "external", value="yes"), "external is 'yes'"),
     (at("files", 0, "external", value=False), "names its sources"),
     (without("files", 0, "sources"), "names its sources"),
-    (at("files", 1, "sources", value=[]), None),  # type: ignore[list-item]
+    (at("files", 1, "sources", value=[]), None),
     (at("files", 0, "sources", 0, "kind", value="ftp"), "kind is 'ftp'"),
     (at("files", 0, "sources", 0, value=3), "kind is None"),
     (at("files", 0, "sources", 0, "package", value="--index-url=x"), "package is"),

@@ -225,7 +225,7 @@ def test_control_tokens_in_a_users_text_stay_text() -> None:
 )
 def test_json_says_the_same(record: object) -> None:
     critic, _ = hashed_critic()
-    judged = record(critic)  # type: ignore[operator]
+    judged = record(critic)
     line = judged.to_json()
     assert "\n" not in line
     data = json.loads(line)
@@ -355,7 +355,7 @@ def test_swapping_the_responses_swaps_the_preference(
     assert given_order.consistent == swapped.consistent
     assert given_order.confidence == pytest.approx(swapped.confidence)
     for outcome, p in given_order.probabilities.items():
-        assert swapped.probabilities[other[outcome]] == pytest.approx(p)  # type: ignore[index]
+        assert swapped.probabilities[other[outcome]] == pytest.approx(p)
     assert sum(given_order.probabilities.values()) == pytest.approx(1)
     if first == second:
         assert given_order.winner == "tie"
@@ -390,7 +390,7 @@ def test_the_rationale_speaks_in_the_given_order(orders: str) -> None:
         return verdict_script(history)
 
     critic, backend = hashed_critic(script=script)
-    preference = critic.compare(None, QUESTION, "aaa", "bbb", orders=orders)  # type: ignore[arg-type]
+    preference = critic.compare(None, QUESTION, "aaa", "bbb", orders=orders)
     assert preference.rationale == REASON.strip()
     assert seen[-1].index(b"aaa") < seen[-1].index(b"bbb")
     assert f"Better: {preference.winner}\nReason:".encode() in seen[-1]
@@ -444,7 +444,7 @@ def test_both_orders_share_the_picture_and_the_question() -> None:
 def test_unknown_orders() -> None:
     critic, _ = hashed_critic()
     with pytest.raises(InputError, match="sideways") as caught:
-        critic.compare(None, QUESTION, "a", "b", orders="sideways")  # type: ignore[arg-type]
+        critic.compare(None, QUESTION, "a", "b", orders="sideways")
     assert "both" in caught.value.hint
 
 
@@ -491,9 +491,9 @@ def test_equal_responses_are_ranked_equal(responses: list[str]) -> None:
         for response, reward in zip(responses, ranking.rewards, strict=True):
             assert rewards.setdefault(response, reward) == reward
         ordered = [ranking.rewards[i] for i in ranking.order]
-        assert ordered == sorted(ordered, reverse=True)  # type: ignore[type-var]
+        assert ordered == sorted(ordered, reverse=True)
         if method != "pointwise":
-            assert sum(ranking.rewards) == pytest.approx(0, abs=1e-9)  # type: ignore[arg-type]
+            assert sum(ranking.rewards) == pytest.approx(0, abs=1e-9)
     assert left_open(critic, backend) == 0
 
 
@@ -514,13 +514,13 @@ def test_an_unreadable_judgement_makes_the_ranking_unparsed(method: str) -> None
 
     critic, _ = hashed_critic(script=script)
     responses = ["one", "bad", "three"]
-    ranking = critic.rank(None, QUESTION, responses, method=method)  # type: ignore[arg-type]
+    ranking = critic.rank(None, QUESTION, responses, method=method)
     assert ranking.status == "unparsed"
     assert ranking.order == ()
     assert ranking.best is None
     assert ranking.rewards[1] is None
     with pytest.raises(VerdictParseError, match="no best of 3"):
-        critic.best_of_n(None, QUESTION, responses, method=method)  # type: ignore[arg-type]
+        critic.best_of_n(None, QUESTION, responses, method=method)
 
 
 @pytest.mark.parametrize("responses", [[], ["one"], "two"])
@@ -533,7 +533,7 @@ def test_a_ranking_needs_two_responses(responses: Sequence[str]) -> None:
 def test_unknown_method() -> None:
     critic, _ = hashed_critic()
     with pytest.raises(InputError, match="guess"):
-        critic.rank(None, QUESTION, ["a", "b"], method="guess")  # type: ignore[arg-type]
+        critic.rank(None, QUESTION, ["a", "b"], method="guess")
 
 
 def test_only_the_pairs_that_were_asked_for_are_compared() -> None:
@@ -545,7 +545,7 @@ def test_only_the_pairs_that_were_asked_for_are_compared() -> None:
     alone = critic.compare(picture(), QUESTION, "three", "one", rationale=False)
     assert found == replace(alone, usage=found.usage, timings=found.timings)
     assert ranking.rewards[1] == 0
-    assert sum(ranking.rewards) == pytest.approx(0)  # type: ignore[arg-type]
+    assert sum(ranking.rewards) == pytest.approx(0)
     assert left_open(critic, backend) == 0
 
 
@@ -666,7 +666,7 @@ def test_a_critic_of_text_refuses_pictures() -> None:
 def test_what_is_no_picture_is_named(image: object) -> None:
     critic, _ = hashed_critic()
     with pytest.raises(InputError, match=type(image).__name__):
-        critic.score(image, QUESTION, "x")  # type: ignore[arg-type]
+        critic.score(image, QUESTION, "x")
 
 
 def test_a_missing_picture_is_named() -> None:
@@ -758,7 +758,7 @@ def test_an_empty_response_is_judged() -> None:
         (QUESTION, "x", {"max_rationale_tokens": -1}, "max_rationale_tokens"),
     ],
 )
-def test_bad_input_is_named(question: str, response: str, more: dict, named: str) -> None:  # type: ignore[type-arg]
+def test_bad_input_is_named(question: str, response: str, more: dict, named: str) -> None:
     critic, backend = hashed_critic()
     with pytest.raises(InputError, match=named):
         critic.score(None, question, response, **more)

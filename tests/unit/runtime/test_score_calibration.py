@@ -38,7 +38,7 @@ def test_a_manifest_keeps_it_and_old_ones_stay_as_they_are():
     read = Manifest.from_dict("critic.json", manifest(FITTED))
     assert read.calibration.scores == FITTED
     old = manifest(None)
-    assert set(old["calibration"]) == {  # type: ignore[arg-type]
+    assert set(old["calibration"]) == {
         "pointwise_temperature",
         "pairwise_temperature",
         "tie_margin",

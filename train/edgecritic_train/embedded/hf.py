@@ -69,7 +69,7 @@ def transformers_tokenizer(language_model: Path) -> PreTrainedTokenizerFast:
     reader = open_gguf(language_model)
     tokens = field(reader, "tokenizer.ggml.tokens")
     end = tokens[field(reader, "tokenizer.ggml.eos_token_id")]
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=build_tokenizer(language_model),
         bos_token=tokens[field(reader, "tokenizer.ggml.bos_token_id")],
         eos_token=end,

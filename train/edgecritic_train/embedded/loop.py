@@ -112,7 +112,7 @@ class Stage:
             group["lr"] = group["peak"] * factor
         # Copies: a captured graph writes its next loss where it wrote this one.
         self._pending.append({"loss": loss.detach().clone(), **metrics})
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
         for optimizer in self.optimizers:
             optimizer.step()

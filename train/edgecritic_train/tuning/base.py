@@ -154,7 +154,7 @@ def nf4_settings(family: Family, config: TuningConfig) -> Any:
             "pip install 'edgecritic[train]', or set base.quantization to none",
         )
     dtype = compute_dtype(config)
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -52,7 +52,7 @@ def load_model(facts: CheckpointFacts, device: torch.device, weights: Weights) -
         # It remarks on every product that it casts.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         settings["dtype"] = torch.bfloat16
-        settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        settings["quantization_config"] = BitsAndBytesConfig(
             load_in_8bit=weights == "int8",
             load_in_4bit=weights == "int4",
             llm_int8_skip_modules=list(_UNQUANTIZED),
@@ -173,8 +173,8 @@ def _silently() -> Iterator[None]:
     from transformers.utils import logging as remarks
 
     bars, level = remarks.is_progress_bar_enabled(), remarks.get_verbosity()
-    remarks.disable_progress_bar()  # type: ignore[no-untyped-call]
-    remarks.set_verbosity_error()  # type: ignore[no-untyped-call]
+    remarks.disable_progress_bar()
+    remarks.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -182,4 +182,4 @@ def _silently() -> Iterator[None]:
     finally:
         remarks.set_verbosity(level)
         if bars:
-            remarks.enable_progress_bar()  # type: ignore[no-untyped-call]
+            remarks.enable_progress_bar()

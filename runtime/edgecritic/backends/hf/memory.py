@@ -44,11 +44,11 @@ class TorchMemory:
         return Cache(layers=[_Layer(keys, values, length) for keys, values in self._values])
 
 
-class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
+class _Layer(DynamicLayer):
     """A dynamic cache's layer that grows in place instead of being copied for each call."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no types
         self._all_keys, self._all_values = keys, values
         self.lazy_initialization(keys, values)
         self._extend_to(length)

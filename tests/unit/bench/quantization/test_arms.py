@@ -31,7 +31,7 @@ def bundle(
         path = made / role
         path.write_text(f"{role} {precision}")
         sources[role] = path
-        files.append(describe_file(role, path, quant=precision))  # type: ignore[arg-type]
+        files.append(describe_file(role, path, quant=precision))
     manifest = replace(tiny_manifest(files), rounding=rounding)
     write_bundle(folder, manifest, sources)
     return folder

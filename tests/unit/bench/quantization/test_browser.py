@@ -39,14 +39,14 @@ def shown(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def show(path: Path, width: int = 1100, height: int = 900) -> Page:
         view = {"width": width, "height": height}
-        contexts.append(browser.new_context(viewport=view, device_scale_factor=1.5))  # type: ignore[arg-type]
+        contexts.append(browser.new_context(viewport=view, device_scale_factor=1.5))
         page = contexts[-1].new_page()
         page.on("console", lambda said: complaints.append(said.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         wanted = path.absolute().as_uri()
         page.on("request", lambda asked: _check(asked.url, wanted, complaints))
         page.goto(wanted)
-        return page  # type: ignore[no-any-return]
+        return page
 
     yield show
     for context in contexts:

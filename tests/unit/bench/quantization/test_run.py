@@ -25,7 +25,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     folder = tmp_path_factory.mktemp("bundles")
     write_llava_onevision(folder / "checkpoint")
     return {
-        name: write_gguf_bundle(folder / "checkpoint", folder / name, name)  # type: ignore[arg-type]
+        name: write_gguf_bundle(folder / "checkpoint", folder / name, name)
         for name in ("F32", "F16")
     }
 

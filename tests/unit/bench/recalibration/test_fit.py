@@ -196,7 +196,7 @@ def test_a_bundle_is_calibrated_by_the_command(tmp_path, monkeypatch, capsys):
     read = Bundle.read(out).manifest
     assert read.calibration.to_dict() == stored
     assert read.files == bundle.manifest.files
-    knots = np.array(read.calibration.scores.knots)  # type: ignore[union-attr]
+    knots = np.array(read.calibration.scores.knots)
     assert knots[:, 1].min() == pytest.approx(4, abs=0.3)
     assert "before" in told.err
     assert "gold in its 90% interval" in told.err

@@ -43,7 +43,7 @@ def test_decoders(reference: Reference, precision: DecoderPrecision, tmp_path: P
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_embeddings(reference: Reference, precision: Precision, tmp_path: Path) -> None:
     path = tmp_path / "embed.onnx"
-    write_embed_tokens(reference.checkpoint, path, precision, external=True)  # type: ignore[arg-type]
+    write_embed_tokens(reference.checkpoint, path, precision, external=True)
     assert embedding_bytes(reference.checkpoint, precision) == stored_bytes(path)
 
 

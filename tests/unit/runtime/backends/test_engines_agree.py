@@ -320,7 +320,7 @@ def test_weights_reach_the_engine_that_chooses_them(
         with pytest.raises(InputError, match="takes weights as they are stored, not as bf16"):
             Critic.load(everything, backend=name, weights="bf16")
     with pytest.raises(InputError, match="weights is 'int2'"):
-        Critic.load(everything, backend="hf", weights="int2")  # type: ignore[arg-type]
+        Critic.load(everything, backend="hf", weights="int2")
 
 
 def test_an_adapter_in_a_bundle(checkpoint: Path, tmp_path: Path, torch_threads: None) -> None:

@@ -155,7 +155,7 @@ def test_weights_in_another_precision(
     opened = HfBackend(checkpoint, geometry=GEOMETRY, options=options)
     loaded = opened._loaded
     assert loaded is not None
-    assert loaded.model.memory._values.dtype is dtype  # type: ignore[attr-defined]
+    assert loaded.model.memory._values.dtype is dtype
     np.testing.assert_allclose(decode(opened, WORDS), decode(backend, WORDS), atol=tolerance)
     tiles = np.random.default_rng(2).integers(0, 256, (1, 28, 28, 3), dtype=np.uint8)
     expected = backend.encode_tiles(tiles)
@@ -168,7 +168,7 @@ def test_auto_is_what_is_stored(tmp_path: Path) -> None:
     opened = HfBackend(tmp_path, options=OPTIONS)
     loaded = opened._loaded
     assert loaded is not None
-    assert loaded.model.memory._values.dtype is torch.bfloat16  # type: ignore[attr-defined]
+    assert loaded.model.memory._values.dtype is torch.bfloat16
     assert np.isfinite(decode(opened, WORDS)).all()
     opened.close()
 
@@ -195,7 +195,7 @@ def test_quantized_weights(
     opened = HfBackend(tmp_path, geometry=GEOMETRY, options=options)
     loaded = opened._loaded
     assert loaded is not None
-    model = loaded.model._model  # type: ignore[attr-defined]
+    model = loaded.model._model
     assert model.model.language_model.layers[0].mlp.up_proj.weight.dtype is stored
     assert model.lm_head.weight.dtype is torch.bfloat16
     tiles = np.random.default_rng(2).integers(0, 256, (1, 28, 28, 3), dtype=np.uint8)
@@ -263,7 +263,7 @@ def test_a_gpu_that_is_full_or_gone_is_told(
 
     loaded = backend._require_open().model
     sequence = backend.open_sequence()
-    hook = loaded._layers[0].register_forward_pre_hook(fail)  # type: ignore[attr-defined]
+    hook = loaded._layers[0].register_forward_pre_hook(fail)
     with pytest.raises(BackendUnavailableError) as told:
         backend.append([Append(sequence, (TextSpan((1, 2)),))])
     hook.remove()
@@ -276,7 +276,7 @@ def test_closing_lets_everything_go(checkpoint: Path) -> None:
     decode(opened, WORDS)
     loaded = opened._loaded
     assert loaded is not None
-    held = weakref.ref(loaded.model._model)  # type: ignore[attr-defined]
+    held = weakref.ref(loaded.model._model)
     del loaded
     opened.close()
     gc.collect()

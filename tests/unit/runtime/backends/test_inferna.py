@@ -64,7 +64,7 @@ class TestInstalled:
         tiles = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), dtype=np.uint8)
         found = []
         for package in ("inferna", "llama-cpp-python"):
-            backend = opened(tiny_models, package, OPTIONS)  # type: ignore[arg-type]
+            backend = opened(tiny_models, package, OPTIONS)
             (logits,) = backend.append([Append(backend.open_sequence(), (SPAN,))])
             found.append((logits, backend.encode_tiles(tiles), backend.tokenize("a 7 <|im_end|>")))
             backend.close()

@@ -177,7 +177,7 @@ def test_gpu_without_a_gpu(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPa
 )
 def test_impossible_options(setting: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{setting} is {value!r}"):
-        EngineOptions(**{setting: value})  # type: ignore[arg-type]
+        EngineOptions(**{setting: value})
 
 
 # Files that llama.cpp must never see, or must refuse without ending the process.
@@ -334,7 +334,7 @@ DAMAGES: dict[Damage, str] = {
 def test_unfit_files(tiny_models: TinyModels, tmp_path: Path, damage: Damage) -> None:
     arguments = {"language_model": tiny_models.language_model, "mmproj": tiny_models.mmproj}
     with pytest.raises(ArtifactError, match=DAMAGES[damage]) as caught:
-        LlamaCppBackend(**(arguments | damage(tiny_models, tmp_path)))  # type: ignore[arg-type]
+        LlamaCppBackend(**(arguments | damage(tiny_models, tmp_path)))
     assert caught.value.hint
 
 

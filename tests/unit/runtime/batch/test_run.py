@@ -162,7 +162,7 @@ class _Failing:
 def test_what_the_engine_failed_at_is_tried_again(critic: Critic, tmp_path: Path) -> None:
     rows = table(tmp_path, 2, {"id": "oom", "question": "Q?", "response": "wrong"})
     out = tmp_path / "out.jsonl"
-    tally = judged(_Failing(critic), rows, out)  # type: ignore[arg-type]
+    tally = judged(_Failing(critic), rows, out)
     assert (tally.judged, tally.failed) == (2, 1)
     (error,) = (line["error"] for line in lines(out) if line["error"])
     assert (error["type"], error["final"]) == ("BackendUnavailableError", False)
@@ -175,7 +175,7 @@ def test_an_engine_that_only_fails_is_not_asked_for_ever(critic: Critic, tmp_pat
     wrong = [{"question": "Q?", "response": f"wrong {k}"} for k in range(100)]
     out = tmp_path / "out.jsonl"
     with pytest.raises(BackendUnavailableError, match="out of memory"):
-        judged(_Failing(critic), table(tmp_path, 0, *wrong), out)  # type: ignore[arg-type]
+        judged(_Failing(critic), table(tmp_path, 0, *wrong), out)
     assert len(lines(out)) < 100
 
 

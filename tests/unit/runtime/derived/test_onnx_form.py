@@ -147,7 +147,7 @@ def test_two_at_once_make_it_once(
     def slow(*arguments: object, **named: object) -> object:
         begun.append(1)
         both_want_it.wait()
-        return real(*arguments, **named)  # type: ignore[arg-type]
+        return real(*arguments, **named)
 
     def tell(line: str) -> None:
         if "another process" in line:

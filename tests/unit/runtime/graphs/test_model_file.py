@@ -138,7 +138,7 @@ def test_more_weights_than_a_message_holds(tmp_path: Path, external: bool | None
     piece = np.zeros((1 << 24,), dtype=np.float32)
     n_pieces = 33  # of 64 MiB: over the 2 GiB of a protobuf message
     with ModelFile(path, external=external) as model:
-        model._spool = Sparse(model._spool)  # type: ignore[assignment]
+        model._spool = Sparse(model._spool)
         model.weight_parts("large", (n_pieces, 1 << 24), (piece for _ in range(n_pieces)))
         model.weight("behind", BIAS)
         if external is False:

@@ -151,7 +151,7 @@ def test_the_seed_decides() -> None:
 )
 def test_impossible_settings(wrong: Mapping[str, float]) -> None:
     with pytest.raises(InputError):
-        Sampling(**wrong)  # type: ignore[arg-type]
+        Sampling(**wrong)
 
 
 @given(

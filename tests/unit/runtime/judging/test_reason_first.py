@@ -131,7 +131,7 @@ def test_pairs_report_the_reason_of_the_given_order(
         QUESTION,
         "x",
         "y",
-        orders=orders,  # type: ignore[arg-type]
+        orders=orders,
     )
     assert isinstance(preference, Preference)
     assert preference.status == "ok"

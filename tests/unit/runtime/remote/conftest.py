@@ -39,7 +39,7 @@ def remote(serve: Callable[[Script], ChatServer]) -> Callable[..., tuple[Critic,
 
     def start(script: Script, **options: object) -> tuple[Critic, ChatServer]:
         server = serve(script)
-        chosen = RemoteOptions(**options)  # type: ignore[arg-type]
+        chosen = RemoteOptions(**options)
         return Critic.remote(server.url, "judge-72b", options=chosen), server
 
     return start

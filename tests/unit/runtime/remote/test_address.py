@@ -124,4 +124,4 @@ def test_what_is_no_key_is_refused_and_not_told(key: str) -> None:
 )
 def test_options_have_ranges(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        RemoteOptions(**options)  # type: ignore[arg-type]
+        RemoteOptions(**options)

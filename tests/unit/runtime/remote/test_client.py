@@ -304,7 +304,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     options = RemoteOptions()
     outside = Client(Address.of("https://judge.example.com/v1", options), options)._connection()
     assert (outside.host, outside.port) == ("proxy.example.org", 3128)
-    assert outside._tunnel_host == "judge.example.com"  # type: ignore[attr-defined]
+    assert outside._tunnel_host == "judge.example.com"
     inside = Client(Address.of("https://intern.example.org/v1", options), options)._connection()
     assert inside.host == "intern.example.org"
 

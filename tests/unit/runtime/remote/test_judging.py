@@ -147,7 +147,7 @@ def test_both_orders_are_under_way_at_once(remote: Remote) -> None:
 @pytest.mark.parametrize(("orders", "shown"), [("given", "first"), ("swapped", "second")])
 def test_one_order_is_one_request(remote: Remote, orders: str, shown: str) -> None:
     critic, server = remote(ScriptedModel(liking_right), prefill="always")
-    preference = critic.compare(None, QUESTION, "wrong", "right", orders=orders)  # type: ignore[arg-type]
+    preference = critic.compare(None, QUESTION, "wrong", "right", orders=orders)
     assert [order.shown_first for order in preference.orders] == [shown]
     assert preference.consistent is None
     assert preference.winner == "second"
@@ -303,13 +303,13 @@ def test_a_bare_verdict_has_its_probabilities(remote: Remote) -> None:
 def test_responses_are_ranked(remote: Remote, method: str) -> None:
     critic, server = remote(ScriptedModel(liking_right, delay=0.02), prefill="always", parallel=3)
     responses = ["wrong", "right", "bad"]
-    ranking = critic.rank(None, QUESTION, responses, method=method)  # type: ignore[arg-type]
+    ranking = critic.rank(None, QUESTION, responses, method=method)
     assert (ranking.status, ranking.best) == ("ok", 1)
     assert len(server.asked) == ranking.judgements
     assert ranking.judgements == {"pairwise": 6, "pointwise": 3}.get(method, ranking.judgements)
     assert server.most_at_once == 3
     assert ranking.usage.prompt_tokens > 0
-    assert critic.best_of_n(None, QUESTION, responses, method=method) == 1  # type: ignore[arg-type]
+    assert critic.best_of_n(None, QUESTION, responses, method=method) == 1
 
 
 def test_pictures_go_in_front_of_the_question(remote: Remote) -> None:

@@ -193,7 +193,7 @@ def number_models(draw: st.DrawFn) -> dict[str, dict[str, float]]:
 def test_second_looks_make_joint_probabilities_exact(nodes: dict[str, dict[str, float]]) -> None:
     rubric = Rubric(0, 100)
     task = Task("What?", ("a",), rubric=rubric)
-    asker = Asker(Digits(nodes), DIALECT, RemoteOptions())  # type: ignore[arg-type]
+    asker = Asker(Digits(nodes), DIALECT, RemoteOptions())
     asked: list[Asked] = asker.lay([task], [], 0, None)
     (reading,), _usage = asker.read(asked, None)
 

@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_old_pack(tmp_path: Path) -> None:
     path = tmp_path / "pack.zip"
     write_pack(path, PackManifest("old"), [])
     with pytest.raises(TypeError):
-        write_pack(path, PackManifest("new"), [("a.webp", None)])  # type: ignore[list-item]
+        write_pack(path, PackManifest("new"), [("a.webp", None)])
     assert PackReader(path).manifest.name == "old"
 
 

@@ -84,7 +84,7 @@ def row(**changes: object) -> CriticRow:
         "responses": ("a", "b"),
         "verdict": "second",
     }
-    return CriticRow(**{**plain, **changes})  # type: ignore[arg-type]
+    return CriticRow(**{**plain, **changes})
 
 
 def test_the_winner_is_chosen_wherever_it_stands() -> None:

@@ -128,14 +128,12 @@ def test_agreement_counts_what_was_judged(rows: Path) -> None:
     for row in read_rows(rows):
         if row.setting == "pairwise":
             winner = row.verdict if row.id != "pair-0" else "tie"
-            found.append(
-                Judgement(row, Preference("ok", winner, {}, 1.0, row.id != "pair-1", ()))  # type: ignore[arg-type]
-            )
+            found.append(Judgement(row, Preference("ok", winner, {}, 1.0, row.id != "pair-1", ())))
         else:
-            score = None if row.id == "score-0" else float(row.verdict)  # type: ignore[arg-type]
+            score = None if row.id == "score-0" else float(row.verdict)
             status = "unparsed" if score is None else "ok"
             level = None if score is None else row.verdict
-            found.append(Judgement(row, Verdict(status, score, level, {}, None, 1.0)))  # type: ignore[arg-type]
+            found.append(Judgement(row, Verdict(status, score, level, {}, None, 1.0)))
     metrics = agreement(found)
     assert metrics["pairwise_accuracy"] == pytest.approx(11 / 12)
     assert metrics["position_consistency"] == pytest.approx(11 / 12)
