@@ -30,6 +30,7 @@ from edgecritic_bench.records import read_records
 from edgecritic_bench.report import ReportOptions, build_report
 from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import cli as speed
+from edgecritic_bench.versions import cli as versions
 
 _TELL_EVERY = 50
 _USAGE = 2
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
         **robustness.COMMANDS,
         **ranking.COMMANDS,
         **quantization.COMMANDS,
+        **versions.COMMANDS,
     }
     commands[args.command](args, argv)
     return 0
@@ -112,6 +114,7 @@ def _report(args: argparse.Namespace, argv: Sequence[str]) -> None:
         images=args.plots,
         page=args.out,
         parity=_text(args.parity) if args.parity else "",
+        against=_text(args.against) if args.against else "",
     )
     report = build_report(options, Provenance.here(argv, packages))
     _write(args.out, report.page)

@@ -15,6 +15,7 @@ from edgecritic_bench.recalibration import cli as recalibration
 from edgecritic_bench.records import CONDITIONS, SETTINGS
 from edgecritic_bench.robustness import cli as robustness
 from edgecritic_bench.speed import cli as speed
+from edgecritic_bench.versions import cli as versions
 
 PROG = "edgecritic bench"
 
@@ -69,6 +70,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/embedded-critic.md"))
     parser.add_argument("--plots", type=Path, default=Path("docs/images"))
     parser.add_argument("--parity", type=Path, help="Markdown from bench parity, put into the page")
+    parser.add_argument("--against", type=Path, help="likewise from bench versions")
     parser.add_argument("--judged-by", default="", help="critic and engine, if nothing noted them")
 
 
@@ -103,5 +105,6 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], object]]]
     "rankings": ("write the page on rankings with fewer judgements", ranking.rankings),
     "quantization": ("judge with every quantization, and report", quantization.quantization),
     "recommend": ("name the smallest equivalent quantization", quantization.recommendation),
+    "versions": ("compare two versions of a critic row by row", versions.versions),
 }
 """By name what a command does, and what adds its options."""

@@ -43,6 +43,7 @@ class ReportOptions:
         images: folder of the plots, made if need be.
         page: where the page will be; links to the plots start there.
         parity: finished Markdown that compares engines, or empty.
+        against: finished Markdown that compares with an earlier version, or empty.
     """
 
     records: tuple[Path, ...]
@@ -51,6 +52,7 @@ class ReportOptions:
     images: Path
     page: Path
     parity: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def build_report(options: ReportOptions, run: Provenance) -> Report:
         resamples=f"{RESAMPLES:,}",
         bins=N_BINS,
         parity=options.parity,
+        against=options.against,
         files=_file_table(digests),
         machine=run.machine,
         system=run.system,

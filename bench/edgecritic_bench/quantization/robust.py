@@ -32,10 +32,22 @@ def arm_outcomes(
         judged: by the arm; rows that it has not judged are left out, clean ones too.
         settings: of the arm.
     """
+    rows, replies = attack_replies(attacked, judged, settings)
+    return outcomes(rows, replies) if rows else {}
+
+
+def attack_replies(
+    attacked: Sequence[PairRow | ScoreRow], judged: Mapping[str, Judged], settings: Settings
+) -> tuple[list[PairRow | ScoreRow], list[Reply]]:
+    """The rows that an arm has judged as they are and manipulated, and what it said of them.
+
+    Args:
+        attacked: as for `arm_outcomes`.
+        judged: likewise.
+        settings: likewise.
+    """
     there = {row.key for row in attacked if row_digest(row) in judged}
     rows = [row for row in attacked if row.key in there and _clean_key(row.key) in there]
-    if not rows:
-        return {}
     pairs = [row for row in rows if isinstance(row, PairRow)]
     scores = [row for row in rows if isinstance(row, ScoreRow)]
     said = pair_columns(pairs, judged, settings).winner.tolist()
@@ -48,7 +60,7 @@ def arm_outcomes(
         Reply(row.key, level=None if math.isnan(level) else level)
         for row, level in zip(scores, levels, strict=True)
     ]
-    return outcomes(rows, replies)
+    return rows, replies
 
 
 def _clean_key(key: str) -> str:

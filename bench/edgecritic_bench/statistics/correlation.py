@@ -58,17 +58,46 @@ def spearman(x: Floats, y: Floats, clusters: Ints) -> Estimate:
     Returns:
         The estimate; nothing where a column does not vary.
     """
+    return of_counts(lambda counts: _rank_correlation(x, y, counts), clusters)
 
-    def statistic(counts: Floats) -> Floats:
-        rank_x, rank_y = _ranks(x, counts), _ranks(y, counts)
-        total = counts.sum(axis=1, keepdims=True)
-        rank_x = rank_x - (counts * rank_x).sum(axis=1, keepdims=True) / total
-        rank_y = rank_y - (counts * rank_y).sum(axis=1, keepdims=True) / total
-        covariance = (counts * rank_x * rank_y).sum(axis=1)
-        spread = np.sqrt((counts * rank_x**2).sum(axis=1) * (counts * rank_y**2).sum(axis=1))
-        return _divided(covariance, spread)
 
-    return of_counts(statistic, clusters)
+def spearman_change(
+    before: Floats, after: Floats, gold: Floats, clusters: Ints
+) -> tuple[float, float, Estimate]:
+    """Rank correlations of two columns with a third, and how far they are apart.
+
+    Args:
+        before: (n,) numbers.
+        after: (n,) numbers of the same rows.
+        gold: (n,) what both are correlated with.
+        clusters: (n,) item numbers, 0 to n_items - 1.
+
+    Returns:
+        Of `before`, of `after`, and the second less the first, items resampled together; NaN and
+        nothing where a column does not vary.
+    """
+    every = np.ones((1, len(gold)))
+    if not len(gold):
+        return float("nan"), float("nan"), NOTHING
+    found = [float(_rank_correlation(column, gold, every)[0]) for column in (before, after)]
+    change = of_counts(
+        lambda counts: (
+            _rank_correlation(after, gold, counts) - _rank_correlation(before, gold, counts)
+        ),
+        clusters,
+    )
+    return found[0], found[1], change
+
+
+def _rank_correlation(x: Floats, y: Floats, counts: Floats) -> Floats:
+    """(r,) Spearman's correlation where row i occurs counts[:, i] times."""
+    rank_x, rank_y = _ranks(x, counts), _ranks(y, counts)
+    total = counts.sum(axis=1, keepdims=True)
+    rank_x = rank_x - (counts * rank_x).sum(axis=1, keepdims=True) / total
+    rank_y = rank_y - (counts * rank_y).sum(axis=1, keepdims=True) / total
+    covariance = (counts * rank_x * rank_y).sum(axis=1)
+    spread = np.sqrt((counts * rank_x**2).sum(axis=1) * (counts * rank_y**2).sum(axis=1))
+    return _divided(covariance, spread)
 
 
 def _ranks(values: Floats, counts: Floats) -> Floats:

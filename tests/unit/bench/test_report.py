@@ -58,6 +58,14 @@ def test_the_page_is_whole(files, capsys):
     assert str(files["T0"].parent) not in page
 
 
+def test_a_comparison_with_an_earlier_version_goes_into_the_page(files, tmp_path):
+    against = tmp_path / "versions.md"
+    against.write_text("## Version 2 against Version 1\n\nFewer flips.\n")
+    status, page = report(files, "--against", str(against))
+    assert status == 0
+    assert "\n\n## Version 2 against Version 1\n\nFewer flips.\n\n## How the intervals" in page
+
+
 def test_a_calibration_that_saw_the_test_rows_is_refused(files):
     files["fit"] = files["T0"]
     with pytest.raises(InputError, match="calibration was fitted on"):

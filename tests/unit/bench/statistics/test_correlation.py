@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgecritic_bench.statistics import intervals
-from edgecritic_bench.statistics.correlation import kendall, pearson, spearman
+from edgecritic_bench.statistics.correlation import kendall, pearson, spearman, spearman_change
 from edgecritic_bench.statistics.intervals import NOTHING
 
 PAIRS = (
@@ -67,3 +67,18 @@ def test_kendall_of_many_rows_is_done_in_pieces():
     y = x + rng.normal(scale=3, size=800)
     expected = stats.kendalltau(x, y).statistic
     assert kendall(x, y, clusters).value == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_change_of_rank_correlation_is_paired():
+    rng = np.random.default_rng(3)
+    gold, clusters = rng.integers(1, 11, 120).astype(float), np.arange(120) // 4
+    noisy, exact = gold + rng.normal(0, 4, 120), gold * 2
+    before, after, change = spearman_change(noisy, exact, gold, clusters)
+    assert before == pytest.approx(stats.spearmanr(noisy, gold).statistic)
+    assert (after, change.value) == pytest.approx((1.0, 1 - before))
+    # The second correlation is 1 in every resample, so the interval is that of the first.
+    alone = spearman(noisy, gold, clusters)
+    assert (change.low, change.high) == pytest.approx((1 - alone.high, 1 - alone.low))
+    assert spearman_change(noisy, noisy, gold, clusters)[2].high == 0
+    nothing = np.zeros(0)
+    assert spearman_change(nothing, nothing, nothing, clusters[:0])[2].n == 0
