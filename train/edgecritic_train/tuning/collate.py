@@ -12,7 +12,8 @@ from torch import Tensor
 
 from edgecritic.errors import InputError
 from edgecritic_train.critic_data.rows import CriticRow
-from edgecritic_train.tuning.branches import PADDING
+from edgecritic_train.tuning.base import Base
+from edgecritic_train.tuning.branches import PADDING, attention_mask, branch_positions
 from edgecritic_train.tuning.config import LossSettings
 from edgecritic_train.tuning.examples import (
     IGNORED,
@@ -25,7 +26,7 @@ from edgecritic_train.tuning.examples import (
 )
 from edgecritic_train.tuning.families import Picture
 
-_UNIT: Final = 64
+UNIT: Final = 64
 """Lengths of masked sequences are whole multiples: attention's kernels copy other masks."""
 
 
@@ -122,7 +123,7 @@ class CriticCollator:
 
     def _stacked(self, found: Sequence[Sequenced]) -> dict[str, Any]:
         shared = any(len(one.row_ids) > 1 for one in found)
-        unit = _UNIT if shared else 1
+        unit = UNIT if shared else 1
         tokens = padded([one.tokens for one in found], self._pad, unit)
         parts = padded([one.parts for one in found], IGNORED, unit)
         weights = torch.from_numpy(weights_of(parts.numpy(), self._loss))
@@ -175,6 +176,34 @@ def behind_one_prefix(examples: Sequence[Example], image_token: int) -> Sequence
         np.concatenate(branches),
         first.pictures,
     )
+
+
+def model_inputs(
+    base: Base,
+    model: Any,
+    batch: Mapping[str, Any],
+    pictures: Sequence[Sequence[Picture]],
+    dtype: torch.dtype,
+) -> dict[str, Any]:
+    """What the model's forward takes: tokens, pictures, and which tokens see which.
+
+    Args:
+        base: of the model.
+        model: without its adapter's wrapping.
+        batch: ``input_ids`` and, if any, ``branches`` or ``attention_mask``, on its device.
+        pictures: of each sequence.
+        dtype: of the vision tower.
+    """
+    tokens, branches = batch["input_ids"], batch.get("branches")
+    seen = base.eye.inputs(pictures, tokens, dtype)
+    if branches is None:
+        return {"input_ids": tokens, **seen, "attention_mask": batch.get("attention_mask")}
+    return {
+        "input_ids": tokens,
+        **seen,
+        "attention_mask": attention_mask(branches, model.config._attn_implementation, dtype),
+        "position_ids": branch_positions(base.eye, model, tokens, branches, seen),
+    }
 
 
 def padded(arrays: Sequence[IntArray], fill: int, unit: int = 1) -> Tensor:

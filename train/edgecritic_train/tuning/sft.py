@@ -66,9 +66,11 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
     from trl import SFTConfig
 
     from edgecritic_train.tuning.collate import CriticCollator
+    from edgecritic_train.tuning.reading import Room
     from edgecritic_train.tuning.trainer import CriticTrainer, ToJudge
 
     judging = config.data.learn == "verdicts"
+    room = Room(config.optimizer.batch, config.data.max_tokens)
     shape = _JUDGING if judging else _ANSWERING
     parts = common_parts(config, base, rows, shape)
     trainer = CriticTrainer(
@@ -86,7 +88,7 @@ def make_trainer(config: TuningConfig, base: Base, rows: Prepared[Any], fresh: b
             base.folder.image_token,
         ),
         base=base,
-        to_judge=ToJudge(rows.held_out, rows.maker) if judging else None,
+        to_judge=ToJudge(rows.held_out, rows.maker, room) if judging else None,
         dtype=compute_dtype(config),
     )
     trainer.remove_callback(PrinterCallback)  # stdout is data

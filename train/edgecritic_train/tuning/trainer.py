@@ -13,10 +13,10 @@ from trl import SFTTrainer
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.agreement import agreement
 from edgecritic_train.tuning.base import Base
-from edgecritic_train.tuning.branches import attention_mask, branch_positions
+from edgecritic_train.tuning.collate import model_inputs
 from edgecritic_train.tuning.examples import PARTS, ExampleMaker
 from edgecritic_train.tuning.guard import Guarded
-from edgecritic_train.tuning.reading import Judgement, VerdictReader
+from edgecritic_train.tuning.reading import Judgement, Room, VerdictReader
 
 _LEAST = 1e-6
 
@@ -28,10 +28,12 @@ class ToJudge:
     Attributes:
         rows: held out.
         maker: lays them out.
+        room: how much is judged at once.
     """
 
     rows: Sequence[CriticRow]
     maker: ExampleMaker
+    room: Room
 
 
 class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
@@ -71,7 +73,9 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         Logits are computed only where something is learned: TRL's fused head sees to that.
         """
         weights = inputs["weights"][:, 1:]
-        outputs = model(labels=inputs["labels"], fused_lm_head=True, **self._laid_out(inputs))
+        plain = self.accelerator.unwrap_model(self.model).get_base_model()
+        laid = model_inputs(self._base, plain, inputs, inputs["shown"].pictures, self._dtype)
+        outputs = model(labels=inputs["labels"], fused_lm_head=True, **laid)
         losses = -outputs.log_probs
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         loss = (losses * weights).sum() / torch.as_tensor(total).clamp(min=_LEAST)
@@ -80,21 +84,6 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             loss = loss * self.accelerator.num_processes
         self._count(losses.detach(), outputs.is_top1, inputs)
         return (loss, outputs) if return_outputs else loss
-
-    def _laid_out(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Tokens, pictures, and which tokens see which."""
-        tokens, branches = inputs["input_ids"], inputs.get("branches")
-        seen = self._base.eye.inputs(inputs["shown"].pictures, tokens, self._dtype)
-        laid = {"input_ids": tokens, **seen}
-        if branches is None:
-            return {**laid, "attention_mask": inputs.get("attention_mask")}
-        model = self.accelerator.unwrap_model(self.model).get_base_model()
-        attention = model.config._attn_implementation
-        return {
-            **laid,
-            "attention_mask": attention_mask(branches, attention, self._dtype),
-            "position_ids": branch_positions(self._base.eye, model, tokens, branches, seen),
-        }
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
@@ -138,7 +127,7 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def _judged(self, asked: ToJudge) -> list[Judgement]:
         """Verdicts on all held-out rows, shared among the processes where each has the model."""
         model = self.accelerator.unwrap_model(self.model).get_base_model()
-        reader = VerdictReader(model, self._base, asked.maker, self._dtype)
+        reader = VerdictReader(model, self._base, asked.maker, self._dtype, asked.room)
         sharded = self.accelerator.distributed_type in (
             DistributedType.FSDP,
             DistributedType.DEEPSPEED,
@@ -147,9 +136,9 @@ class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         n, k = (1, 0) if sharded else (self.args.world_size, self.args.process_index)
         self.model.eval()
         with self.accelerator.autocast():
-            # Rows of the same pictures follow each other: the reader keeps what they share.
+            # Rows of the same pictures stay together: what they share is computed once.
             rows = sorted(asked.rows, key=lambda row: str(row.image_sources))
-            found = [reader.judge(row) for row in rows[k::n]]
+            found = reader.judge(rows[len(rows) * k // n : len(rows) * (k + 1) // n])
         if n == 1:
             return found
         from accelerate.utils import gather_object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from scipy import stats
 
 from edgecritic import Critic
 from edgecritic.prompts import load_dialect
+from edgecritic.task import Rubric
 from edgecritic.verdict import Preference, Verdict
 from edgecritic_train.critic_data.rows import read_rows
 from edgecritic_train.tuning.agreement import agreement, correlation, ranks
 from edgecritic_train.tuning.base import load_base, open_base
 from edgecritic_train.tuning.examples import ExampleMaker
-from edgecritic_train.tuning.reading import Judgement, VerdictReader
+from edgecritic_train.tuning.reading import Judgement, Room, VerdictReader, _Asked
 from tiny_engines import write_hf_bundle
 from tiny_tuning import FAMILIES, Configure
 
@@ -29,11 +31,11 @@ def test_verdicts_are_those_of_the_runtime(
     config = configure(family)
     base = open_base(config)
     maker = ExampleMaker(base, load_dialect(config.data.dialect))
-    reader = VerdictReader(load_base(base, config).eval(), base, maker, torch.float32)
+    reader = VerdictReader(load_base(base, config).eval(), base, maker, torch.float32, Room(4))
     bundle = write_hf_bundle(bases[family], tmp_path / "bundle")
     with Critic.load(bundle.folder, backend="hf") as critic:
-        for row in list(read_rows(rows))[:6]:
-            found = reader.judge(row).found
+        for judgement in reader.judge(list(read_rows(rows))[:6]):
+            row, found = judgement.row, judgement.found
             image = row.image_sources[0]
             if isinstance(found, Verdict):
                 wanted = critic.score(
@@ -59,7 +61,7 @@ def test_joint_probabilities_are_those_of_whole_rows(
     base = open_base(config)
     model = load_base(base, config).eval()
     maker = ExampleMaker(base, load_dialect(config.data.dialect))
-    reader = VerdictReader(model, base, maker, torch.float32)
+    reader = VerdictReader(model, base, maker, torch.float32, Room())
     row = next(row for row in read_rows(rows) if row.setting == "pointwise")
     from edgecritic.prompts import render
     from edgecritic.vision import load_image
@@ -77,42 +79,53 @@ def test_joint_probabilities_are_those_of_whole_rows(
             logits = model(input_ids=tokens, **inputs).logits[0].log_softmax(-1)
         places = range(tokens.shape[1] - len(path) - 1, tokens.shape[1] - 1)
         wanted.append(sum(float(logits[k, tokens[0, k + 1]]) for k in places))
-    rows_found = reader._node_logits([*start, *trie.forced], [picture], trie)
-    assert np.allclose(trie.log_probs(rows_found), wanted, atol=1e-4)
+    asked: _Asked = reader._asked(0, row, row.task)
+    assert asked.tokens.tolist() == [*start, *trie.forced]
+    assert np.allclose(reader._joints([asked])[0], wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_prompts_share_is_computed_once_and_changes_nothing(
-    configure: Configure, rows: Path, family: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shares", [True, False])
+def test_rows_that_are_judged_together_get_the_same_verdicts(
+    configure: Configure, rows: Path, family: str, shares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Several of a picture, several pictures, none, two, and scales of many levels."""
     config = configure(family)
     base = open_base(config)
     model = load_base(base, config).eval()
     maker = ExampleMaker(base, load_dialect(config.data.dialect))
-    asked = sorted(read_rows(rows), key=lambda row: str(row.image_sources))[:8]
-    pairs = next(row for row in asked if row.setting == "pairwise")
-    asked = [pairs, pairs, *asked]
-    alone = [VerdictReader(model, base, maker, torch.float32).judge(row).found for row in asked]
-    reader = VerdictReader(model, base, maker, torch.float32)
-    computed: list[int] = []
-    forward = model.forward
+    asked = list(read_rows(rows))[:8]
+    score = next(row for row in asked if row.setting == "pointwise")
+    wide = replace(score, id="wide", rubric=Rubric(0, 100), verdict=70)
+    blind = replace(asked[0], id="blind", images=())
+    several = replace(score, id="several", images=asked[0].images + asked[4].images)
+    asked = [several, *asked, wide, asked[0], blind]
+    apart = VerdictReader(model, base, maker, torch.float32, Room())
+    apart._shares = False
+    alone = [apart.judge([row])[0].found for row in asked]
+    reader = VerdictReader(model, base, maker, torch.float32, Room(3, 2048))
+    reader._shares = shares
+    computed: list[torch.Size] = []
+    forward = model.model.forward
 
     def counted(*args: object, **kwargs: Any) -> object:
-        computed.append(kwargs["input_ids"].shape[1])
+        computed.append(kwargs["input_ids"].shape)
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(model, "forward", counted)
-    together = [reader.judge(row).found for row in asked]
-    for one, other in zip(alone, together, strict=True):
+    monkeypatch.setattr(model.model, "forward", counted)
+    found = reader.judge(asked)
+    assert [judgement.row for judgement in found] == asked
+    for one, other in zip(alone, (judgement.found for judgement in found), strict=True):
         told = [dict(verdict.probabilities) for verdict in (one, other)]
-        assert told[0] == pytest.approx(told[1], abs=1e-3)
+        assert told[0] == pytest.approx(told[1], abs=1e-4)
         for a, b in zip(
             getattr(one, "orders", [one]), getattr(other, "orders", [other]), strict=True
         ):
             assert a.mass == pytest.approx(b.mass, rel=1e-3)
-    long = [length for length in computed if length > 1]
-    assert long[1] < long[0]  # the other order of the pair
-    assert long[2] < long[0]  # the same pair once more
+    assert all(1 <= n_rows <= 3 for n_rows, _ in computed)
+    assert any(n_rows == 3 for n_rows, _ in computed)
+    if shares:
+        assert len(computed) < 4
 
 
 def test_metrics_agree_with_scipy() -> None:
