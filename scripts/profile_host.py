@@ -1,12 +1,13 @@
 """What this side of the engine costs: for each token that is written, and for each picture.
 
-    python scripts/profile_host.py tokens BUNDLE [--gpu] [--prompts 1800 7800] [--tokens 64]
+    python scripts/profile_host.py tokens BUNDLE [--gpu | --idle] [--prompts 1800 7800]
     python scripts/profile_host.py picture BUNDLE [--picture 1920x1080] [--tower [--gpu]]
 
 `tokens` reads prompts and writes behind them in ever more layers of the runtime, beside plain loops
 of llama.cpp's own calls, all in turns. llama.cpp's functions are handed to the runtime with a clock
-around each, so what is left is Python's. For a CPU, `scripts/random_critic.py WORK --tiny
---vocabulary 152064` makes a critic whose rows of logits are a 7B's and whose layers cost little.
+around each, so what is left is Python's; with ``--idle`` they do nothing. For a CPU,
+`scripts/random_critic.py WORK --tiny --vocabulary 152064` makes a critic whose rows of logits are a
+7B's and whose layers cost little.
 
 `picture` sends pictures their whole way through the runtime, and through each step of it alone. It
 needs no model: a stand-in for the tower gives random features of a 7B's width.
@@ -183,9 +184,44 @@ class WholeClock(Clock):
         return sum(self.spent.values())
 
 
-def clocked(engine: LlamaCppBackend) -> WholeClock:
+class Idle:
+    """llama.h's functions, but nothing is decoded, and one row of logits is given for all.
+
+    Args:
+        llama: the functions.
+        row: (n_vocab,) float32.
+    """
+
+    def __init__(self, llama: Any, row: FloatArray) -> None:
+        self._llama = llama
+        self._row = row
+        self._pointer = row.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llama, name)
+
+    def llama_decode(self, _context: int, _batch: Any) -> int:
+        """Done."""
+        return 0
+
+    def llama_get_logits_ith(self, _context: int, _row: int) -> Any:
+        """The row."""
+        return self._pointer
+
+
+def readable_row(engine: LlamaCppBackend) -> FloatArray:
+    """Logits by which a verdict is likely, and a reason does not end."""
+    generator = np.random.default_rng(0)
+    row = generator.standard_normal(engine.info.n_vocab, dtype=np.float32)
+    row[list(engine.info.end_tokens)] = -30
+    row[[engine.tokenize(level)[0] for level in "23456789"]] = 20
+    return row
+
+
+def clocked(engine: LlamaCppBackend, *, idle: bool) -> WholeClock:
     """Put a clock around the functions that an engine decodes with."""
-    clock = WholeClock(engine._decoder._native.llama)
+    llama = engine._decoder._native.llama
+    clock = WholeClock(Idle(llama, readable_row(engine)) if idle else llama)
     engine._decoder._native = replace(engine._decoder._native, llama=clock)
     return clock
 
@@ -202,13 +238,15 @@ def layers(args: argparse.Namespace) -> Iterator[dict[str, Callable[[int], Writt
     )
     inner = cast(Any, critic)._judging._backend
     plain = Plain(args, cast(int, engine._handles.model), engine._native.llama)
-    clock, critics = clocked(engine), clocked(inner)
+    clock, critics = clocked(engine, idle=args.idle), clocked(inner, idle=args.idle)
     n = args.tokens
+    loops: dict[str, Callable[[int], Written]] = {
+        "llama_decode, logits waited for": lambda p: plain.write(p, n, lambda: None),
+        "the same, argmax by numpy": lambda p: plain.write(p, n, plain.argmax),
+        "the same, llama.cpp's greedy sampler": lambda p: plain.write(p, n, plain.sampled),
+    }
     try:
-        yield {
-            "llama_decode, logits waited for": lambda p: plain.write(p, n, lambda: None),
-            "the same, argmax by numpy": lambda p: plain.write(p, n, plain.argmax),
-            "the same, llama.cpp's greedy sampler": lambda p: plain.write(p, n, plain.sampled),
+        yield ({} if args.idle else loops) | {
             "Backend.append": lambda p: by_engine(engine, clock, p, n, chosen=False),
             "Backend.append, Writer.feed": lambda p: by_engine(engine, clock, p, n, chosen=True),
             "Critic, a reason": lambda p: by_critic(critic, critics, p, n),
@@ -371,6 +409,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompts", type=int, nargs="+", default=[1800, 7800])
     parser.add_argument("--tokens", type=int, default=64, help="to write")
+    parser.add_argument("--idle", action="store_true", help="decode nothing: Python's part alone")
     parser.add_argument("--n-ctx", type=int, default=16_384)
     parser.add_argument("--picture", type=picture_size, default=(1920, 1080), metavar="WxH")
     parser.add_argument("--width", type=int, default=3584, help="of the stand-in's features")
