@@ -11,7 +11,6 @@ from edgecritic.errors import InputError
 from edgecritic.verdict import Preference, Verdict
 
 if TYPE_CHECKING:
-    from edgecritic.backends.base import CancelToken
     from edgecritic.pictures import ImageInput
     from edgecritic.task import Rubric
 
@@ -50,16 +49,6 @@ class Asking(Prompting, total=False):
     max_rationale_tokens: int
     temperature: float
     seed: int
-
-
-class Sharing(Prompting, total=False):
-    """How several judgements about one picture are asked for.
-
-    Attributes:
-        cancel: may stop all of them, from another thread.
-    """
-
-    cancel: CancelToken | None
 
 
 @dataclass(frozen=True, slots=True)

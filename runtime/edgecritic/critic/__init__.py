@@ -2,13 +2,14 @@
 
 ::
 
-    submitting.py   requests go in, futures come out; the twins for asyncio
-    single.py       one judgement: score, compare, and as they happen
-    several.py      judgements about one picture: score_many, compare_all, rank, best_of_n
-    lifetime.py     `Critic`: all of that, with loading and closing
+    submitting.py     requests go in, futures come out
+    single.py         one judgement: score, compare, and as they happen
+    several.py        judgements about one picture: score_many, compare_all, rank, best_of_n
+    asynchronous.py   the twins for asyncio: ascore, arank, ...
+    lifetime.py       `Critic`: all of that, with loading and closing
 """
 
 from edgecritic.critic.lifetime import Critic
-from edgecritic.critic.several import Method
+from edgecritic.judging.plans import Method
 
 __all__ = ["Critic", "Method"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from asyncio import to_thread
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,7 +14,7 @@ from edgecritic.backends import ENGINES, load_backend, prepare
 from edgecritic.backends.base import Backend, EngineInfo
 from edgecritic.backends.options import Device, EngineOptions, Weights
 from edgecritic.bundle import Bundle
-from edgecritic.critic.several import Several
+from edgecritic.critic.asynchronous import Asynchronous
 from edgecritic.errors import InputError
 from edgecritic.fit.refusal import refuse_what_cannot_fit
 from edgecritic.hub import find_bundle
@@ -34,12 +35,13 @@ QUEUE_LIMIT = 256
 PATIENCE_SECONDS = 600.0
 
 
-class Critic(Several):
+class Critic(Asynchronous):
     """Judges responses to questions about pictures.
 
-    Safe to use from any thread. All calls, `submit` and the streams included, go through one
-    bounded queue to one thread that the engine belongs to. What waits there is judged together:
-    requests that begin alike are decoded once as far as they do, whoever made them.
+    Safe to use from any thread, and from asyncio by the methods whose names begin with an ``a``.
+    All calls, `submit` and the streams included, go through one bounded queue to one thread that
+    the engine belongs to. What waits there is judged together: requests that begin alike are
+    decoded once as far as they do, whoever made them.
 
     A process that was forked from the one that loaded the critic cannot judge with it, and is told
     so. Start processes by spawn, and load a critic in each.
@@ -279,3 +281,22 @@ class Critic(Several):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    async def aforget(self) -> None:
+        """`forget` for asyncio."""
+        await to_thread(self.forget)
+
+    async def aclose(self) -> None:
+        """`close` for asyncio; ``async with`` does so in the end, too."""
+        await to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
-from typing import Literal, TypeAlias, Unpack, get_args
+from contextlib import closing
+from typing import Any, TypeVar, Unpack, cast
 
 from edgecritic.backends.base import CancelToken
 from edgecritic.critic.single import Single
-from edgecritic.errors import InputError, VerdictParseError
-from edgecritic.judging.results import pairwise_ranking, pointwise_ranking, summed
-from edgecritic.judging.rounds import rank_in_rounds
+from edgecritic.judging.plans import Method, Panel, Plan
 from edgecritic.judging.waiting import results
 from edgecritic.pictures import ImageInput
-from edgecritic.requests import (
-    CompareRequest,
-    Orders,
-    Prompting,
-    ScoreRequest,
-    Sharing,
-    listed,
-    pairs_of,
-)
+from edgecritic.requests import Orders, Prompting
 from edgecritic.verdict import Preference, Ranking, Verdict
 
-Method: TypeAlias = Literal["pairwise", "adaptive", "pointwise"]
+Made = TypeVar("Made")
 
 
 class Several(Single):
@@ -58,11 +48,8 @@ class Several(Single):
             QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        requests = [
-            ScoreRequest(image, question, response, rationale=rationale, **prompting)
-            for response in listed(responses, 1)
-        ]
-        return results(self.submit_many(requests, cancel=cancel))
+        plan = Panel(image, question, responses, 1, prompting).scores(rationale=rationale)
+        return self._carried_out(plan, cancel)
 
     def compare_all(
         self,
@@ -97,21 +84,8 @@ class Several(Single):
             QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        chosen = pairs_of(listed(responses, 2), pairs)
-        requests = [
-            CompareRequest(
-                image,
-                question,
-                responses[i],
-                responses[j],
-                orders=orders,
-                rationale=rationale,
-                **prompting,
-            )
-            for i, j in chosen
-        ]
-        found = results(self.submit_many(requests, cancel=cancel))
-        return [(i, j, one) for (i, j), one in zip(chosen, found, strict=True)]
+        panel = Panel(image, question, responses, 2, prompting)
+        return self._carried_out(panel.preferences(pairs, orders, rationale=rationale), cancel)
 
     def rank(
         self,
@@ -121,7 +95,8 @@ class Several(Single):
         *,
         method: Method = "pairwise",
         pairs: Sequence[tuple[int, int]] | None = None,
-        **sharing: Unpack[Sharing],
+        cancel: CancelToken | None = None,
+        **prompting: Unpack[Prompting],
     ) -> Ranking:
         """Order several responses, best first; without rationales.
 
@@ -134,33 +109,15 @@ class Several(Single):
                 ``"pointwise"`` scores each. All decode what the prompts share once.
             pairs: indices of the responses to compare with each other, each pair in both orders;
                 every pair when left out. A response that is in none has the reward 0.
-            **sharing: ``reference``, ``rubric``, ``wording``, ``cancel``; see `Sharing`.
+            cancel: may stop all of it.
+            **prompting: as for `score_many`.
 
         Raises:
             InputError: fewer than two responses, a pair that is none, or as for `score`.
             BackendUnavailableError: as for `score`.
         """
-        if method not in get_args(Method):
-            raise InputError(f"method is {method!r}", f"give one of {', '.join(get_args(Method))}")
-        if method != "pairwise" and pairs is not None:
-            raise InputError("pairs are for the pairwise method", "leave them out")
-        responses = listed(responses, 2)
-        started = perf_counter()
-
-        def in_one_order(pairs: Sequence[tuple[int, int]]) -> list[Preference]:
-            found = self.compare_all(
-                image, question, responses, pairs=pairs, orders="given", **sharing
-            )
-            return [preference for _, _, preference in found]
-
-        if method == "pointwise":
-            ranking = pointwise_ranking(self.score_many(image, question, responses, **sharing))
-        elif method == "adaptive":
-            ranking = rank_in_rounds(responses, in_one_order, self.profile.calibration)
-        else:
-            found = self.compare_all(image, question, responses, pairs=pairs, **sharing)
-            ranking = pairwise_ranking(len(responses), found)
-        return summed(ranking, perf_counter() - started)
+        panel = Panel(image, question, responses, 2, prompting)
+        return self._carried_out(panel.ranking(method, pairs, self.profile.calibration), cancel)
 
     def best_of_n(
         self,
@@ -169,7 +126,8 @@ class Several(Single):
         responses: Sequence[str],
         *,
         method: Method = "pairwise",
-        **sharing: Unpack[Sharing],
+        cancel: CancelToken | None = None,
+        **prompting: Unpack[Prompting],
     ) -> int:
         """Index of the best response, as `rank` finds it.
 
@@ -178,10 +136,16 @@ class Several(Single):
             VerdictParseError: a judgement could not be read; an index cannot say so.
             BackendUnavailableError: as for `score`.
         """
-        ranking = self.rank(image, question, responses, method=method, **sharing)
-        if ranking.best is None:
-            raise VerdictParseError(
-                f"no best of {len(responses)} responses: a judgement could not be read",
-                "see rank() for which one, or try another wording",
-            )
-        return ranking.best
+        panel = Panel(image, question, responses, 2, prompting)
+        return self._carried_out(panel.best(method, self.profile.calibration), cancel)
+
+    def _carried_out(self, plan: Plan[Made], cancel: CancelToken | None) -> Made:
+        """What a plan makes of the judgements that it asks for."""
+        answers: Any = None
+        with closing(plan):
+            while True:
+                try:
+                    requests = plan.send(answers)
+                except StopIteration as end:
+                    return cast(Made, end.value)
+                answers = results(self.submit_many(requests, cancel=cancel))

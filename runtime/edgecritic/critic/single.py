@@ -133,14 +133,16 @@ class Single(Submitting):
             options: how to answer.
 
         Raises:
-            InputError: the conversation cannot be answered, or the critic is a remote one.
+            InputError: the conversation cannot be answered, or the critic is a remote one; when
+                the first item is asked for.
             QueueFullError: too many requests wait.
             BackendUnavailableError: as for `score`.
         """
-        if isinstance(self._judging, EngineThread):
-            return self._stream(
-                lambda: ChatJob(image=image, turns=turns, options=options, cancel=options.cancel)
+        return self._stream(lambda: self._chat_job(image, turns, options))
+
+    def _chat_job(self, image: ImageInput, turns: Sequence[Turn], options: ChatOptions) -> ChatJob:
+        if not isinstance(self._judging, EngineThread):
+            raise InputError(
+                f"{self.profile.name} runs elsewhere", "ask its endpoint itself for free text"
             )
-        raise InputError(
-            f"{self.profile.name} runs elsewhere", "ask its endpoint itself for free text"
-        )
+        return ChatJob(image=image, turns=turns, options=options, cancel=options.cancel)

@@ -125,10 +125,13 @@ class Submitting:
             self._judging.submit(jobs)
         return [job.future for job in jobs]
 
+    def _told(self, make: Callable[[], Job], listen: Callable[[object], None]) -> Future[Any]:
+        """A job that tells a listener what happens."""
+        job = make()
+        job.on_event = listen
+        return self._submitted([job])[0]
+
     def _stream(self, make: Callable[[], Job]) -> Generator[Any, None, None]:
         """What a job tells, and its result; nothing begins before the first item is asked for."""
-        job = make()
         items: SimpleQueue[object] = SimpleQueue()
-        job.on_event = items.put
-        (future,) = self._submitted([job])
-        yield from told(items, future)
+        yield from told(items, self._told(make, items.put))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import combinations
+from typing import TypeVar
 
 from edgecritic.judging.adaptive import AdaptiveRanking, Pair
 from edgecritic.judging.cycles import cycles
@@ -11,18 +12,21 @@ from edgecritic.judging.results import best_first, in_both_orders, missing, of_t
 from edgecritic.manifest import Calibration
 from edgecritic.verdict import Preference, Ranking
 
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
+
 
 def rank_in_rounds(
     responses: Sequence[str],
-    judge: Callable[[Sequence[Pair]], Sequence[Preference]],
+    judge: Callable[[Sequence[Pair]], Generator[Asked, Told, Sequence[Preference]]],
     calibration: Calibration,
-) -> Ranking:
+) -> Generator[Asked, Told, Ranking]:
     """Rank by as few ordered pairs as tell the order.
 
     Args:
         responses: at least two.
-        judge: judges pairs of (shown first, shown second), each in this order alone; what it
-            raises ends the ranking.
+        judge: judges pairs of (shown first, shown second), each in this order alone, in steps of
+            its own; what it raises ends the ranking.
         calibration: the bundle's.
 
     Returns:
@@ -31,7 +35,7 @@ def rank_in_rounds(
     search = AdaptiveRanking(responses)
     found: dict[Pair, Preference] = {}
     while pairs := search.ask():
-        judged = dict(zip(pairs, judge(pairs), strict=True))
+        judged = dict(zip(pairs, (yield from judge(pairs)), strict=True))
         found |= judged
         if status := missing(preference.status for preference in judged.values()):
             unknown = (None,) * len(responses)

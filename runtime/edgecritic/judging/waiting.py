@@ -1,10 +1,15 @@
-"""How a caller's thread waits for judgements: Ctrl-C is noticed, and nothing is left over."""
+"""How a caller waits for judgements: Ctrl-C is noticed, and nothing is left over.
+
+A thread waits by `results`, `told` and `last`, an event loop by `gathered`, `heard` and
+`last_heard`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from asyncio import Queue, gather, get_running_loop, wrap_future
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -63,3 +68,55 @@ def _next(items: SimpleQueue[Item]) -> Item:
     while True:
         with suppress(Empty):
             return items.get(timeout=_LOOK_SECONDS)
+
+
+async def gathered(futures: Sequence[Future[Item]]) -> list[Item]:
+    """`results` for asyncio; who is cancelled here stops the judgements."""
+    try:
+        return await gather(*map(wrap_future, futures))
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+async def heard(
+    begin: Callable[[Callable[[object], None]], Future[Any]],
+) -> AsyncGenerator[Any, None]:
+    """`told` for asyncio.
+
+    Args:
+        begin: asks for the judgement, of which it tells the listener that it is given.
+    """
+    items: Queue[object] = Queue()
+    loop = get_running_loop()
+
+    def put(item: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed, and nobody listens
+            loop.call_soon_threadsafe(items.put_nowait, item)
+
+    future = begin(put)
+    future.add_done_callback(put)
+    last: object = None
+    try:
+        while (item := await items.get()) is not future:
+            if not isinstance(item, Progress):
+                last = item
+                yield item
+        if (judged := future.result()) is not last:
+            yield judged
+    finally:
+        future.cancel()
+
+
+async def last_heard(
+    stream: AsyncGenerator[Any, None], on_text: Callable[[str], None] | None
+) -> Any:
+    """`last` for asyncio."""
+    judged = None
+    async with aclosing(stream):
+        async for item in stream:
+            if not isinstance(item, str):
+                judged = item
+            elif on_text is not None:
+                on_text(item)
+    return judged
