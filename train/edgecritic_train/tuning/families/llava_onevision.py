@@ -69,8 +69,9 @@ class TilingEye:
         scaled = tiles.to(device).permute(0, 3, 1, 2).float().mul_(1 / 255)
         return {
             "pixel_values": scaled.sub_(mean).div_(std).to(dtype),
-            "image_sizes": torch.tensor([picture.shape for picture in shown], device=device),
-            "batch_num_images": torch.tensor([len(row) for row in pictures], device=device),
+            # The model makes Python's numbers of them, one by one: on a GPU it would wait for each.
+            "image_sizes": torch.tensor([picture.shape for picture in shown]),
+            "batch_num_images": torch.tensor([len(row) for row in pictures]),
         }
 
     def positions(
