@@ -27,11 +27,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path += [str(ROOT / "tests")]
 
-import tiny_checkpoints  # noqa: E402
-from edgecritic_train.critic_data.rows import write_rows  # noqa: E402
-from edgecritic_train.tuning.launch_config import launch_configs  # noqa: E402
-from edgecritic_train.tuning.logs import read_metrics  # noqa: E402
-from tiny_tuning import make_rows, write_config  # noqa: E402
+import tiny_checkpoints  # noqa: E402 - by that path
+from edgecritic_train.critic_data.rows import write_rows  # noqa: E402 - by that path
+from edgecritic_train.tuning.launch_config import launch_configs  # noqa: E402 - by that path
+from edgecritic_train.tuning.logs import read_metrics  # noqa: E402 - by that path
+from tiny_tuning import make_rows, write_config  # noqa: E402 - by that path
 
 STEPS = 4
 FIRST_PORT = 29600

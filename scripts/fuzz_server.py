@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "runtime")]
 
-from edgecritic.server import Limits, ServerOptions  # noqa: E402
-from serving import Running, serving  # noqa: E402
+from edgecritic.server import Limits, ServerOptions  # noqa: E402 - by that path
+from serving import Running, serving  # noqa: E402 - by that path
 
 CHECKS = (
     "not_a_server_error",

@@ -602,7 +602,7 @@ def replay(rows: list[Row], kits: Path, server: str) -> int:
             json.dumps(one["body"]).encode(),
             {"Content-Type": "application/json", "Authorization": "Bearer sk-none"},
         )
-        with urllib.request.urlopen(sent, timeout=600) as answer:  # noqa: S310
+        with urllib.request.urlopen(sent, timeout=600) as answer:  # noqa: S310 - as above
             body = json.loads(answer.read())
         try:
             found = read[one["parser"]](body)

@@ -41,7 +41,7 @@ class Recorder(BaseHTTPRequestHandler):
         self.bodies.append(json.loads(body))
         head = {"Content-Type": "application/json"}
         sent = urllib.request.Request(self.server_url + self.path, body, head)  # noqa: S310 - ours
-        with urllib.request.urlopen(sent, timeout=300) as answer:  # noqa: S310
+        with urllib.request.urlopen(sent, timeout=300) as answer:  # noqa: S310 - ours
             content = answer.read()
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.headers["Content-Type"])

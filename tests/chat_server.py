@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(405)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         pass
 
 

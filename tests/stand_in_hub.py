@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: StandInHub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         """Say nothing."""
 
     def do_HEAD(self) -> None:
@@ -144,4 +144,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _etag(content: bytes) -> str:
-    return hashlib.sha1(content).hexdigest()  # noqa: S324
+    return hashlib.sha1(content).hexdigest()

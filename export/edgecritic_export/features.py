@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,4 +59,4 @@ def save_features(features: dict[str, FloatArray], out: Path) -> None:
     """Write an ``.npz`` that `edgecritic bench parity --features` reads."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:
-        np.savez(file, **features)  # type: ignore[arg-type]
+        np.savez(file, **cast(dict[str, Any], features))

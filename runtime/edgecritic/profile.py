@@ -79,7 +79,8 @@ class CriticProfile:
                 f"{self.name} reads text only: there is nothing to cap", "leave the cap out"
             )
         own = self.vision.geometry
-        used = capped(own, max_tiles, max_image_tokens)  # of the same kind
+        used = capped(own, max_tiles, max_image_tokens)
+        # Both are of one kind, which the checker cannot know.
         vision = replace(self.vision, geometry=used, own=own)  # type: ignore[arg-type]
         return replace(self, vision=vision)
 

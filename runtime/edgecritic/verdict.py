@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 Status: TypeAlias = Literal["ok", "unparsed", "cancelled"]
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -38,15 +38,19 @@ class _Record:
 
     __slots__ = ()
 
+    @property
+    def _names(self) -> list[str]:
+        return [field.name for field in fields(cast(Any, self))]  # each subclass is a dataclass
+
     def __reduce__(self) -> tuple[type[_Record], tuple[object, ...]]:
         """For pickle and copy, which do not know read-only maps."""
-        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        values = (getattr(self, name) for name in self._names)
         plain = (dict(v) if isinstance(v, MappingProxyType) else v for v in values)
         return type(self), tuple(plain)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, nested records included, as JSON-ready values."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: _plain(getattr(self, name)) for name in self._names}
 
     def to_json(self) -> str:
         """`to_dict` as one line of JSON."""

@@ -36,7 +36,7 @@ def ask() -> Iterator[Ask]:
         request = urllib.request.Request(
             f"http://127.0.0.1:{ready['port']}{path}", json.dumps(body).encode(), headers
         )
-        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.loads(answer.read())
 
     yield post

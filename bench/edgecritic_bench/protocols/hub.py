@@ -62,7 +62,8 @@ def locate(name: str, published: HubData | None, cache: Path | None = None) -> D
     if not repo and published is None:
         raise InputError("this data is not published on the hub", "name a file or folder of yours")
     patterns = published.patterns if published else ("*",)
-    return _fetched(repo or published.repo, revision or None, patterns, cache)  # type: ignore[union-attr]
+    repo = repo or (published.repo if published else "")
+    return _fetched(repo, revision or None, patterns, cache)
 
 
 def _fetched(
@@ -70,6 +71,8 @@ def _fetched(
 ) -> Data:
     try:
         from huggingface_hub import snapshot_download
+
+        # HTTPError is of httpx or httpx2, whichever this version talks through.
         from huggingface_hub.errors import (  # type: ignore[attr-defined]
             GatedRepoError,
             HfHubHTTPError,

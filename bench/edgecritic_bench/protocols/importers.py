@@ -9,11 +9,12 @@ from edgecritic import InputError
 from edgecritic_bench.protocols import mllm_judge, vl_rewardbench
 from edgecritic_bench.protocols.files import Object, made, read_objects, text
 from edgecritic_bench.protocols.reading import in_order
-from edgecritic_bench.protocols.replies import Reply, finite
+from edgecritic_bench.protocols.replies import Reply, Shown, finite
 from edgecritic_bench.protocols.rows import AnyRow, OrderRow, PairRow, ScoreRow
+from edgecritic_bench.records import Winner
 
 Rows = Sequence[AnyRow]
-_LETTERS = {"A": "first", "B": "second", "C": "tie"}
+_LETTERS: Mapping[str, Winner] = {"A": "first", "B": "second", "C": "tie"}
 
 
 def import_replies(kind: str, rows: Rows, path: Path) -> tuple[Reply, ...]:
@@ -54,8 +55,8 @@ def _vl_rewardbench(rows: Rows) -> Reader:
         if identity not in keys:
             raise ValueError(f"{data['id']!r} is no row of the benchmark")
         meta = data["meta"]
-        shown = "swapped" if meta["random_number"] else "given"
-        yield Reply(keys[identity], shown, text=text(meta, "filter_choice"))  # type: ignore[arg-type]
+        shown: Shown = "swapped" if meta["random_number"] else "given"
+        yield Reply(keys[identity], shown, text=text(meta, "filter_choice"))
 
     return read
 
@@ -114,7 +115,7 @@ def _mllm_judge(rows: Rows) -> Reader:
             yield Reply(row.key, level=level, text=str(said))
         elif isinstance(row, PairRow):
             letter = str(said).strip().strip("[]").upper()
-            yield Reply(row.key, winner=_LETTERS.get(letter), text=str(said))  # type: ignore[arg-type]
+            yield Reply(row.key, winner=_LETTERS.get(letter), text=str(said))
         else:
             yield Reply(row.key, order=_order(said, row), text=str(said))
 
@@ -145,12 +146,12 @@ def _lmms_eval(rows: Rows) -> Reader:
         row = _at(rows, int(data["doc_id"]))
         said = data["filtered_resps"][0]
         said = said[0] if isinstance(said, list) else said
-        yield Reply(row.key, _kit_shown(row, data), text=str(said))  # type: ignore[arg-type]
+        yield Reply(row.key, _kit_shown(row, data), text=str(said))
 
     return read
 
 
-def _kit_shown(row: AnyRow, data: Object) -> str:
+def _kit_shown(row: AnyRow, data: Object) -> Shown:
     # Of the pairs that lmms-eval judges, only VL-RewardBench's are shown in an order of its own.
     ours = isinstance(row, PairRow) and "human_ranking" in (data.get("doc") or {})
     return vl_rewardbench.kit_order(row) if ours and isinstance(row, PairRow) else "given"

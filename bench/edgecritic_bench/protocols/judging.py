@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from edgecritic import Critic, Preference
 from edgecritic_bench.judge import describe_run, drop_torn_line
@@ -71,9 +72,10 @@ def _told(row: PairRow, preference: Preference) -> list[Reply]:
     """Both orders, and what they come to."""
     replies = []
     read = {order.shown_first: order for order in preference.orders}
-    shown: Shown
-    for shown, first in (("given", "first"), ("swapped", "second")):
-        order = read.get(first)  # type: ignore[call-overload]
+    orders: tuple[tuple[Shown, Literal["first", "second"]], ...]
+    orders = (("given", "first"), ("swapped", "second"))
+    for shown, first in orders:
+        order = read.get(first)
         if order is None:
             replies.append(Reply(row.key, shown))
         else:

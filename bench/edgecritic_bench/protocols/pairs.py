@@ -217,7 +217,7 @@ def order_score(
         distance = 1.0 if order is None else normalised_levenshtein(order, row.gold)
         hits.append(Hit(row.key, row.item, distance))
         exact.append(Hit(row.key, row.item, float(distance == 0)))
-        best.append(Hit(row.key, row.item, float(bool(order) and order[0] == row.gold[0])))  # type: ignore[index]
+        best.append(Hit(row.key, row.item, float((order or ())[:1] == row.gold[:1])))
     values = np.array([hit.value for hit in hits])
     metrics = {
         "normalised Levenshtein": mean(values, clusters(hits)),

@@ -94,7 +94,7 @@ _ALL: tuple[Benchmark, ...] = (
         "arXiv:2411.17451",
         "MIT",
         vl_rewardbench.load,
-        vl_rewardbench.score,  # type: ignore[arg-type]
+        vl_rewardbench.score,  # type: ignore[arg-type]  # takes what `load` gives
         vl_rewardbench.KNOWN,
         HubData("MMInstruction/VL-RewardBench", ("data/test-*.parquet",), "MIT"),
     ),
@@ -104,7 +104,7 @@ _ALL: tuple[Benchmark, ...] = (
         "arXiv:2502.14191",
         "CC-BY-NC-4.0",
         multimodal_rewardbench.load,
-        multimodal_rewardbench.score,  # type: ignore[arg-type]
+        multimodal_rewardbench.score,  # type: ignore[arg-type]  # takes what `load` gives
         multimodal_rewardbench.KNOWN,
         # The authors publish a script that collects the pictures; this copy has them inside.
         HubData("syhuggingface/multimodal_rewardbench", ("data/*.parquet",), "CC-BY-NC-4.0"),
@@ -115,7 +115,7 @@ _ALL: tuple[Benchmark, ...] = (
         "arXiv:2502.10391",
         "see its card",
         mm_rlhf.load,
-        mm_rlhf.score,  # type: ignore[arg-type]
+        mm_rlhf.score,  # type: ignore[arg-type]  # takes what `load` gives
         mm_rlhf.KNOWN,
         HubData(
             "yifanzhang114/MM-RLHF-RewardBench",
@@ -130,7 +130,7 @@ _ALL: tuple[Benchmark, ...] = (
         "arXiv:2406.11069",
         "ODC-BY",
         wildvision.load_battles,
-        wildvision.score_battles,  # type: ignore[arg-type]
+        wildvision.score_battles,  # type: ignore[arg-type]  # takes what `load` gives
         wildvision.BATTLES_KNOWN,
         HubData("WildVision/wildvision-battle", ("**/*.parquet", "*.parquet"), "ODC-BY"),
     ),

@@ -84,7 +84,7 @@ def _said(messages: Queue[Message]) -> Iterator[Message]:
 def _started(job: Job, messages: Queue[Message], stack: ExitStack) -> _Running:
     # The worker shall import the very code that runs here, installed or not.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115
+    errors = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - on the stack
     process = stack.enter_context(
         subprocess.Popen(
             [sys.executable, "-m", _MODULE],

@@ -10,7 +10,7 @@ from edgecritic import Critic, CriticError, InputError, Preference, Verdict
 from edgecritic_bench.judge import orders_of, untempered
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.quantization.journal import Judged, image_digest, row_digest
-from edgecritic_bench.records import LogProbs
+from edgecritic_bench.records import LogProbs, Setting
 
 _MOST = 32
 """Rows in one group: what is shared is decoded once anyway, and little is lost by a kill."""
@@ -76,8 +76,8 @@ def judge_group(critic: Critic, group: Group) -> Iterator[Judged]:
 def _blank(row: PairRow | ScoreRow) -> Judged:
     pairwise = isinstance(row, PairRow)
     n = 2 if pairwise else 1
-    setting = "pairwise" if pairwise else "pointwise"
-    return Judged(row_digest(row), row.key, setting, (None,) * n, (0.0,) * n)  # type: ignore[arg-type]
+    setting: Setting = "pairwise" if pairwise else "pointwise"
+    return Judged(row_digest(row), row.key, setting, (None,) * n, (0.0,) * n)
 
 
 def _judged(critic: Critic, group: Group) -> list[Judged]:
@@ -123,7 +123,7 @@ def _pair(critic: Critic, row: PairRow | ScoreRow, preference: Preference) -> Ju
 
 def _verdicts(critic: Critic, group: Group) -> tuple[list[Judged], float, float]:
     first = group.rows[0]
-    assert isinstance(first, ScoreRow)  # noqa: S101 # a group has one kind of rows
+    assert isinstance(first, ScoreRow)  # noqa: S101 - a group has one kind of rows
     texts = [row.response for row in group.rows if isinstance(row, ScoreRow)]
     images = list(first.images) or None
     if len(texts) == 1:

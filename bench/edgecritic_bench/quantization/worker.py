@@ -137,7 +137,7 @@ def work(job: Job) -> None:
     with Critic.load(
         bundle,
         backend=arm.backend,
-        device=job.device,  # type: ignore[arg-type]
+        device=job.device,  # type: ignore[arg-type]  # checked when loading
         threads=job.threads,
         cache=_features(job, arm, bundle),
     ) as critic:

@@ -79,8 +79,9 @@ def fill(wording: str, values: Mapping[str, str]) -> str:
     """A wording with its values; lines that ask for anything else are left out."""
     lines = []
     for line in wording.split("\n"):
+        filled = line
         for name, value in values.items():
-            line = line.replace(f"{{{name}}}", value)  # noqa: PLW2901
-        if "{" not in line:
-            lines.append(line)
+            filled = filled.replace(f"{{{name}}}", value)
+        if "{" not in filled:
+            lines.append(filled)
     return "\n".join(lines)

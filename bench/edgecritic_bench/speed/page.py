@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
@@ -162,7 +163,7 @@ def _memory(rows: Rows, options: Options) -> str:
 
 
 def _mebibytes(value: float) -> str:
-    return "unknown here" if value != value else f"{value:.0f} MiB"  # noqa: PLR0124 - NaN
+    return "unknown here" if math.isnan(value) else f"{value:.0f} MiB"
 
 
 def _cards(rows: Rows) -> Sequence[str]:

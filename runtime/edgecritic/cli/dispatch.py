@@ -113,7 +113,7 @@ class _Exacting(argparse.ArgumentParser):
     argparse collects what a command leaves over, and has the parser above it complain.
     """
 
-    def parse_known_args(  # type: ignore[override]  # argparse's overloads say no more than this
+    def parse_known_args(  # type: ignore[override]  # argparse's overloads say no more
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         known, unknown = super().parse_known_args(args, namespace)

@@ -75,7 +75,7 @@ def probe_onnx(path: Path, tokenizer: Path, n_words: int, small: Path, threads: 
 
 def _import_the_rest() -> None:
     """What a critic loads besides its engine."""
-    import edgecritic.critic  # noqa: F401
+    import edgecritic.critic  # noqa: F401 - what it takes is measured
 
 
 class _Heard(logging.Handler):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal, Self, TypeAlias
+from typing import IO, Any, Final, Literal, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +129,8 @@ class ModelFile:
                 f"{self.path.name}: {written:,} bytes of {name} do not make {dtype} {shape}",
                 "this is a fault of the exporter: please report it",
             )
-        self._weights[name] = SpooledTensor(name, dtype, tuple(shape), offset, written)  # type: ignore[arg-type]
+        shaped = tuple(shape)
+        self._weights[name] = SpooledTensor(name, cast(DType, dtype), shaped, offset, written)
         return name
 
     def finish(self) -> tuple[Path, ...]:

@@ -43,8 +43,8 @@ class DecoderPrecision:
         cls, n_layers: int, eight_bit: Collection[int], activations: FloatPrecision = "fp32"
     ) -> DecoderPrecision:
         """Four bits, but eight in the named layers and in the head."""
-        chosen = ("int8" if layer in eight_bit else "int4" for layer in range(n_layers))
-        return cls(tuple(chosen), "int8", activations)  # type: ignore[arg-type]
+        chosen: list[Precision] = ["int8" if n in eight_bit else "int4" for n in range(n_layers)]
+        return cls(tuple(chosen), "int8", activations)
 
     @property
     def eight_bit(self) -> tuple[int, ...]:

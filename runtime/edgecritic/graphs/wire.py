@@ -133,9 +133,8 @@ def port(name: str, dtype: str, shape: Sequence[Dimension]) -> bytes:
     """An input or output; dimensions given by name are free."""
     dimensions = Message()
     for size in shape:
-        free = isinstance(size, str)
-        one = Message().text(2, size) if free else Message().integer(1, size)  # type: ignore[arg-type]
-        dimensions.message(1, one)
+        one = Message()
+        dimensions.message(1, one.text(2, size) if isinstance(size, str) else one.integer(1, size))
     elements = Message().integer(1, ELEMENT_TYPES[dtype]).message(2, dimensions)
     return bytes(Message().text(1, name).message(2, Message().message(1, elements)))
 

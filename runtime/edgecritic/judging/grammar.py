@@ -49,7 +49,7 @@ class Literal(Part):
         self._text, self._place = text, place
 
     @property
-    def shortest(self) -> bytes:  # type: ignore[override]
+    def shortest(self) -> bytes:  # type: ignore[override]  # read-only here
         return self._text[self._place :]
 
     @cached_property

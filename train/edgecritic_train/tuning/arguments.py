@@ -97,7 +97,7 @@ def make_deterministic(config: TuningConfig) -> None:
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing reads memory before it is written, and to fill it costs time.
-        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 untyped
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - untyped
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from edgecritic_train.tuning.pairs import CHOSEN, REJECTED
 from edgecritic_train.tuning.trainer import sparing_gradients
 
 
-class PreferenceTrainer(Guarded, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(Guarded, DPOTrainer):  # type: ignore[misc]  # TRL has no types
     """Trains on batches of `PairCollator`.
 
     The reference is the adapter that the run started from, kept as TRL's second adapter.

@@ -53,7 +53,7 @@ class GuardOptions:
     rows: Mapping[str, CriticRow]
 
 
-class Guarded(_Base):  # type: ignore[misc]
+class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
     """Mixin for TRL trainers over a `PeftModel`."""
 
     guard: GuardOptions

@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from edgecritic.errors import InputError, shown
 
@@ -80,8 +80,10 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = layered(under, value) if both else value  # type: ignore[arg-type]
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            merged[key] = layered(under, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -103,7 +105,7 @@ def read_settings(kind: type[Settings], data: object, where: str, section: str =
             f"{where}: {section or 'the file'} is {shown(data)}, not a section",
             "write its keys below it, indented",
         )
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(cast(Any, kind))}
     hints = get_type_hints(kind)
     for key in data:
         if key not in known:
@@ -160,9 +162,8 @@ def _scalar(kind: type, value: object, where: str, name: str) -> Any:
         return Path(value)
     if kind is float and isinstance(value, str):
         value = _yaml_float(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
-        return float(value)  # type: ignore[arg-type]
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if kind is Path or not fits:
         raise InputError(f"{where}: {name} is {shown(value)}", f"write {_KINDS[kind]}")

@@ -36,7 +36,7 @@ class ToJudge:
     room: Room
 
 
-class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
+class CriticTrainer(Guarded, SFTTrainer):  # type: ignore[misc]  # TRL has no types
     """Trains on batches of `CriticCollator`.
 
     Args:

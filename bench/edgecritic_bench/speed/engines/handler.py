@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from edgecritic_bench.speed.dialogue import CHATML, Dialogue
 from edgecritic_bench.speed.engines.base import Setup
@@ -40,7 +40,7 @@ class Handler(Written):
 
     def answer(self, picture: bytes, asked: Dialogue) -> str:
         reply: Any = self._llama.create_chat_completion(
-            messages=asked.messages(picture),  # type: ignore[arg-type]
+            messages=cast(Any, asked.messages(picture)),
             max_tokens=self._answer_tokens,
             temperature=0.0,
             repeat_penalty=1.0,

@@ -239,7 +239,7 @@ def test_the_template_writes_chatml_with_pictures_first() -> None:
         {"role": "assistant", "content": "The first."},
     ]
     # As transformers renders templates.
-    template = Environment(trim_blocks=True, lstrip_blocks=True).from_string(CHAT_TEMPLATE)  # noqa: S701
+    template = Environment(trim_blocks=True, lstrip_blocks=True).from_string(CHAT_TEMPLATE)
     assert template.render(messages=messages, add_generation_prompt=True) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\n<image>\n<image>\nWhich?<|im_end|>\n"

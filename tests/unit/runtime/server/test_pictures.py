@@ -68,7 +68,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
     ("127.0.0.1", False),
     ("127.9.9.9", False),
-    ("0.0.0.0", False),  # noqa: S104
+    ("0.0.0.0", False),
     ("10.1.2.3", False),
     ("172.16.0.1", False),
     ("192.168.1.1", False),
@@ -140,7 +140,7 @@ class _Elsewhere(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         pass
 
 

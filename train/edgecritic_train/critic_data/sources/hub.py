@@ -45,6 +45,8 @@ def fetch_set(repo: str, patterns: tuple[str, ...], revision: str | None = None)
     """
     try:
         from huggingface_hub import constants, snapshot_download
+
+        # HTTPError is of httpx or httpx2, whichever this version talks through.
         from huggingface_hub.errors import (  # type: ignore[attr-defined]
             DryRunError,
             HfHubHTTPError,

@@ -109,7 +109,7 @@ def _both_orders(rows: Sequence[RowFacts], findings: Findings) -> int:
         other = known.get((row.swapped, row.images))
         if other is not None and row.swapped != row.asked:
             both += 1
-            if SWAPPED[other.verdict] != row.verdict:  # type: ignore[index]  # it is pairwise
+            if SWAPPED[other.verdict] != row.verdict:  # type: ignore[index]  # they are pairwise
                 findings.add(CONTRADICTORY, f"{other.place} and {row.place}")
         known.setdefault((row.asked, row.images), row)
     return both
