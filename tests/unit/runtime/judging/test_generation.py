@@ -104,9 +104,11 @@ def test_an_unfinished_character_is_dropped() -> None:
     assert generated.text == "a"
 
 
-def test_logits_that_are_no_numbers_end_it() -> None:
-    backend = ScriptedBackend(lambda history: {65: float("nan")})
-    assert listen(backend)[1] == Generated("", 0, "broken")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_end_it(temperature: float) -> None:
+    backend = ScriptedBackend(lambda history: {65: float("nan"), 66: float("inf")})
+    sampling = Sampling(temperature=temperature)
+    assert listen(backend, sampling)[1] == Generated("", 0, "broken")
 
 
 def test_cancelled_is_what_was_shown() -> None:

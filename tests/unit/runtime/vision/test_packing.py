@@ -89,6 +89,24 @@ def test_padding_is_dropped_on_both_sides():
     assert np.array_equal(packed[16:].reshape(4, 7, 2)[0, :6, 0], [1, 2, 3, 4, 5, 6])
 
 
+def test_padding_may_take_whole_tiles():
+    # 16x16 on a 16x80 canvas: 4 of its 20 feature columns are picture, two tiles on each side not.
+    geometry = ImageGeometry(16, 4, ((16, 80),))
+    tiled = empty_tiles((16, 16), geometry)
+    packed = pack_features(numbered(tiled, geometry), tiled, geometry, NEWLINE)
+    lines = packed[16:].reshape(4, 5, 2)[:, :4, 0]
+    assert np.array_equal(lines, np.arange(80).reshape(4, 20)[:, 8:12])
+
+
+@pytest.mark.parametrize("size", [(48, 48), (48, 40), (20, 48), (33, 31)])
+def test_tiles_need_not_be_joined(size):
+    tiled = empty_tiles(size, GEOMETRY)
+    features = numbered(tiled, GEOMETRY)
+    apart = [tile.copy() for tile in features]
+    packed = [pack_features(one, tiled, GEOMETRY, NEWLINE) for one in (features, apart)]
+    assert np.array_equal(*packed)
+
+
 def test_limit_shrinks_the_grid_and_keeps_constants():
     # 12x12 features on 3x3 tiles, 2 tiles of 16 allowed: ratio sqrt(144 / 32), so 5x5 are left.
     tiled = empty_tiles((48, 48), GEOMETRY)
