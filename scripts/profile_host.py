@@ -323,7 +323,7 @@ class TimedTower:
 
 def stand_in(patches: int, width: int) -> TimedTower:
     """Random features, copied as libmtmd's are."""
-    info = BackendInfo("none", "none", "cpu", 1 << 20, width, 1, 1, frozenset())
+    info = BackendInfo("none", "none", "cpu", 1 << 20, width, 1, 1, frozenset(), 0)
     generator = np.random.default_rng(0)
     features = generator.standard_normal((1, patches, width), dtype=np.float32)
     return TimedTower(info, lambda tiles: np.repeat(features, len(tiles), axis=0))

@@ -62,13 +62,14 @@ def hashed_critic(
     options: EngineOptions | None = None,
     calibration: Calibration | None = None,
     cache: FeatureCache | None = None,
+    prefix_bytes: int | None = None,
     script: Script = verdict_script,
 ) -> tuple[Critic, ScriptedBackend]:
     """A critic on the scripted backend, and the backend to look into."""
     backend = ScriptedBackend(script, options=options)
     if calibration is not None:
         profile = replace(profile, calibration=calibration)
-    return Critic(backend, profile, cache=cache), backend
+    return Critic(backend, profile, cache=cache, prefix_bytes=prefix_bytes), backend
 
 
 def left_open(critic: Critic, backend: ScriptedBackend) -> int:

@@ -151,6 +151,7 @@ class BackendInfo(EngineInfo):
         n_vocab: length of a logits row.
         max_sequences: sequences that may be open at once.
         end_tokens: ids that end a generation.
+        cell_bytes: keys and values of one cell.
         grid_positions: positions of pictures have rows and columns, so image spans have a grid.
     """
 
@@ -159,6 +160,7 @@ class BackendInfo(EngineInfo):
     n_vocab: int
     max_sequences: int
     end_tokens: frozenset[int]
+    cell_bytes: int
     grid_positions: bool = False
 
 

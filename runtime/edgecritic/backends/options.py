@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from edgecritic.errors import InputError
@@ -13,6 +15,7 @@ Weights: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"]
 
 DEVICES: Final[tuple[Device, ...]] = ("auto", "cpu", "gpu")
 CACHE_TYPES: Final[tuple[CacheType, ...]] = ("F16", "F32")
+CACHE_BYTES: Final[Mapping[CacheType, int]] = MappingProxyType({"F16": 2, "F32": 4})
 WEIGHTS: Final[tuple[Weights, ...]] = ("auto", "fp32", "bf16", "fp16", "int8", "int4")
 MAX_SEQUENCES: Final = 256  # LLAMA_MAX_SEQ in libllama 0.5
 

@@ -80,6 +80,7 @@ class ScriptedBackend:
             n_vocab=_BYTES + len(CONTROL_TOKENS),
             max_sequences=options.max_sequences,
             end_tokens=frozenset({_BYTES, _BYTES + 2}),
+            cell_bytes=1,
         )
 
     @property

@@ -50,6 +50,9 @@ class Critic(Asynchronous):
         backend: a loaded engine; the critic closes it.
         profile: what the critic was trained for.
         cache: features of pictures; its own of 512 MiB when left out, or one shared by critics.
+        prefix_bytes: keys and values of what was decoded that are kept for further questions, the
+            least recently used given up first; as many as the context holds when left out, none
+            if 0. llama.cpp has them inside of its context, the other engines take memory for them.
         limits: on pictures; 40 megapixels and 20 MiB when left out.
         queue_limit: requests that may wait; more are refused at once.
         patience: seconds without a sign of life after which an engine counts as hanging.
@@ -65,6 +68,7 @@ class Critic(Asynchronous):
         profile: CriticProfile,
         *,
         cache: FeatureCache | None = None,
+        prefix_bytes: int | None = None,
         limits: ImageLimits | None = None,
         queue_limit: int = QUEUE_LIMIT,
         patience: float = PATIENCE_SECONDS,
@@ -72,6 +76,8 @@ class Critic(Asynchronous):
     ) -> None:
         if queue_limit < 1:
             raise InputError(f"queue_limit is {queue_limit}", "give 1 or more")
+        if prefix_bytes is not None and prefix_bytes < 0:
+            raise InputError(f"prefix_bytes is {prefix_bytes}", "give 0 or more")
         if deterministic:  # then there is no noise
             profile = replace(profile, calibration=replace(profile.calibration, noise=0.0))
         cache = cache if cache is not None else FeatureCache()
@@ -83,6 +89,7 @@ class Critic(Asynchronous):
             queue_limit=queue_limit,
             patience=patience,
             deterministic=deterministic,
+            prefix_bytes=prefix_bytes,
         )
         self._begin(judging, profile, cache)
 
@@ -107,6 +114,7 @@ class Critic(Asynchronous):
         max_tiles: int | None = None,
         max_image_tokens: int | None = None,
         cache: FeatureCache | None = None,
+        prefix_bytes: int | None = None,
         limits: ImageLimits | None = None,
         queue_limit: int = QUEUE_LIMIT,
         deterministic: bool = False,
@@ -132,6 +140,7 @@ class Critic(Asynchronous):
                 The critic's own when left out. Judgements say in `detail` whether it mattered.
             max_image_tokens: the same for a critic that sees pictures at their own resolution.
             cache: see `Critic`.
+            prefix_bytes: see `Critic`.
             limits: see `Critic`.
             queue_limit: see `Critic`.
             deterministic: give equal requests equal bits, whatever else is asked at the same time
@@ -140,7 +149,8 @@ class Critic(Asynchronous):
             on_event: is told the stages of loading.
             memory_budget: bytes that weights, KV cache, activations and features of pictures may
                 take together, as estimated before loading: a critic that takes more is refused,
-                and its cache of features, where `cache` is left out, keeps within the rest.
+                and what it keeps for further questions, where `cache` and `prefix_bytes` are left
+                out, keeps within the rest.
             force: try even what cannot fit.
 
         Raises:
@@ -176,8 +186,13 @@ class Critic(Asynchronous):
         profile = profile.capped(max_tiles, max_image_tokens)
         if not force:
             needed = refuse_what_cannot_fit(bundle, chosen, options, budget=memory_budget)
-            if memory_budget is not None and cache is None:
-                cache = FeatureCache(min(FeatureCache().max_bytes, memory_budget - needed))
+            if memory_budget is not None:
+                rest = memory_budget - needed
+                if ENGINES[chosen].format != "gguf":  # there cells are part of what is needed
+                    rest //= 4  # as much for the prompt itself, and for what an answer takes
+                    prefix_bytes = rest if prefix_bytes is None else prefix_bytes
+                if cache is None:
+                    cache = FeatureCache(min(FeatureCache().max_bytes, rest))
         tell(Progress("loading", 2, 3))
         engine = load_backend(bundle, chosen, options)
         try:
@@ -185,6 +200,7 @@ class Critic(Asynchronous):
                 engine,
                 profile,
                 cache=cache,
+                prefix_bytes=prefix_bytes,
                 limits=limits,
                 queue_limit=queue_limit,
                 deterministic=deterministic,

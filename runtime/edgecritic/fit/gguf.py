@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.options import CACHE_BYTES, EngineOptions
 from edgecritic.fit.duration import Work
 from edgecritic.fit.pace import N_MATRICES, LayerShape
 from edgecritic.fit.parts import Costs, Probe, picture_bytes
@@ -17,7 +17,6 @@ from edgecritic.fit.workload import Picture, Workload
 from edgecritic.gguf_header import GgufHeader, read_header
 
 _CELLS: Final = 256  # llama.cpp rounds the context up to a multiple of these
-_CACHE_BYTES: Final = {"F16": 2, "F32": 4}
 _FLOATS: Final = ("F32", "F16", "BF16")
 _EMBEDDINGS: Final = "token_embd.weight"
 _KINDS: Final = 3
@@ -114,7 +113,7 @@ def gguf_costs(
         * cells
         * shape.n_head_kv
         * shape.head_dim
-        * _CACHE_BYTES[options.cache_type],
+        * CACHE_BYTES[options.cache_type],
         # In a graph of ggml at most so many activations live at once: llama.cpp logs its size.
         "computation": mask
         + 4 * batch * (4 * shape.n_embd + 3 * shape.n_ff)

@@ -39,6 +39,7 @@ class EngineThread:
         queue_limit: requests that may wait.
         patience: seconds after which an engine that does not ask whether to go on hangs.
         deterministic: see `Scheduler`.
+        prefix_bytes: keys and values that may be kept between calls; see `PrefixPool`.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class EngineThread:
         queue_limit: int,
         patience: float,
         deterministic: bool,
+        prefix_bytes: int | None = None,
     ) -> None:
         self._backend = backend
         self._name = name
         self._limit = queue_limit
         self._patience = patience
-        self._pool = PrefixPool(backend)
+        self._pool = PrefixPool(backend, _cells(prefix_bytes, backend.info))
         self._maker = maker
         self._scheduler = Scheduler(backend, maker, self._pool, deterministic=deterministic)
         self._waiting: deque[Job] = deque()
@@ -223,3 +225,8 @@ class EngineThread:
         self._scheduler.abandon(
             BackendUnavailableError("the critic was closed while it judged", "load it again")
         )
+
+
+def _cells(n_bytes: int | None, info: BackendInfo) -> int | None:
+    """As many cells of an engine as so many bytes hold."""
+    return None if n_bytes is None else min(info.n_ctx, n_bytes // info.cell_bytes)

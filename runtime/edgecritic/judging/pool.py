@@ -1,8 +1,8 @@
 """Sequences of an engine: lent to whoever decodes, and kept for those who come later.
 
 What was decoded stays in the cache after its judgement, so that a second question about the same
-picture does not decode the picture again. The least recently used go first: when as many cells as
-the engine has are kept, and whenever somebody needs their cells or their place.
+picture does not decode the picture again. The least recently used go first: when more cells are
+kept than may be, and whenever somebody needs their cells or their place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgecritic.backends.base import Backend
-from edgecritic.judging.trie import Units, common_length, count_cells
+from edgecritic.judging.trie import Units, common_length, count_cells, without_features
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +20,7 @@ class Held:
 
     Attributes:
         sequence: the backend's.
-        units: what it holds.
+        units: what it holds, without the features of pictures.
         n_cells: cells that they take.
     """
 
@@ -106,7 +106,7 @@ class PrefixPool:
         for held in self.held:  # nobody needs the beginning of what is there as a whole
             if common_length(units, 0, held.units) == len(held.units):
                 self._drop(held)
-        self._held.append(Held(sequence, units, n_cells))
+        self._held.append(Held(sequence, without_features(units), n_cells))
         while sum(held.n_cells for held in self._held) > self._max_cells:
             self._drop(self._held[0])
 

@@ -7,10 +7,12 @@ nodes end where rows part or end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import numpy as np
 
 from edgecritic.backends.base import ImageSpan, Span, TextSpan
 
@@ -18,6 +20,7 @@ Row: TypeAlias = tuple[Span, ...]
 Unit: TypeAlias = int | ImageSpan
 """What a row may be split into: a token, or a picture, which is one piece."""
 Units: TypeAlias = tuple[Unit, ...]
+_NOTHING: Final = np.zeros((), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def spans_of(units: Sequence[Unit]) -> tuple[Span, ...]:
 def count_cells(units: Sequence[Unit]) -> int:
     """Cells that units take."""
     return sum(1 if isinstance(unit, int) else len(unit) for unit in units)
+
+
+def without_features(units: Units) -> Units:
+    """The same units, of which pictures hold no memory: they can be compared, not decoded."""
+    return tuple(unit if isinstance(unit, int) else _emptied(unit) for unit in units)
+
+
+def _emptied(picture: ImageSpan) -> ImageSpan:
+    return replace(picture, features=np.broadcast_to(_NOTHING, picture.features.shape))
 
 
 def common_length(known: Units, start: int, units: Units) -> int:

@@ -77,6 +77,7 @@ class HfBackend(SequentialBackend[Any]):
 
         if options.n_threads is not None:
             torch.set_num_threads(options.n_threads)
+        hosted = HfModel(model, geometry, options.n_ctx)
         info = BackendInfo(
             name="hf",
             engine=f"transformers {transformers.__version__} (torch {torch.__version__})",
@@ -86,9 +87,9 @@ class HfBackend(SequentialBackend[Any]):
             n_vocab=facts.n_vocab,
             max_sequences=options.max_sequences,
             end_tokens=tokenizer.end_tokens(configured_ends(facts.configs)),
+            cell_bytes=hosted.memory.cell_bytes,
             grid_positions=facts.model_type == QWEN,
         )
-        hosted = HfModel(model, geometry, options.n_ctx)
         super().__init__(hosted, tokenizer, info, options.n_batch)
 
 

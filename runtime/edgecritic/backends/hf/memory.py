@@ -31,6 +31,11 @@ class TorchMemory:
         shape = (n_layers, 2, 1, n_heads, n_positions, head_dim)
         self._values = torch.zeros(shape, dtype=dtype, device=device)
 
+    @property
+    def cell_bytes(self) -> int:
+        """Keys and values of one position."""
+        return self._values[..., 0, :].numel() * self._values.element_size()
+
     def take(self, start: int, stop: int) -> torch.Tensor:
         """A copy of some positions."""
         return self._values[..., start:stop, :].clone()

@@ -37,6 +37,7 @@ class LanguageModelFacts:
         architecture: of `LANGUAGE_MODELS`.
         n_embd: width of the embeddings.
         n_vocab: tokens.
+        cell_values: keys and values of one cell, as numbers.
         normalizer: what a text must be normalised by before it is tokenized.
     """
 
@@ -44,6 +45,7 @@ class LanguageModelFacts:
     architecture: str
     n_embd: int
     n_vocab: int
+    cell_values: int
     normalizer: Literal["NFC"] | None
 
     @property
@@ -73,7 +75,7 @@ def check_language_model(path: Path) -> LanguageModelFacts:
     n_head_kv = header.count(
         f"{architecture}.attention.head_count_kv", default=n_head, limit=n_head
     )
-    header.count(f"{architecture}.block_count", limit=_MAX_LAYERS)
+    n_layers = header.count(f"{architecture}.block_count", limit=_MAX_LAYERS)
     header.number(f"{architecture}.attention.layer_norm_rms_epsilon", *_EPSILON)
     head_dim = n_embd // n_head
     rotated = header.count(
@@ -89,7 +91,8 @@ def check_language_model(path: Path) -> LanguageModelFacts:
         _check_sections(header, head_dim, rotated)
     n_vocab = _check_vocabulary(header, n_embd)
     _check_vectors(header)
-    return LanguageModelFacts(path, architecture, n_embd, n_vocab, _normalizer(header))
+    cell_values = 2 * n_layers * n_head_kv * head_dim
+    return LanguageModelFacts(path, architecture, n_embd, n_vocab, cell_values, _normalizer(header))
 
 
 def _check_sections(header: GgufHeader, head_dim: int, rotated: int) -> None:

@@ -35,7 +35,7 @@ from edgecritic.backends.llamacpp.offload import NOTHING, Offload, choose_offloa
 from edgecritic.backends.llamacpp.projector import Projector
 from edgecritic.backends.llamacpp.projector_file import check_projector
 from edgecritic.backends.llamacpp.tokenizer import Tokenizer
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.options import CACHE_BYTES, EngineOptions
 from edgecritic.backends.threads import default_threads
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 
@@ -220,6 +220,7 @@ class LlamaCppBackend:
             n_vocab=self._tokenizer.n_vocab,
             max_sequences=options.max_sequences,
             end_tokens=self._tokenizer.end_tokens(),
+            cell_bytes=facts.cell_values * CACHE_BYTES[options.cache_type],
             grid_positions=facts.grid_positions,
         )
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from edgecritic.backends.llamacpp.artifacts import LanguageModelFacts
 from edgecritic.backends.llamacpp.projector_file import ProjectorFacts
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.options import CACHE_BYTES, EngineOptions
 from edgecritic.errors import BackendUnavailableError
 from edgecritic.gguf_header import GgufHeader, read_header
 
@@ -26,7 +26,6 @@ logger = logging.getLogger("edgecritic.engine")
 MARGIN: Final = 512 << 20
 """Bytes to leave free on each GPU: for its driver, other programs, and estimates that are low."""
 
-_CACHE_BYTES: Final = {"F16": 2, "F32": 4}
 _LAYER: Final = re.compile(r"blk\.(\d+)\.")
 _LIVE_ROWS: Final = 6  # rows of n_embd and of n_ff that a layer's graph holds at once
 _PIXELS_TO_PATCH_FACTOR: Final = 4  # patches of a picture for each feature, in towers of any size
@@ -137,10 +136,8 @@ def needs(
     prefix = language_model.architecture
     n_layers = header.count(f"{prefix}.block_count")
     n_head = header.count(f"{prefix}.attention.head_count")
-    n_head_kv = header.count(f"{prefix}.attention.head_count_kv", default=n_head)
-    width = language_model.n_embd // n_head * n_head_kv
-    cache = 2 * options.n_ctx * width * _CACHE_BYTES[options.cache_type]
-    layers = [cache] * n_layers
+    cell = language_model.cell_values // n_layers * CACHE_BYTES[options.cache_type]
+    layers = [cell * options.n_ctx] * n_layers
     for file in (header, *map(read_header, adapters)):
         for name, claim in file.tensors.items():
             if match := _LAYER.match(name):

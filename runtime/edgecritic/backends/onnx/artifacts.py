@@ -57,6 +57,12 @@ class DecoderFacts:
     takes_positions: bool
     keeps_logits: bool
 
+    @property
+    def cell_bytes(self) -> int:
+        """Keys and values of one position."""
+        size = 2 if self.cache == "float16" else 4
+        return 2 * self.n_layers * self.n_heads * self.head_dim * size
+
 
 @dataclass(frozen=True, slots=True)
 class TowerFacts:

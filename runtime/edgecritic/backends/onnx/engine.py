@@ -133,6 +133,7 @@ class OnnxBackend(SequentialBackend[Values]):
             n_vocab=facts.n_vocab,
             max_sequences=options.max_sequences,
             end_tokens=tokenizer.end_tokens(configured_ends(files.configs)),
+            cell_bytes=facts.cell_bytes,
         )
         super().__init__(OnnxModel(decoder, embed_tokens, tower), tokenizer, info, options.n_batch)
 

@@ -7,15 +7,17 @@ import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from PIL import Image
 
 from edgecritic import CompareRequest, Progress, ScoreRequest, Verdict
-from edgecritic.backends.base import Append, CancelToken, FloatArray
+from edgecritic.backends.base import Append, CancelToken, FloatArray, ImageSpan
 from edgecritic.backends.options import EngineOptions
 from edgecritic.backends.scripted import History, ScriptedBackend
 from edgecritic.critic import Critic
@@ -27,6 +29,7 @@ from edgecritic.errors import (
 )
 from edgecritic.manifest import Calibration
 from edgecritic.pictures import ImageInput
+from edgecritic.vision import FeatureCache
 from hashed_critic import (
     PROFILE,
     REASON,
@@ -135,6 +138,41 @@ def test_a_second_question_does_not_decode_the_picture_again() -> None:
     again = critic.score(image, "another one?", "y", rationale=False).usage
     assert again.reused_tokens == 0
     assert backend.decoded == sum(u.decoded_tokens for u in (first, second, again))
+
+
+@pytest.mark.parametrize(("kept", "n_held"), [(None, 2), (200, 1), (0, 0)])
+def test_what_is_kept_is_bounded_in_bytes(kept: int | None, n_held: int) -> None:
+    critic, backend = hashed_critic(options=EngineOptions(n_ctx=500), prefix_bytes=kept)
+    colours = ["red", "green", "blue"]
+    for colour in colours:  # 174 cells each, of a byte
+        critic.score(picture(colour), QUESTION, "x", rationale=False)
+    held = critic._judging._pool.held  # type: ignore[attr-defined]
+    bound = 500 if kept is None else kept
+    assert sum(one.n_cells for one in held) * backend.info.cell_bytes <= bound
+    assert len(held) == n_held
+    with pytest.raises(InputError, match="prefix_bytes is -1"):
+        Critic(backend, PROFILE, prefix_bytes=-1)
+
+
+def test_what_is_kept_of_a_prompt_does_not_hold_features_of_its_picture() -> None:
+    class Noting(ScriptedBackend):
+        seen: ClassVar[list[weakref.ref[FloatArray]]] = []
+
+        def append(
+            self, appends: Sequence[Append], cancel: CancelToken | None = None
+        ) -> list[FloatArray | None]:
+            spans = [span for append in appends for span in append.spans]
+            self.seen += [weakref.ref(s.features) for s in spans if isinstance(s, ImageSpan)]
+            return super().append(appends, cancel)
+
+    backend = Noting(verdict_script)
+    critic = Critic(backend, PROFILE, cache=FeatureCache(0))
+    critic.score(picture("red"), QUESTION, "x", rationale=False)
+    assert critic._judging._pool.held  # type: ignore[attr-defined]
+    until(lambda: bool(gc.collect()) or all(one() is None for one in backend.seen))
+    assert backend.seen
+    again = critic.score(picture("red"), "another one?", "x", rationale=False).usage
+    assert again.reused_tokens >= again.image_tokens > 0
 
 
 # --- refused and failed --------------------------------------------------------------------------
