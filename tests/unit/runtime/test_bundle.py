@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -470,7 +471,31 @@ def test_a_newline_that_is_no_vector(
     check_newline(tmp_path, manifest, sources)
 
 
-@pytest.mark.parametrize("content", [b"x", b"\x93NUMPY\x01\x00", b"x" * (2**20 + 1)])
+def npy(head: str, body: bytes = bytes(64)) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + body
+
+
+def npy_of_shape(shape: str) -> bytes:
+    return npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x",
+        b"\x93NUMPY\x01\x00",
+        b"x" * (2**20 + 1),
+        b"PK\x03\x04 no archive",
+        npy_of_shape("(0,)"),
+        npy_of_shape("(17,)"),
+        npy_of_shape("(100000000000000,)"),  # as many bytes would be asked for
+        npy_of_shape(f"({2**70},)"),
+        npy_of_shape("(4,"),
+        npy("(" * 9000),
+        npy("-" * 9000 + "1"),
+    ],
+    ids=range(11),
+)
 def test_a_newline_that_is_no_array(
     tmp_path: Path, manifest: Manifest, sources: dict[str, Path], content: bytes
 ) -> None:
