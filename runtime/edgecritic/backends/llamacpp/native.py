@@ -64,10 +64,16 @@ class EngineLog:
         self._complaints: deque[str] = deque(maxlen=_REMEMBERED_LINES)
 
     def write(self, level: int, text: bytes | None, _user_data: object = None) -> None:
-        """Take a piece of the engine's output; a line may come in several pieces."""
+        """Take a piece of the engine's output; a line may come in several pieces.
+
+        On a GPU there is one for every token, so what nobody would see is dropped at once.
+        """
         with self._lock:
             if level != _CONTINUED:
                 self._level = level
+            if self._level not in (_WARN, _ERROR) and not logger.isEnabledFor(logging.DEBUG):
+                self._line = ""
+                return
             self._line += (text or b"").decode("utf-8", errors="replace")
             *lines, self._line = self._line.split("\n")
             for line in filter(None, map(str.strip, lines)):

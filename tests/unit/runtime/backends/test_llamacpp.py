@@ -449,6 +449,22 @@ def test_log_lines_in_pieces(caplog: pytest.LogCaptureFixture) -> None:
     assert log.complaint() == "the engine gave no reason"
 
 
+def test_complaints_are_kept_where_nobody_reads_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    log = EngineLog()
+    with caplog.at_level(logging.WARNING, logger="edgecritic.engine"):
+        for level, piece in (
+            (1, b"graph reused"),
+            (5, b"\n"),
+            (4, b"no"),
+            (5, b" luck\n"),
+            (2, b"on"),
+        ):
+            log.write(level, piece)
+        log.write(3, b"once more\n")
+    assert caplog.records == []
+    assert log.complaint() == "no luck; once more"
+
+
 def test_the_engine_is_not_installed(
     tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
