@@ -24,12 +24,10 @@ from edgecritic_train.embedded.language_model import PieceTokenizer
 from edgecritic_train.embedded.loop import Stage
 from edgecritic_train.embedded.model import Parts, parts, tower_features
 from edgecritic_train.embedded.rows import IMAGE, Row, RowMaker, item_rows
+from edgecritic_train.tuning.branches import PADDING, branch_mask
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-PADDING = -1
-"""Segment of the padding behind a row."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +138,6 @@ class RowCollate:
         # As many tiles in every batch, or each number of them would compile the tower again.
         patches = self.geometry.patches_per_side**2
         return stack_rows(rows, self.limit, patches, n_tiles=VIEWS * len(rows))
-
-
-def branch_mask(segments: Tensor) -> Tensor:
-    """(b, 1, T, T) bool: a position sees the prefix and its own branch, and nothing later."""
-    order = torch.arange(segments.shape[1], device=segments.device)
-    earlier = order[:, None] >= order[None, :]
-    own = segments[:, :, None] == segments[:, None, :]
-    prefix = segments[:, None, :] == 0
-    return ((own | prefix) & earlier)[:, None]
 
 
 def image_embeddings(model: Parts, tiles: Tensor, gather: Tensor) -> Tensor:
