@@ -2,7 +2,7 @@
 
 A server that fetches what a request names can be made to look into its own network. So a name is
 resolved once, every address that it has must be public, the connection goes to the address that was
-checked, and a redirect is an error.
+checked, and a redirect is an error. Whoever sends a byte now and then is cut off.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import asyncio
 import http.client
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from time import monotonic
+from threading import Timer
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,9 +27,11 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 _TIMEOUT_S = 10.0
 _FETCH_S = 30.0
+_AT_ONCE = 8
 _CHUNK = 1 << 16
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ip_network("64:ff9b::/96")
+_UNICAST = ip_network("2000::/3")
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -45,6 +48,7 @@ class Fetcher:
         limits: on a picture's size.
         resolve: finds a host's addresses.
         is_public: whether an address may be spoken to.
+        seconds: that a picture may take.
     """
 
     def __init__(
@@ -53,11 +57,15 @@ class Fetcher:
         limits: Limits,
         resolve: Resolve = resolve,
         is_public: Callable[[str], bool] | None = None,
+        seconds: float = _FETCH_S,
     ) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._limits = limits
         self._resolve = resolve
         self._is_public = is_public or public
+        self._seconds = seconds
+        # Of its own: a slow host must not hold up what else the server does beside its loop.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "edgecritic-fetch")
 
     async def fetch(self, url: str, where: str) -> bytes:
         """The encoded picture.
@@ -71,10 +79,11 @@ class Fetcher:
         """
         parts, port = self._checked(url, where)
         try:
-            async with asyncio.timeout(_FETCH_S):
-                return await asyncio.to_thread(self._get, parts, port, where)
+            async with asyncio.timeout(self._seconds):
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, self._get, parts, port, where)
         except TimeoutError:
-            raise _unusable(f"{where} was not sent within {_FETCH_S:g} s") from None
+            raise _unusable(f"{where} was not sent within {self._seconds:g} s") from None
 
     def _checked(self, url: str, where: str) -> tuple[SplitResult, int]:
         if not self._hosts:
@@ -110,7 +119,10 @@ class Fetcher:
                 f"{where}: {host} is no public address", "send the picture itself", "remote_image"
             )
         try:
-            with _connected(parts.scheme, host, port, addresses[0]) as connection:
+            with (
+                _connected(parts.scheme, host, port, addresses[0]) as connection,
+                _cut_after(self._seconds, connection),
+            ):
                 return self._received(connection, parts, where)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _unusable(f"{where} cannot be fetched from {host}: {shown(error)}") from None
@@ -129,13 +141,11 @@ class Fetcher:
             return self._read(answer, where)
 
     def _read(self, answer: http.client.HTTPResponse, where: str) -> bytes:
-        data, limit = bytearray(), monotonic() + _FETCH_S
+        data = bytearray()
         while chunk := answer.read1(_CHUNK):
             data += chunk
             if len(data) > self._limits.image_bytes:
                 raise _unusable(f"{where} has over {self._limits.image_bytes:,} bytes")
-            if monotonic() > limit:  # whoever waited has been told already
-                raise _unusable(f"{where} was not sent within {_FETCH_S:g} s")
         return bytes(data)
 
 
@@ -151,12 +161,33 @@ class _Pinned(http.client.HTTPConnection):
         """Connect; the certificate must be the host's."""
         self.sock = socket.create_connection((self._address, self.port), _TIMEOUT_S)
         if self._context is not None:
-            self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+            encrypted = self._context.wrap_socket(
+                self.sock, server_hostname=self.host, do_handshake_on_connect=False
+            )
+            self.sock = encrypted  # before its handshake, which may have to be cut off, too
+            encrypted.do_handshake()
+
+    def cut(self) -> None:
+        """Wake up whoever reads from it, with nothing."""
+        if self.sock is not None:
+            # Of the plain socket even under TLS, whose own shutdown takes away what is read from.
+            with suppress(OSError):
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
-def _connected(
-    scheme: str, host: str, port: int, address: str
-) -> closing[http.client.HTTPConnection]:
+@contextmanager
+def _cut_after(seconds: float, connection: _Pinned) -> Iterator[None]:
+    """Whoever waited has been told by then; this is for the thread."""
+    timer = Timer(seconds, connection.cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _connected(scheme: str, host: str, port: int, address: str) -> closing[_Pinned]:
     context = ssl.create_default_context() if scheme == "https" else None
     return closing(_Pinned(host, port, address, context))
 
@@ -167,6 +198,8 @@ def public(address: str) -> bool:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    if isinstance(ip, IPv6Address) and not (ip in _UNICAST or ip in _NAT64):
+        return False  # Python counts some forms of the past as global, ::127.0.0.1 among them
     return all(one.is_global and not one.is_multicast for one in _meant(ip))
 
 

@@ -130,10 +130,13 @@ def _is_page(path: str) -> bool:
 def _name(host: str) -> str:
     """The host without its port, lower case."""
     if host.startswith("["):
-        inner, closed, _ = host[1:].partition("]")
-        return inner.lower() if closed else host
-    name, _, port = host.partition(":")
-    return name.lower() if not port or port.isdecimal() else host
+        name, closed, rest = host[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        whole = bool(closed) and colon in ("", ":")
+    else:
+        name, _, port = host.partition(":")
+        whole = True
+    return name.lower() if whole and (not port or port.isdecimal()) else host
 
 
 def _is_address(name: str, loopback_only: bool) -> bool:

@@ -50,6 +50,8 @@ FOREIGN_HOSTS = (
     "127.0.0.1.evil.example",
     "localhostevil",
     "0.0.0.0",
+    "[::1].evil.example",
+    "[::1]evil.example:80",
     "169.254.169.254",
     "10.0.0.1",
     "[fe80::1]",

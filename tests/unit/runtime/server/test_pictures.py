@@ -9,8 +9,10 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -88,6 +90,11 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("64:ff9b::a9fe:a9fe", False),
     ("2002:7f00:1::", False),
     ("2001:db8::1", False),
+    ("::127.0.0.1", False),
+    ("::ffff:0:127.0.0.1", False),
+    ("fec0::1", False),
+    ("64:ff9b:1::1", False),
+    ("64:ff9b::808:808", True),
     ("nonsense", False),
 )
 
@@ -135,6 +142,13 @@ class _Elsewhere(BaseHTTPRequestHandler):
             self.send_header("Location", "http://127.0.0.1/secret")
             self.end_headers()
             return
+        if self.path == "/slow":
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n" if self.path else b"X: y\r\n")
+                    self.path = ""
+                    sleep(0.02)
+            return
         content = b"x" * 5000 if self.path == "/large" else SOUND
         self.send_response(404 if self.path == "/none" else 200)
         self.end_headers()
@@ -176,6 +190,27 @@ def test_a_picture_comes_from_the_address_that_was_checked(elsewhere: int) -> No
 def test_redirects_and_failures_are_not_followed(elsewhere: int, path: str) -> None:
     with pytest.raises(Failure, match="status"):
         fetched(fetcher(trusted=True), f"http://pictures.example:{elsewhere}{path}")
+
+
+def test_a_host_that_sends_a_byte_now_and_then_is_cut_off(elsewhere: int) -> None:
+    slow = Fetcher(
+        ["pictures.example"],
+        Limits(),
+        resolve=lambda _host, _port: ["127.0.0.1"],
+        is_public=lambda _address: True,
+        seconds=0.5,
+    )
+
+    async def as_many_as_there_are_threads(url: str) -> list[bytes | BaseException]:
+        fetches = [slow.fetch(url, "picture 1") for _ in range(8)]
+        return await asyncio.gather(*fetches, return_exceptions=True)
+
+    url = f"http://pictures.example:{elsewhere}/slow"
+    for told in asyncio.run(as_many_as_there_are_threads(url)):
+        assert isinstance(told, Failure)
+        assert "was not sent within 0.5 s" in told.message
+    url = f"http://pictures.example:{elsewhere}/seven.png"
+    assert fetched(slow, url) == SOUND
 
 
 def test_a_large_picture_is_not_read_to_its_end(elsewhere: int) -> None:
