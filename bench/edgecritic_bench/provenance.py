@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Self
 
 PACKAGES = ("edgecritic", "llama-cpp-python", "numpy", "pillow")
+_FOLDERS = re.compile(r"(^|[=:])((?:[A-Za-z]:)?[/\\\\].*)")
+"""An absolute path in a word: the whole of it, or behind ``NAME=`` or ``BENCHMARK:``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Provenance:
         system: operating system and Python.
         versions: package to version.
         date: UTC, ISO 8601, to the minute.
-        command: as it was typed, folders left out of its paths.
+        command: as it was typed, but for the folders that absolute paths begin with.
     """
 
     machine: str
@@ -97,4 +100,5 @@ def _memory_gib() -> float:
 
 
 def _without_folder(word: str) -> str:
-    return Path(word).name if Path(word).is_absolute() else word
+    """Where things lay on this machine helps no reader; what they are called does."""
+    return _FOLDERS.sub(lambda found: found[1] + PureWindowsPath(found[2]).name, word)

@@ -17,6 +17,7 @@ from edgecritic_bench.quantization.recommendation import parse_bytes, recommend
 from edgecritic_bench.quantization.report import build_report, read_report, write_report
 from edgecritic_bench.quantization.rows import Sample, prepare_rows
 from edgecritic_bench.quantization.run import Run, RunOptions
+from edgecritic_bench.quantization.sentences import reason_words
 
 _RUN, _SAMPLE = RunOptions(), Sample(())
 _MARGIN_POINTS = 2.0
@@ -42,6 +43,7 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
         parts=args.parts,
         only=tuple(args.arms),
         attacked=tuple(args.attack_arms),
+        reason_seconds=args.reason_minutes * 60,
     )
     run = Run(args.out, arms, sample, rows, options)
     if not args.report_now:
@@ -53,6 +55,7 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
         return
     here = Provenance.here(argv, _PACKAGES)
     report = build_report(run, args.margin / 100, here, reasons=not args.no_reasons)
+    _talk(reason_words(report))
     for path in write_report(report, args.report or args.out):
         _talk(f"{path} is written")
     print(report["recommendation"]["words"])
@@ -149,6 +152,12 @@ def quantization(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--report", type=Path, help="folder of the report; that of the run")
     running.add_argument(
         "--no-reasons", action="store_true", help="do not ask for reasons of the sample rows"
+    )
+    running.add_argument(
+        "--reason-minutes",
+        type=amount,
+        default=_RUN.reason_seconds / 60,
+        help="ask for no further reason after so long; run again for the others",
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization.page.document import document
 from edgecritic_bench.quantization.prediction import prediction
 from edgecritic_bench.quantization.recommendation import recommend
-from edgecritic_bench.quantization.results import arm_results, judged_arms
+from edgecritic_bench.quantization.results import JudgedArm, arm_results, judged_arms
 from edgecritic_bench.quantization.rounding import contrasts
 from edgecritic_bench.quantization.run import Run
-from edgecritic_bench.quantization.samples import add_reasons, disagreements, sample_dicts
+from edgecritic_bench.quantization.samples import collect_reasons, disagreements, sample_dicts
 from edgecritic_bench.quantization.tables import csv_table, markdown_page
 
 KIND, SCHEMA = "edgecritic quantization report", 2
@@ -34,7 +35,6 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
 
     Raises:
         InputError: no row was judged by all arms.
-        CriticError: an arm gave no reasons.
     """
     arms = judged_arms(run)
     if not len(arms[0].pairs) + len(arms[0].scores):
@@ -43,27 +43,54 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
         )
     results = arm_results(arms, run.rows.attacked, margin)
     found = disagreements(run, arms)
-    told = sample_dicts(found, add_reasons(run, found) if reasons else {})
+    explained = collect_reasons(run, found, ask=reasons)
     plain = [result.to_dict() for result in results]
     answer = recommend(plain, margin)
     return {
         "kind": KIND,
         "schema": SCHEMA,
         "margin": margin,
-        "made": provenance.to_dict(),
+        "made": replace(provenance, machine=_machines(arms) or provenance.machine).to_dict(),
         "sample": {**run.sample.to_dict(), "data": [Path(word).name for word in run.sample.data]},
         "rows": {
             "pairs": len(arms[0].pairs),
             "scores": len(arms[0].scores),
             "judged": len({**arms[0].judged, **arms[0].manipulated}),
             "planned": len(run.rows.all),
+            "left": {name: count for name, count in run.left().items() if count},
+            "refused": _refused(arms),
         },
         "recommendation": {"arm": answer.arm, "words": answer.words},
         "prediction": prediction(plain),
         "roundings": [contrast.to_dict() for contrast in contrasts(arms)],
         "arms": plain,
-        "samples": told,
+        "samples": sample_dicts(found, explained),
+        "reasons": explained.to_dict(),
     }
+
+
+def _machines(arms: Sequence[JudgedArm]) -> str:
+    """Where the arms judged, by their own notes: the report may be made elsewhere."""
+    devices: dict[str, set[str]] = {}
+    for one in arms:
+        for machine, names in one.meta.get("machines", {}).items():
+            devices.setdefault(machine, set()).update(names)
+    return "; ".join(
+        " with ".join(
+            [machine, *([", ".join(names)] if (names := sorted(found - {"cpu"})) else [])]
+        )
+        for machine, found in devices.items()
+    )
+
+
+def _refused(arms: Sequence[JudgedArm]) -> list[dict[str, Any]]:
+    """Rows that an arm could not judge at all, who, and why; they count as unread."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in arms:
+        for row in ({**one.judged, **one.manipulated}).values():
+            if row.error:
+                found.setdefault((row.row, row.error), []).append(one.arm.name)
+    return [{"row": row, "why": why, "arms": names} for (row, why), names in found.items()]
 
 
 def read_report(path: Path) -> dict[str, Any]:

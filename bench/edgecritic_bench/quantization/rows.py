@@ -75,7 +75,11 @@ class Rows:
     def asked(self, *, attacked: bool) -> tuple[PairRow | ScoreRow, ...]:
         """What an arm is asked, each content once: with the manipulated rows or without."""
         rows = (*self.sample, *self.attacked) if attacked else self.sample
-        return tuple({row_digest(row): row for row in rows}.values())
+        found: dict[str, PairRow | ScoreRow] = {}
+        for row in rows:
+            # What is judged once has the name that the data gave it.
+            found.setdefault(row_digest(row), row)
+        return tuple(found.values())
 
 
 def prepare_rows(wanted: Sample, work: Path) -> Rows:

@@ -35,6 +35,7 @@ class RunOptions:
         only: patterns of names of arms that judge now, in this order; all when empty.
         attacked: patterns of names of arms that judge manipulated rows, beside the reference; all
             when empty.
+        reason_seconds: of wall clock after which no further reason is asked for.
     """
 
     jobs: int = 1
@@ -45,6 +46,7 @@ class RunOptions:
     parts: int = 1
     only: tuple[str, ...] = ()
     attacked: tuple[str, ...] = ()
+    reason_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +104,32 @@ class Run:
             )
         left = self.left()
         if mine := sum(left[arm.name] for arm in judging):
+            names = ", ".join(
+                f"{arm.name}: {left[arm.name]:,}" for arm in judging if left[arm.name]
+            )
             raise CriticError(
-                f"time is up with {mine:,} of {progress.total:,} judgements left",
+                f"time is up with {mine:,} of {progress.total:,} judgements left ({names})",
                 "run the same command again: it goes on where it stopped",
             )
         if not any(left.values()):
             shutil.rmtree(self.folder / "features", ignore_errors=True)
 
-    def explain(self, wanted: Mapping[str, Sequence[str]]) -> None:
-        """Have arms give their reasons.
+    def explain(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Have arms give their reasons, as far as time allows.
 
         Args:
-            wanted: by name of an arm the keys of rows.
+            wanted: by name of an arm the digests of rows.
 
-        Raises:
-            CriticError: an arm failed.
+        Returns:
+            By name of an arm why it failed; empty where none did.
         """
-        chosen = [arm for arm in self.arms if wanted.get(arm.name)]
-        jobs = [replace(self._job(arm), reasons=tuple(wanted[arm.name])) for arm in chosen]
-        failed = drive(jobs, self.options.jobs, lambda arm, judged: None)
-        if failed:
-            name, why = next(iter(failed.items()))
-            raise CriticError(f"{name} gave no reasons: {why}", "run the same command again")
+        until = time.time() + self.options.reason_seconds
+        jobs = [
+            replace(self._job(arm), reasons=tuple(wanted[arm.name]), until=until)
+            for arm in self.arms
+            if wanted.get(arm.name)
+        ]
+        return drive(jobs, self.options.jobs, lambda arm, judged: None)
 
     def narrowed(self, patterns: Sequence[str]) -> Run:
         """The run of some arms and the reference, for a report that waits for no other.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from edgecritic_bench.robustness.pictures import opened
 from edgecritic_bench.tables import Floats
 
 N_PAIRS, N_SCORES = 6, 4
+MOST_REASONS = 6
+"""Arms that explain one row beside the reference."""
 _SIDE = 256
 """Pixels of a thumbnail's longer side."""
 
@@ -33,7 +35,7 @@ class Disagreement:
     Attributes:
         row: what was asked.
         said: by arm its verdict and the probability of that, or of a score the score alone.
-        explaining: arms whose reasons are asked for: the reference, and who is farthest from it.
+        explaining: arms whose reasons are asked for: the reference, and those farthest from it.
     """
 
     row: PairRow | ScoreRow
@@ -46,33 +48,38 @@ def disagreements(run: Run, arms: Sequence[JudgedArm]) -> list[Disagreement]:
     rows = [row for row in run.rows.sample if row_digest(row) in arms[0].judged]
     pairs = [row for row in rows if isinstance(row, PairRow)]
     scores = [row for row in rows if isinstance(row, ScoreRow)]
+    names = [arm.arm.name for arm in arms]
     found: list[Disagreement] = []
     if pairs:
         probabilities = np.stack([np.exp(arm.pairs.log_probs) for arm in arms])
         codes = np.stack([arm.pairs.winner for arm in arms])
         gaps = np.abs(probabilities - probabilities[0]).sum(axis=2) / 2
         flips = codes != codes[0]
-        weight = (flips * (1 + gaps)).sum(axis=0)
-        for index in _spread(weight, [row.category for row in pairs], N_PAIRS):
+        weight = flips * (1 + gaps)
+        for index in _spread(weight.sum(axis=0), [row.category for row in pairs], N_PAIRS):
             said = {
-                arm.arm.name: (
+                name: (
                     None if codes[k, index] == UNREAD else WINNERS[codes[k, index]],
                     float(probabilities[k, index].max()),
                 )
-                for k, arm in enumerate(arms)
+                for k, name in enumerate(names)
             }
-            farthest = int((flips[:, index] * (1 + gaps[:, index])).argmax())
-            explaining = arms[0].arm.name, arms[farthest].arm.name
-            found.append(Disagreement(pairs[index], said, explaining))
+            found.append(Disagreement(pairs[index], said, _explaining(names, weight[:, index])))
     if scores:
         told = np.stack([arm.scores.score for arm in arms])
         moved = np.nan_to_num(np.abs(told - told[0]))
         for index in _spread(moved.max(axis=0), [row.category for row in scores], N_SCORES):
-            scored = {arm.arm.name: (float(told[k, index]), None) for k, arm in enumerate(arms)}
-            farthest = int(moved[:, index].argmax())
-            explaining = arms[0].arm.name, arms[farthest].arm.name
-            found.append(Disagreement(scores[index], scored, explaining))
+            scored = {name: (float(told[k, index]), None) for k, name in enumerate(names)}
+            # A level is another verdict; where none is that far, the farthest explains itself.
+            weight = moved[:, index] * (moved[:, index] >= min(1.0, moved[:, index].max()))
+            found.append(Disagreement(scores[index], scored, _explaining(names, weight)))
     return found
+
+
+def _explaining(names: Sequence[str], weight: Floats) -> tuple[str, ...]:
+    """The reference, and the arms that disagree with it, the farthest first."""
+    order = [int(k) for k in np.argsort(-weight, kind="stable") if weight[k] > 0]
+    return (names[0], *(names[k] for k in order[:MOST_REASONS]))
 
 
 def _spread(weight: Floats, categories: Sequence[str], n: int) -> list[int]:
@@ -87,33 +94,63 @@ def _spread(weight: Floats, categories: Sequence[str], n: int) -> list[int]:
     return chosen
 
 
-def add_reasons(run: Run, found: Sequence[Disagreement]) -> dict[tuple[str, str], str]:
-    """Reasons by arm and digest of a row; those that are not there yet are asked for."""
-    wanted: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Reasons of the rows that are shown.
+
+    Attributes:
+        given: by name of an arm and digest of a row; empty where the critic gave none.
+        asked: how many verdicts were to be explained.
+        missing: by name of an arm why verdicts of its have no reason.
+    """
+
+    given: Mapping[tuple[str, str], str]
+    asked: int = 0
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts, JSON-ready."""
+        return {"asked": self.asked, "given": len(self.given), "missing": dict(self.missing)}
+
+
+def collect_reasons(run: Run, found: Sequence[Disagreement], *, ask: bool) -> Reasons:
+    """Reasons of just the rows that are shown; an arm that gives none stops no report.
+
+    Args:
+        run: whose arms explain.
+        found: the rows, and who explains which.
+        ask: for those that are not there yet.
+    """
+    wanted = [(name, row_digest(one.row)) for one in found for name in one.explaining]
+    left = _by_arm(set(wanted) - _reasons(run).keys())
+    failed = run.explain(left) if ask and left else {}
     there = _reasons(run)
-    for one in found:
-        for name in dict.fromkeys(one.explaining):
-            if (name, row_digest(one.row)) not in there:
-                wanted.setdefault(name, []).append(one.row.key)
-    if wanted:
-        run.explain(wanted)
-        there = _reasons(run)
-    return there
+    given = {key: there[key] for key in wanted if key in there}
+    why = "time was up" if ask else "they were not asked for"
+    missing = {name: failed.get(name, why) for name in _by_arm(set(wanted) - given.keys())}
+    return Reasons(given, len(wanted), missing)
+
+
+def _by_arm(keys: Collection[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, digest in sorted(keys):
+        found.setdefault(name, []).append(digest)
+    return found
 
 
 def _reasons(run: Run) -> dict[tuple[str, str], str]:
     found = {}
     for arm in run.arms:
         path = ArmFiles.of(run.folder, arm).reasons
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        # Behind the last line's end is what a process was writing when it was ended.
+        for line in text[: text.rfind("\n") + 1].splitlines():
             entry = json.loads(line)
             found[arm.name, entry["digest"]] = entry["reason"] or ""
     return found
 
 
-def sample_dicts(
-    found: Sequence[Disagreement], reasons: Mapping[tuple[str, str], str]
-) -> list[dict[str, Any]]:
+def sample_dicts(found: Sequence[Disagreement], reasons: Reasons) -> list[dict[str, Any]]:
     """JSON-ready samples, the picture as a data URL."""
     return [
         {
@@ -127,9 +164,9 @@ def sample_dicts(
             "pictures": [thumbnail(image) for image in one.row.images],
             "said": {name: list(told) for name, told in one.said.items()},
             "reasons": {
-                name: reasons[name, row_digest(one.row)]
-                for name in dict.fromkeys(one.explaining)
-                if (name, row_digest(one.row)) in reasons
+                name: reasons.given[name, row_digest(one.row)]
+                for name in one.explaining
+                if (name, row_digest(one.row)) in reasons.given
             },
         }
         for one in found

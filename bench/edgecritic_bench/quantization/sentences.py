@@ -20,8 +20,54 @@ from edgecritic_bench.robustness.outcome import ALL, MOST_FLIPS, MOST_UPLIFT
 
 MOST_BEYOND = 0.01
 """Difference of win-flip rates from the reference's that a quantization should not exceed."""
+_NAMED = 10
+"""Refused rows that are told in words."""
 NEARER = {"changed": "turned winners", "kl": "divergence", "moved": "moved scores"}
 """How two roundings are compared, by key of a contrast."""
+
+
+def left_words(report: Report) -> str:
+    """That a report is not of all rows, and whose judgements are wanting; empty when it is."""
+    rows = report["rows"]
+    if not rows["left"]:
+        return ""
+    told = ", ".join(f"{name} {count:,}" for name, count in rows["left"].items())
+    return (
+        f"An interim report: {rows['judged']:,} of {rows['planned']:,} rows were judged by all "
+        f"arms. Not judged yet: {told}. The same command without --report-now judges them."
+    )
+
+
+def refused_words(report: Report) -> Iterator[str]:
+    """Rows that could not be judged at all, who refused them, and why; the first few by name."""
+    refused = report["rows"]["refused"]
+    for one in refused[:_NAMED]:
+        yield f"{one['row']} was refused by {', '.join(one['arms'])}: {one['why']}"
+    if len(refused) > _NAMED:
+        yield f"{len(refused) - _NAMED:,} more rows were refused; the JSON form names them."
+
+
+def reason_words(report: Report) -> str:
+    """How many of the shown verdicts have a reason, and why others have none."""
+    reasons = report["reasons"]
+    if not reasons["missing"]:
+        return f"all {reasons['asked']:,} verdicts to explain have a reason"
+    causes: dict[str, list[str]] = {}
+    for name, why in reasons["missing"].items():
+        causes.setdefault(why, []).append(name)
+    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in causes.items())
+    return f"{reasons['given']:,} of {reasons['asked']:,} verdicts have a reason. Missing: {told}"
+
+
+def explained(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Reasons of a shown row, arms that gave the same words together: names, and the words."""
+    found: dict[str, list[str]] = {}
+    for name, reason in sample["reasons"].items():
+        found.setdefault(reason, []).append(name)
+    return [(", ".join(names), reason or NO_REASON) for reason, names in found.items()]
+
+
+NO_REASON = "(no reason was written)"
 
 
 def split_words(report: Report) -> str:

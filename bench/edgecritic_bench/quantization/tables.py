@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgecritic_bench.markdown import table
+from edgecritic_bench.quantization.disagreements import disagreement_lines
 from edgecritic_bench.quantization.recommendation import megabytes
 from edgecritic_bench.quantization.sentences import (
     NEARER,
     goal_words,
+    left_words,
     prediction_words,
+    refused_words,
     rounding_words,
     split_words,
 )
@@ -81,7 +84,7 @@ def _cell(value: object) -> str:
 
 
 def markdown_page(report: Report) -> str:
-    """The report in Markdown, without its figures and sample rows."""
+    """The report in Markdown, without its figures and pictures."""
     arms, rows, made = report["arms"], report["rows"], report["made"]
     margin = 100 * report["margin"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"])
@@ -93,6 +96,8 @@ def markdown_page(report: Report) -> str:
         f"{rows['pairs']:,} pairs and {rows['scores']:,} scores, each judged by {len(arms)} arms; "
         f"{rows['judged']:,} of {rows['planned']:,} planned rows, manipulated ones included. "
         f"Margin: {margin:g} points. In brackets: 95% intervals over items.",
+        *(("", left) if (left := left_words(report)) else ()),
+        *(f"- {line}" for line in refused_words(report)),
         "",
         "## The arms",
         "",
@@ -122,6 +127,7 @@ def markdown_page(report: Report) -> str:
         "",
         robustness_table(arms),
         "",
+        *disagreement_lines(report),
         "## How it was made",
         "",
         f"{made['machine']}; {made['system']}; {versions}; {made['date']}. `{made['command']}`",

@@ -61,16 +61,21 @@ def judge_group(critic: Critic, group: Group) -> Iterator[Judged]:
 
     A row that cannot be judged at all, since it is too long or its picture cannot be read, is
     unread, with the reason; all arms are asked the same, and the rest of the rows goes on.
+
+    Raises:
+        CriticError: the engine fails, at a row that the message names.
     """
     try:
         yield from _judged(critic, group)
-    except InputError:
+    except CriticError:  # a group may also be too large for the memory where a row is not
         for row in group.rows:
             alone = Group((row,))
             try:
                 yield from _judged(critic, alone)
             except InputError as error:
                 yield replace(_blank(row), error=error.message)
+            except CriticError as error:
+                raise CriticError(f"{row.key}: {error.message}", error.hint) from error
 
 
 def _blank(row: PairRow | ScoreRow) -> Judged:

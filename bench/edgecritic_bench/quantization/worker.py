@@ -48,7 +48,7 @@ class Job:
         threads: of computation; None for the physical cores.
         device: ``auto``, ``cpu`` or ``gpu``.
         feature_bytes: room for shared features on disk; 0 shares none.
-        reasons: keys of rows to give reasons for, in place of all judging.
+        reasons: digests of rows to give reasons for, in place of all judging.
         attacked: judge the manipulated rows, too.
         part: which of `parts` this process judges.
         parts: processes that share the arm's pictures.
@@ -143,7 +143,7 @@ def work(job: Job) -> None:
     ) as critic:
         loading = time.perf_counter() - begun
         if job.reasons:
-            _reason(critic, [row for row in rows if row.key in job.reasons], files)
+            _reason(critic, [row for row in rows if row_digest(row) in job.reasons], job, files)
             return
         _judge(critic, grouped(left), job, files)
         _note(critic, arm, files, loading)
@@ -195,8 +195,15 @@ def _note(critic: Critic, arm: Arm, files: ArmFiles, loading: float) -> None:
             "load_seconds": loading,
             "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
             "run": run.to_dict(),
+            "machines": _machines(meta, run.machine, critic.info.device),
         }
         _write_meta(files.meta, meta)
+
+
+def _machines(meta: Mapping[str, Any], machine: str, device: str) -> dict[str, list[str]]:
+    """By machine the devices that computed there: an arm may be gone on with on another one."""
+    known: dict[str, list[str]] = meta.get("machines", {})
+    return {**known, machine: sorted({*known.get(machine, ()), device})}
 
 
 def _write_meta(path: Path, meta: Mapping[str, object]) -> None:
@@ -215,12 +222,16 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RUSAGE_UNIT
 
 
-def _reason(critic: Critic, rows: Sequence[PairRow | ScoreRow], files: ArmFiles) -> None:
-    with files.reasons.open("a", encoding="utf-8") as out:
-        for row in rows:
-            entry = {"digest": row_digest(row), **_explained(critic, row)}
+def _reason(critic: Critic, rows: Sequence[PairRow | ScoreRow], job: Job, files: ArmFiles) -> None:
+    drop_torn_line(files.reasons)
+    for row in rows:
+        if job.until is not None and time.time() >= job.until:
+            return
+        entry = {"digest": row_digest(row), **_explained(critic, row)}
+        # A line each, closed: what was explained stays when the process is ended.
+        with files.reasons.open("a", encoding="utf-8", newline="\n") as out:
             out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            _tell({"judged": 1})
+        _tell({"judged": 1})
 
 
 def _explained(critic: Critic, row: PairRow | ScoreRow) -> dict[str, Any]:

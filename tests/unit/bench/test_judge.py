@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,3 +214,20 @@ def test_provenance_reads_back_and_shows_no_folders(tmp_path):
     assert run.command == "edgecritic bench judge set --out docs/a.jsonl"
     assert "numpy" in run.versions_text
     assert "cores" in run.machine
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("/home/me/sets/T0", "T0"),
+        ("gguf Q4_K_M=/data/b/gguf/Q4_K_M", "gguf Q4_K_M=Q4_K_M"),
+        ("vl-rewardbench:/data/vl.parquet", "vl-rewardbench:vl.parquet"),
+        ("/data/run:gguf F16", "run:gguf F16"),
+        (r"C:\Users\me\sets\T0", "T0"),
+        ("hub:owner/name", "hub:owner/name"),
+        ("sets/T0", "sets/T0"),
+        ("--margin=2", "--margin=2"),
+    ],
+)
+def test_a_command_tells_names_and_no_folders_of_this_machine(word, told):
+    assert shlex.split(Provenance.here([word]).command) == ["edgecritic", "bench", told]

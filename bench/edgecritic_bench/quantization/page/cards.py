@@ -9,6 +9,8 @@ from typing import Any
 from edgecritic_bench.quantization.arms import REFERENCE
 from edgecritic_bench.quantization.page.figures import MANY
 from edgecritic_bench.quantization.page.html import small, table, tag, words
+from edgecritic_bench.quantization.samples import MOST_REASONS
+from edgecritic_bench.quantization.sentences import explained, reason_words
 from edgecritic_bench.quantization.words import (
     Report,
     decimals,
@@ -27,8 +29,10 @@ def sample_rows(report: Report) -> str:
         "<h2>Where arms disagree</h2>"
         + words(
             "The rows with the greatest disagreement, not typical ones. Reasons explain a verdict; "
-            "they do not change it."
+            f"they do not change it. The reference and at most {MOST_REASONS} arms that disagree "
+            "with it explain theirs."
         )
+        + (words(f"{reason_words(report)}.") if report["reasons"]["missing"] else "")
         + tag("div", cards, "samples")
     )
 
@@ -43,8 +47,8 @@ def _card(sample: Mapping[str, Any]) -> str:
     text += tag("p", f"gold: <b>{escape(gold)}</b> · {escape(sample['category'])}", "small")
     heads, said = _verdicts(sample["said"])
     reasons = "".join(
-        f"<blockquote><b>{escape(name)}:</b> {escape(reason)}</blockquote>"
-        for name, reason in sample["reasons"].items()
+        f"<blockquote><b>{escape(names)}:</b> {escape(reason)}</blockquote>"
+        for names, reason in explained(sample)
     )
     return tag(
         "div",

@@ -11,9 +11,11 @@ from edgecritic_bench.quantization.page.breakdown import by_gold, calibration, c
 from edgecritic_bench.quantization.page.cards import sample_rows
 from edgecritic_bench.quantization.page.divergence import divergence
 from edgecritic_bench.quantization.page.first import first_page
+from edgecritic_bench.quantization.page.html import words
 from edgecritic_bench.quantization.page.manipulation import manipulation
 from edgecritic_bench.quantization.page.roundings import roundings
 from edgecritic_bench.quantization.page.scores import models, shifts
+from edgecritic_bench.quantization.sentences import refused_words
 from edgecritic_bench.quantization.words import Report, engines_of
 
 
@@ -43,6 +45,7 @@ def _made(report: Report) -> str:
     engines = "; ".join(
         f"{escape(engine)}: {escape(', '.join(names))}" for engine, names in engines_of(report)
     )
+    refused = "".join(words(line) for line in refused_words(report))
     return f"""<h2>How it was measured</h2>
 <p>Every arm judged the same {rows["judged"]:,} rows of {rows["planned"]:,} planned ones: at most
 {sample["pairs"]:,} pairs and {sample["scores"]:,} scores drawn from
@@ -57,7 +60,7 @@ in a process of its own, with another number of threads.</p>
 of parity are two one-sided tests at 5% each, so the 90% interval has to lie within the margin, and
 a claim that the sample cannot support is refused. Unread verdicts of pairs count as wrong; unread
 scores are left out and counted.</p>
-<table><tbody>
+{refused}<table><tbody>
 <tr><td>machine</td><td class="words">{escape(made["machine"])}</td></tr>
 <tr><td>system</td><td class="words">{escape(made["system"])}</td></tr>
 <tr><td>engines</td><td class="words">{engines}</td></tr>

@@ -10,6 +10,7 @@ from typing import Any
 from edgecritic_bench.quantization.page.figures import interval_bar
 from edgecritic_bench.quantization.page.html import table, tag, words
 from edgecritic_bench.quantization.recommendation import megabytes
+from edgecritic_bench.quantization.sentences import left_words
 from edgecritic_bench.quantization.words import (
     NONE,
     STANDINGS,
@@ -40,14 +41,8 @@ def first_page(report: Report) -> str:
         _facts(report),
         _ladder(report),
     ]
-    if rows["judged"] < rows["planned"]:
-        parts.append(
-            words(
-                f"An interim report: {rows['judged']:,} of {rows['planned']:,} rows were judged by "
-                "all arms.",
-                "note",
-            )
-        )
+    if left := left_words(report):
+        parts.append(words(left, "note"))
     return tag("section", "\n".join(parts), "first")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgecritic import Bundle, CriticError
 from edgecritic_bench import cli
+from edgecritic_bench.provenance import Provenance
 from edgecritic_bench.quantization import run
-from edgecritic_bench.quantization.arms import read_arms
-from edgecritic_bench.quantization.journal import read_journal
+from edgecritic_bench.quantization.arms import plan_arms, read_arms, write_arms
+from edgecritic_bench.quantization.journal import read_journal, row_digest
 from edgecritic_bench.quantization.progress import Progress, duration
 from edgecritic_bench.quantization.report import read_report
+from edgecritic_bench.quantization.rows import Sample, prepare_rows
+from edgecritic_bench.quantization.run import Run, RunOptions
 from edgecritic_bench.quantization.worker import ArmFiles
 from simulated_ladder import write_rows
 from tiny_checkpoints import write_llava_onevision
@@ -40,7 +44,8 @@ def test_a_run_goes_on_where_it_was_stopped(bundles, tmp_path, capsys):
         *("--data", str(data), "--pairs", "6", "--scores", "4", "--attacks", "0"),
         *("--out", str(out), "--jobs", "3", "--threads", "1", "--device", "cpu"),
     ]
-    with pytest.raises(CriticError, match="time is up with 30 of 30 judgements left") as caught:
+    left = r"time is up with 30 of 30 judgements left \(F32: 10, re-run: 10, F16: 10\)"
+    with pytest.raises(CriticError, match=left) as caught:
         cli.main([*words, "--minutes", "0"])
     assert "same command again" in caught.value.hint
     with pytest.raises(CriticError, match="no row"):
@@ -49,7 +54,11 @@ def test_a_run_goes_on_where_it_was_stopped(bundles, tmp_path, capsys):
     told = capsys.readouterr()
     assert "100%: 30 of 30 judgements, 3 of 3 arms done" in told.err
     report = read_report(out / "report.json")
-    assert report["rows"] == {"pairs": 6, "scores": 4, "judged": 10, "planned": 10}
+    counted = {"pairs": 6, "scores": 4, "judged": 10, "planned": 10}
+    assert report["rows"] == {**counted, "left": {}, "refused": []}
+    # The machine is where the arms judged, by their own notes.
+    assert report["made"]["machine"] == Provenance.here([]).machine
+    assert str(tmp_path) not in report["made"]["command"]
     assert told.out.strip() == report["recommendation"]["words"]
     assert {path.name for path in out.glob("report.*")} == {
         "report.json",
@@ -138,6 +147,40 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys, monkeypatch):
     assert [bool(one["robustness"]) for one in report["arms"]] == [True, False, True]
 
 
+def test_arms_explain_the_rows_that_they_are_asked_for(bundles, tmp_path):
+    data = write_rows(tmp_path / "data", 3)
+    arms = plan_arms(
+        [f"{name}={bundle.folder}" for name, bundle in bundles.items()], None, tmp_path
+    )
+    sample = Sample((str(data),), pairs=4, scores=4, attacks=1)
+    rows = prepare_rows(sample, tmp_path)
+    write_arms(tmp_path / "arms.json", arms)
+    options = RunOptions(jobs=2, threads=1, device="cpu")
+    ladder = Run(tmp_path, arms, sample, rows, options)
+    # One of them is also the clean side of a manipulated pair, under another name.
+    clean = {row_digest(row) for row in rows.attacked}
+    asked = [row_digest(row) for row in rows.sample]
+    assert set(asked) & clean
+    wanted = {"F32": asked, "F16": asked[:1]}
+    late = replace(ladder, options=replace(options, reason_seconds=0.0))
+    assert late.explain(wanted) == {}
+    files = {
+        name: ArmFiles.of(tmp_path, next(a for a in arms if a.name == name)) for name in wanted
+    }
+    assert not any(one.reasons.exists() for one in files.values())
+    # What a killed process left behind its last line is no reason, and is written anew.
+    files["F32"].reasons.parent.mkdir(exist_ok=True)
+    files["F32"].reasons.write_text('{"digest": "torn')
+    assert ladder.explain(wanted) == {}
+    told = {
+        name: [json.loads(line)["digest"] for line in one.reasons.read_text().splitlines()]
+        for name, one in files.items()
+    }
+    assert {name: sorted(found) for name, found in told.items()} == {
+        name: sorted(digests) for name, digests in wanted.items()
+    }
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -149,6 +192,7 @@ def test_arms_are_shared_out_and_chosen(bundles, tmp_path, capsys, monkeypatch):
         ("--minutes", "-1"),
         ("--threads", "-2"),
         ("--margin", "nan"),
+        ("--reason-minutes", "-1"),
     ],
 )
 def test_numbers_out_of_range_are_refused_at_once(words, tmp_path, capsys):
