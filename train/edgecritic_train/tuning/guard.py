@@ -61,7 +61,10 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
     def __init__(self, *args: Any, guard: GuardOptions, model: Any, **kwargs: Any) -> None:
         self.guard = guard
         self._step_inputs: list[Mapping[str, Any]] = []
-        self._tokens, self._since = 0, time.perf_counter()
+        # Numbers of a step stay on the GPU until its end: to read one is to wait for the GPU.
+        self._losses: list[torch.Tensor] = []
+        self._tokens: torch.Tensor | int = 0
+        self._since = time.perf_counter()
         # TRL rounds the adapters of a quantized base to bfloat16, in which small steps are lost.
         exact = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         super().__init__(*args, model=model, **kwargs)
@@ -87,19 +90,17 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
         """Tell nobody."""
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch; its loss is finite."""
+        """One batch; `_get_grad_norm` looks whether its loss is finite."""
         self._step_inputs.append(dict(inputs))
-        self._tokens += n_tokens(inputs)
+        self._tokens = self._tokens + n_tokens(inputs)
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
-        # With several processes all must stop alike; they learn of it by the gradients' norm.
-        if self.accelerator.num_processes == 1 and not math.isfinite(loss.item()):
-            self._stop_diverged("loss", loss.item(), self._step_inputs[-1:])
+        self._losses.append(loss.detach())
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the speed and, on a GPU, the peak of what torch has allocated."""
         if self.model.training and self._tokens:
-            spread = self._tokens * self.accelerator.num_processes
+            spread = int(self._tokens) * self.accelerator.num_processes
             logs["tokens_per_second"] = spread / (time.perf_counter() - self._since)
             self._tokens = 0
             if torch.cuda.is_available():
@@ -108,10 +109,17 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
         super().log(logs, start_time)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm, before the optimizer's step; it and the losses of the step are finite."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        losses = torch.stack(self._losses).tolist()
+        # With several processes all must stop alike; they learn of it by the gradients' norm.
+        if self.accelerator.num_processes == 1:
+            for loss, batch in zip(losses, self._step_inputs, strict=True):
+                if not math.isfinite(loss):
+                    self._stop_diverged("loss", loss, [batch])
         if not math.isfinite(float(norm)):
             self._stop_diverged("norm of the gradients", float(norm), self._step_inputs)
-        self._step_inputs = []
+        self._step_inputs, self._losses = [], []
         return norm
 
     def _stop_diverged(self, what: str, value: float, batches: Sequence[Mapping[str, Any]]) -> None:
@@ -178,12 +186,12 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
         self.accelerator.wait_for_everyone()
 
 
-def n_tokens(batch: Mapping[str, Any]) -> int:
-    """Tokens that a batch computes, padding aside."""
-    if "branches" in batch:
-        return int((batch["branches"] != PADDING).sum())
-    mask = batch.get("attention_mask")
-    return batch["input_ids"].numel() if mask is None else int(mask.sum())
+def n_tokens(batch: Mapping[str, Any]) -> torch.Tensor | int:
+    """Tokens that a batch computes, padding aside; a tensor on the batch's device, or a number."""
+    tokens: torch.Tensor = batch["input_ids"]
+    branches: torch.Tensor | None = batch.get("branches")
+    mask = batch.get("attention_mask") if branches is None else branches != PADDING
+    return tokens.numel() if mask is None else mask.sum()
 
 
 def _apart(
