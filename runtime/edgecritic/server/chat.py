@@ -39,7 +39,7 @@ class ChatApi:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation; the prompt of a known kit by a verdict."""
         limits = self._service.options.limits
-        body = await read_json(request, chatting.CHAT, limits)
+        body = await read_json(request, chatting.CHAT, self._service)
         asked = await read_chat(body, self._pictures, limits)
         model = self._service.alias(body.get("model"))
         kit = None
@@ -61,7 +61,7 @@ class ChatApi:
     async def complete(self, request: Request) -> Response:
         """Answer a prompt; it is asked as a conversation of one message, and never streamed."""
         limits = self._service.options.limits
-        body = await read_json(request, chatting.COMPLETION, limits)
+        body = await read_json(request, chatting.COMPLETION, self._service)
         if body.get("stream"):
             raise bad_request("completions are not streamed", "use /v1/chat/completions")
         for name in (*REFUSED, "logprobs", "best_of"):

@@ -76,7 +76,7 @@ class NativeApi:
         return await self._result(request, model, job)
 
     async def _read(self, request: Request, schema: Schema) -> dict[str, Any]:
-        return await read_json(request, schema, self._service.options.limits)
+        return await read_json(request, schema, self._service)
 
     async def _job(self, body: Body, kind: str) -> Job:
         given = body.get("image")

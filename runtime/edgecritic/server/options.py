@@ -16,6 +16,7 @@ class Limits:
 
     Attributes:
         body_bytes: of a request.
+        bodies_bytes: of all requests that are being received.
         images: of one judgement or chat; their own limits are `edgecritic.vision.ImageLimits`.
         image_bytes: of one encoded picture.
         tokens: generated for one answer.
@@ -28,6 +29,7 @@ class Limits:
     """
 
     body_bytes: int = 32 * 2**20
+    bodies_bytes: int = 256 * 2**20
     images: int = 8
     image_bytes: int = 20 * 2**20
     tokens: int = 4096

@@ -41,7 +41,7 @@ class RankingApi:
 
     async def score(self, request: Request) -> Response:
         """Score pairs of texts: one question with many responses, or as many of both."""
-        body = await read_json(request, ranking.SCORE, self._service.options.limits)
+        body = await read_json(request, ranking.SCORE, self._service)
         firsts, seconds = _list(body["text_1"]), _list(body["text_2"])
         if len(firsts) not in (1, len(seconds)):
             raise bad_request(
@@ -64,7 +64,7 @@ class RankingApi:
 
     async def rerank(self, request: Request) -> Response:
         """Sort documents by how good a response to the query each is."""
-        body = await read_json(request, ranking.RERANK, self._service.options.limits)
+        body = await read_json(request, ranking.RERANK, self._service)
         model, images = await self._common(body)
         texts = [one if isinstance(one, str) else one["text"] for one in body["documents"]]
         batch = _batch([body["query"]] * len(texts), texts, images)

@@ -8,22 +8,29 @@ from typing import Any
 from starlette.requests import Request
 
 from edgecritic.server.failures import Failure, bad_request
-from edgecritic.server.options import Limits
 from edgecritic.server.schema.check import Schema, check
+from edgecritic.server.service import Service
 from edgecritic.strict_json import decode
 
 _LARGE = 1 << 16
+_BUSY = Failure(
+    503,
+    "too_much_at_once",
+    "too many large requests are arriving at once",
+    "send the request again",
+    {"Retry-After": "1"},
+)
 
 
-async def read_json(request: Request, schema: Schema, limits: Limits) -> dict[str, Any]:
+async def read_json(request: Request, schema: Schema, service: Service) -> dict[str, Any]:
     """The body of a request.
 
     Raises:
-        Failure: it is too large (413), does not come (408), is not called JSON (415), or is not
-            what the schema says (400).
+        Failure: it is too large (413), too much is arriving at once (503), it does not come (408),
+            is not called JSON (415), or is not what the schema says (400).
     """
     _check_type(request)
-    body = await _read(request, limits)
+    body = await _read(request, service)
     if len(body) > _LARGE:  # this takes a moment in which others are to be answered
         return await asyncio.to_thread(_checked, body, schema)
     return _checked(body, schema)
@@ -47,7 +54,8 @@ def _check_type(request: Request) -> None:
         )
 
 
-async def _read(request: Request, limits: Limits) -> bytes:
+async def _read(request: Request, service: Service) -> bytes:
+    limits = service.options.limits
     most = limits.body_bytes
     too_large = Failure(
         413, "body_too_large", f"the body has over {most:,} bytes", "send smaller or fewer pictures"
@@ -55,18 +63,23 @@ async def _read(request: Request, limits: Limits) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 12 or int(length) > most):
         raise too_large
-    chunks = bytearray()
+    received = bytearray()
     try:
         async with asyncio.timeout(limits.body_s):
             async for chunk in request.stream():
-                chunks += chunk
-                if len(chunks) > most:
+                received += chunk
+                service.arriving += len(chunk)
+                if len(received) > most:
                     raise too_large
+                if service.arriving > limits.bodies_bytes:
+                    raise _BUSY
     except TimeoutError:
         raise Failure(
             408, "body_too_slow", f"the body was not sent within {limits.body_s:g} s", "try again"
         ) from None
-    return bytes(chunks)
+    finally:
+        service.arriving -= len(received)
+    return bytes(received)
 
 
 def _checked(body: bytes, schema: Schema) -> dict[str, Any]:

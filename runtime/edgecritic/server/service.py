@@ -46,6 +46,9 @@ class Following:
 class Service:
     """Has jobs done by the models of a server.
 
+    Attributes:
+        arriving: bytes of bodies that are being received.
+
     Args:
         models: on offer; the first is the default.
         options: of the server.
@@ -56,6 +59,7 @@ class Service:
         self.metrics = Metrics()
         self.desks = {model.id: Desk(model, options, self.metrics) for model in models}
         self.default = models[0]
+        self.arriving = 0
         self._running: dict[bytes, Computation] = {}
         self._draining = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -406,6 +407,23 @@ def test_a_body_that_says_it_is_too_large_is_not_read(guarded: Running) -> None:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         connected.sendall("\r\n".join([*lines, "", ""]).encode())
         assert connected.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_bodies_that_arrive_together_are_bounded() -> None:
+    head = b"POST /v1/judge/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    body = json.dumps(SCORE).encode()
+    with serving(options=ServerOptions(limits=Limits(bodies_bytes=2 * len(body)))) as running:
+        address = ("127.0.0.1", running.port)
+        with socket.create_connection(address, timeout=20) as slow:
+            slow.sendall(head + b"Content-Length: 9000\r\n\r\n" + b" " * (2 * len(body) - 1))
+            while not running.service.arriving:
+                time.sleep(0.01)
+            told = running.ask("POST", "/v1/judge/score", body, JSON)
+            refused(told, 503)
+            assert told.headers["retry-after"] == "1"
+        while running.service.arriving:
+            time.sleep(0.01)
+        assert running.ask("POST", "/v1/judge/score", body, JSON).status == 200
 
 
 def test_a_body_that_turns_out_too_large_is_refused(guarded: Running) -> None:
