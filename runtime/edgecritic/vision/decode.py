@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from edgecritic.errors import ImageError
+from edgecritic.vision.tiff import check_directory
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
 
@@ -135,6 +136,8 @@ def decode_image(read: ReadImage, limits: ImageLimits) -> Image.Image:
     image = data if isinstance(data, Image.Image) else _open_header(name, data)
     _check_size(name, image.size, limits)
     try:
+        if image.format == "TIFF" and isinstance(data, bytes):
+            check_directory(data, limits.max_pixels)
         image.load()
         # The TIFF plugin turns the picture itself while loading, so the tag is read afterwards.
         return _upright(_to_rgb(name, image), _orientation(image))
