@@ -169,8 +169,9 @@ def test_what_is_kept_of_a_prompt_does_not_hold_features_of_its_picture() -> Non
     critic = Critic(backend, PROFILE, cache=FeatureCache(0))
     critic.score(picture("red"), QUESTION, "x", rationale=False)
     assert critic._judging._pool.held  # type: ignore[attr-defined]
-    until(lambda: bool(gc.collect()) or all(one() is None for one in backend.seen))
     assert backend.seen
+    gc.collect()
+    until(lambda: all(one() is None for one in backend.seen))
     again = critic.score(picture("red"), "another one?", "x", rationale=False).usage
     assert again.reused_tokens >= again.image_tokens > 0
 
