@@ -33,7 +33,7 @@ from edgecritic.fit.process import peak
 from edgecritic.fit.workload import Workload
 from edgecritic_bench.provenance import Provenance
 
-SIZES = ((256, 256), (640, 480), (1920, 1080))
+SIZES = ("256x256", "640x480", "1920x1080")
 QUESTION = "How many apples are on the table?"
 MARKS = "<!-- measured -->", "<!-- until here -->"
 PACKAGES = ("edgecritic", "llama-cpp-python", "onnxruntime", "numpy", "pillow")
@@ -84,14 +84,18 @@ def judge(
 
 
 def measure(
-    folders: Sequence[str], responses: Sequence[int], n_pictures: int, threads: int
+    folders: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    responses: Sequence[int],
+    n_pictures: int,
+    threads: int,
 ) -> Iterator[Cell]:
     """All cells."""
     for named in folders:
         folder, _, engine = named.partition(":")
         backend = engine or "auto"
         bundle = Bundle.embedded() if folder == "embedded" else Bundle.read(folder)
-        for size in SIZES:
+        for size in sizes:
             with tempfile.TemporaryDirectory() as made:
                 pictures = [_picture(Path(made) / f"{n}.png", size, n) for n in range(n_pictures)]
                 for count in responses:
@@ -103,8 +107,14 @@ def measure(
                         most, seconds = run.result()
                     name = f"{found.engine} {Path(folder).name}"
                     cell = Cell(name, size, count, found, most, seconds)
-                    _talk(f"{name} {size} {count}: {cell.memory_error:+.1%}, {seconds:.1f} s")
+                    told = f"{found.seconds:.2f} s told, {seconds:.2f} s taken"
+                    _talk(f"{name} {size} {count}: {cell.memory_error:+.1%}, {told}")
                     yield cell
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
 
 
 def _picture(path: Path, size: tuple[int, int], seed: int) -> Path:
@@ -160,13 +170,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", help="folders, or embedded; :ENGINE chooses")
     parser.add_argument("--responses", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH")
     parser.add_argument("--pictures", type=int, default=2, help="judged in each cell")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     made = Provenance.here(sys.argv[1:], PACKAGES)
     cells: list[Cell] = []
-    for cell in measure(args.bundles, args.responses, args.pictures, args.threads):
+    sizes = [_size(text) for text in args.sizes]
+    for cell in measure(args.bundles, sizes, args.responses, args.pictures, args.threads):
         cells.append(cell)
         lines = [
             *table(cells),

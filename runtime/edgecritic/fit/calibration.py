@@ -19,8 +19,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from edgecritic.backends.llamacpp.native import Package
 from edgecritic.errors import BackendUnavailableError
 from edgecritic.fit.machine import machine_load
-from edgecritic.fit.pace import LayerShape, Pace
-from edgecritic.fit.pace_probe import llamacpp_pace, onnx_pace, seconds_a_pixel
+from edgecritic.fit.pace import LayerShape, Pace, PicturePace
+from edgecritic.fit.pace_probe import llamacpp_pace, onnx_pace, picture_pace
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.probe import probe_llamacpp, probe_onnx
 from edgecritic.fit.stand_in import StandIn, write_stand_in
@@ -31,8 +31,7 @@ from edgecritic.models import Progress, cache_home
 EngineName: TypeAlias = Literal["llamacpp", "inferna", "onnx"]
 _LLAMA: Final[Mapping[str, Package]] = {"llamacpp": "llama-cpp-python", "inferna": "inferna"}
 _PACKAGES: Final[Mapping[str, str]] = {**_LLAMA, "onnx": "onnxruntime"}
-_SCHEMA: Final = 2
-_PIXEL: Final = "pixel"
+_SCHEMA: Final = 3
 _BUSY: Final = 0.5
 
 
@@ -60,7 +59,7 @@ class EngineCosts:
         self._known: dict[str, Probe] = {}
         self._paces: dict[str, Pace] = {}
         self._rough: dict[str, Pace] = {}  # of a busy machine, and not kept
-        self._pixel: float | None = None
+        self._pictures: PicturePace | None = None
         self._read()
 
     def of(self, kind: str) -> Probe:
@@ -96,12 +95,12 @@ class EngineCosts:
                 self._write()
         return found
 
-    def pixel(self) -> float:
-        """Seconds for each pixel of a picture until it is decoded and known."""
-        if self._pixel is None:
-            self._pixel = self._time_pixels()
+    def pictures(self) -> PicturePace:
+        """How long a picture takes until it is tiles."""
+        if self._pictures is None:
+            self._pictures = self._time_pictures()
             self._write()
-        return self._pixel
+        return self._pictures
 
     def _measure(self, kind: str) -> Probe:
         with self._apart(f"{kind} weights") as (pool, folder):
@@ -123,9 +122,9 @@ class EngineCosts:
             package = _LLAMA[self._engine]
             return pool.submit(llamacpp_pace, folder, layer, self._threads, package).result()
 
-    def _time_pixels(self) -> float:
-        with self._apart("pictures") as (pool, _):
-            return pool.submit(seconds_a_pixel).result()
+    def _time_pictures(self) -> PicturePace:
+        with self._apart("pictures") as (pool, folder):
+            return pool.submit(picture_pace, folder).result()
 
     @contextmanager
     def _apart(self, what: str) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
@@ -158,14 +157,16 @@ class EngineCosts:
                 return
             probes = {kind: Probe(**probe) for kind, probe in kept["probes"].items()}
             paces = {layer: _pace(pace) for layer, pace in kept["paces"].items()}
+            pictures = kept["pictures"] and PicturePace(**kept["pictures"])
         except (OSError, ValueError, KeyError, TypeError):
             return  # none yet, or of another version: measured anew
-        self._known, self._paces, self._pixel = probes, paces, kept.get(_PIXEL)
+        self._known, self._paces, self._pictures = probes, paces, pictures
 
     def _write(self) -> None:
         probes = {kind: asdict(probe) for kind, probe in self._known.items()}
         paces = {layer: asdict(pace) for layer, pace in self._paces.items()}
-        known = {"key": self._key(), "probes": probes, "paces": paces, _PIXEL: self._pixel}
+        pictures = self._pictures and asdict(self._pictures)
+        known = {"key": self._key(), "probes": probes, "paces": paces, "pictures": pictures}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         partial.write_text(json.dumps(known, indent=2))

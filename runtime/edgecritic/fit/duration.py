@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from edgecritic.fit.pace import Call, LayerShape, Pace
+from edgecritic.fit.pace import Call, LayerShape, Pace, PicturePace
 from edgecritic.fit.workload import HEAD_TOKENS, QUESTION_TOKENS, Picture, Workload
 
 
@@ -44,7 +44,7 @@ def calls(work: Work, workload: Workload, picture: Picture) -> Iterator[Call]:
     yield from _in_order(work, [HEAD_TOKENS, picture.tokens, QUESTION_TOKENS], rows=0)
     n_first, n_pairs = workload.responses, workload.judgements
     if not work.together:
-        yield from [Call(answer, shared)] * n_first
+        yield from [Call(answer, shared, 1)] * n_first  # it computes a row with each call
         yield from [Call(answer, shared + answer, 1)] * n_pairs
         return
     past = shared
@@ -74,7 +74,7 @@ def seconds(
     workload: Workload,
     picture: Picture,
     pace: Callable[[LayerShape], Pace],
-    pixel: float,
+    pictures: PicturePace,
 ) -> float:
     """How long one judging takes.
 
@@ -83,10 +83,10 @@ def seconds(
         workload: what is judged.
         picture: what the picture becomes.
         pace: of layers on this machine.
-        pixel: seconds for each pixel of a picture until it is tiles.
+        pictures: what reading one takes.
     """
     main = max(work.layers, key=lambda shape: work.layers[shape])
-    total = pixel * workload.pixels
+    total = workload.pixels * (pictures.first + (workload.requests - 1) * pictures.again)
     for call in calls(work, workload, picture):
         if call.n_tokens:
             total += pace(main).of_the_rest(call)

@@ -134,7 +134,7 @@ def estimate(
         ram_later=costs_of(replace(workload, pictures=_MANY)).ram_peak,
         seconds=None
         if on_gpu
-        else seconds(costs.work, workload, picture, known.pace, known.pixel()),
+        else seconds(costs.work, workload, picture, known.pace, known.pictures()),
         judgements=workload.judgements,
         image_tokens=picture.tokens,
         tokens=workload.tokens(picture.tokens),

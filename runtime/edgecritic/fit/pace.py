@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from statistics import median
 from time import perf_counter
 from typing import Final, TypeAlias
 
@@ -109,6 +110,19 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class PicturePace:
+    """Seconds for each pixel of a picture's file.
+
+    Attributes:
+        first: until it is decoded, known and cut into tiles.
+        again: until it is known to have been seen.
+    """
+
+    first: float
+    again: float
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Seconds of one model's calls: of `SIZES`, and of the largest behind `PAST` tokens."""
 
@@ -118,8 +132,8 @@ class Times:
     @classmethod
     def of(cls, run: Run) -> Times:
         """Time a model's calls."""
-        fresh = tuple(fastest(partial(run, n, 0)) for n in SIZES)
-        return cls(fresh, fastest(lambda: run(SIZES[-1], PAST)))
+        fresh = tuple(typical(partial(run, n, 0)) for n in SIZES)
+        return cls(fresh, typical(lambda: run(SIZES[-1], PAST)))
 
 
 def pace_of(shallow: Times, deep: Times) -> Pace:
@@ -139,11 +153,12 @@ def _differences(deep: Sequence[float], shallow: Sequence[float], layers: int) -
     return tuple(max((more - few) / layers, more / (2 * DEEP)) for more, few in pairs)
 
 
-def fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some runs: what other programs do to the others says nothing."""
+def typical(work: Callable[[], object]) -> float:
+    """Seconds of the middle one of some runs; one before them, which warms up, does not count."""
+    work()
     times: list[float] = []
-    while len(times) < 2 or (sum(times) < _ENOUGH_S and len(times) < _REPEATS):
+    while not times or (sum(times) < _ENOUGH_S and len(times) < _REPEATS):
         begun = perf_counter()
         work()
         times.append(perf_counter() - begun)
-    return min(times)
+    return median(times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -19,14 +18,17 @@ from edgecritic.fit.pace import (
     SIZES,
     LayerShape,
     Pace,
+    PicturePace,
     Times,
-    fastest,
     pace_of,
+    typical,
 )
 
 _N_CTX: Final = PAST + SIZES[-1]
 _N_VOCAB: Final = 1024
 _SIDE: Final = 1024
+_TILE: Final = 384
+_PATCH: Final = 16
 
 
 def llamacpp_pace(folder: Path, layer: LayerShape, threads: int, package: Package) -> Pace:
@@ -91,11 +93,27 @@ def onnx_pace(folder: Path, layer: LayerShape, threads: int) -> Pace:
     return pace_of(times(SHALLOW), times(DEEP))
 
 
-def seconds_a_pixel() -> float:
-    """Of a photograph's size until it is decoded, upright and hashed."""
-    from edgecritic.vision import content_hash, load_image
+def picture_pace(folder: Path) -> PicturePace:
+    """Of a photograph's size, of noise, whose file is as large as any."""
+    from edgecritic.vision import (
+        ImageGeometry,
+        ImageLimits,
+        content_hash,
+        decode_image,
+        read_image,
+        tile,
+    )
 
     noise = np.random.default_rng(0).integers(0, 255, (_SIDE, _SIDE, 3), dtype=np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(noise).save(encoded, "PNG")
-    return fastest(lambda: content_hash(load_image(encoded.getvalue()))) / _SIDE**2
+    source, limits = folder / "noise.png", ImageLimits()
+    Image.fromarray(noise).save(source)
+    geometry = ImageGeometry(_TILE, _PATCH, ((2 * _TILE, 2 * _TILE),))
+
+    def see() -> None:
+        decoded = decode_image(read_image(source, limits), limits)
+        content_hash(decoded)
+        tile(decoded, geometry)
+
+    pixels = _SIDE**2
+    again = typical(lambda: read_image(source, limits).digest)
+    return PicturePace(typical(see) / pixels + again / pixels, again / pixels)

@@ -50,6 +50,11 @@ class Workload:
         return 1 if self.responses == 1 else self.responses * (self.responses - 1)
 
     @property
+    def requests(self) -> int:
+        """Judgements that are asked for; each reads the picture. A pair's two orders are one."""
+        return 1 if self.responses == 1 else self.judgements // 2
+
+    @property
     def pixels(self) -> int:
         """Of the picture."""
         return 0 if self.image_size is None else self.image_size[0] * self.image_size[1]

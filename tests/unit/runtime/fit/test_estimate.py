@@ -17,7 +17,7 @@ from edgecritic.fit import calibration, refusal
 from edgecritic.fit.calibration import EngineCosts
 from edgecritic.fit.estimate import estimate
 from edgecritic.fit.machine import Machine, free_disk
-from edgecritic.fit.pace import SIZES, LayerShape, Pace
+from edgecritic.fit.pace import SIZES, LayerShape, Pace, PicturePace
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.process import peak, resident
 from edgecritic.fit.workload import Workload
@@ -43,14 +43,14 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(repr(layer))
         return PACE
 
-    def time_pixels(costs: EngineCosts) -> float:
+    def time_pictures(costs: EngineCosts) -> PicturePace:
         asked.append("pixels")
-        return 1e-9
+        return PicturePace(1e-8, 1e-9)
 
     monkeypatch.setattr(calibration, "machine_load", lambda: 0.0)
     monkeypatch.setattr(EngineCosts, "_measure", measure)
     monkeypatch.setattr(EngineCosts, "_time", time)
-    monkeypatch.setattr(EngineCosts, "_time_pixels", time_pixels)
+    monkeypatch.setattr(EngineCosts, "_time_pictures", time_pictures)
     monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path / "home"))
     return asked
 
