@@ -33,7 +33,7 @@ def _quantization(args: argparse.Namespace, argv: Sequence[str]) -> None:
     arms = plan_arms(args.bundles, args.reference, args.out)
     rows = prepare_rows(sample, args.out)
     names = ", ".join(arm.name for arm in arms)
-    _talk(f"{len(arms)} arms, each to judge {len(rows.all):,} rows: {names}")
+    _talk(f"{len(arms)} arms, each to judge at most {len(rows.all):,} rows: {names}")
     seconds = None if args.minutes is None else args.minutes * 60
     options = RunOptions(
         jobs=args.jobs,

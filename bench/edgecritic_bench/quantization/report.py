@@ -50,7 +50,7 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
         "kind": KIND,
         "schema": SCHEMA,
         "margin": margin,
-        "made": replace(provenance, machine=_machines(arms) or provenance.machine).to_dict(),
+        "made": _judged_where(arms, provenance).to_dict(),
         "sample": {**run.sample.to_dict(), "data": [Path(word).name for word in run.sample.data]},
         "rows": {
             "pairs": len(arms[0].pairs),
@@ -69,17 +69,24 @@ def build_report(run: Run, margin: float, provenance: Provenance, reasons: bool)
     }
 
 
-def _machines(arms: Sequence[JudgedArm]) -> str:
-    """Where the arms judged, by their own notes: the report may be made elsewhere."""
+def _judged_where(arms: Sequence[JudgedArm], here: Provenance) -> Provenance:
+    """Machines, devices and versions by the arms' own notes: a report may be made elsewhere."""
+    runs = [run for one in arms for run in one.meta.get("runs", ())]
+    if not runs:
+        return here
     devices: dict[str, set[str]] = {}
-    for one in arms:
-        for machine, names in one.meta.get("machines", {}).items():
-            devices.setdefault(machine, set()).update(names)
-    return "; ".join(
-        " with ".join(
-            [machine, *([", ".join(names)] if (names := sorted(found - {"cpu"})) else [])]
-        )
-        for machine, found in devices.items()
+    for run in runs:
+        devices.setdefault(run["machine"], set()).add(run["device"])
+    told = [(machine, ", ".join(sorted(names - {"cpu"}))) for machine, names in devices.items()]
+    return replace(
+        here,
+        machine="; ".join(
+            f"{machine} with {names}" if names else machine for machine, names in told
+        ),
+        system="; ".join(dict.fromkeys(run["system"] for run in runs)),
+        versions=tuple(
+            sorted({(name, number) for run in runs for name, number in run["versions"]})
+        ),
     )
 
 

@@ -99,12 +99,13 @@ class Reasons:
     """Reasons of the rows that are shown.
 
     Attributes:
-        given: by name of an arm and digest of a row; empty where the critic gave none.
+        given: by name of an arm and digest of a row what was said with the reason, and the reason,
+            which is empty where the critic wrote none.
         asked: how many verdicts were to be explained.
         missing: by name of an arm why verdicts of its have no reason.
     """
 
-    given: Mapping[tuple[str, str], str]
+    given: Mapping[tuple[str, str], tuple[object, str]]
     asked: int = 0
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -138,15 +139,15 @@ def _by_arm(keys: Collection[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def _reasons(run: Run) -> dict[tuple[str, str], str]:
-    found = {}
+def _reasons(run: Run) -> dict[tuple[str, str], tuple[object, str]]:
+    found: dict[tuple[str, str], tuple[object, str]] = {}
     for arm in run.arms:
         path = ArmFiles.of(run.folder, arm).reasons
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         # Behind the last line's end is what a process was writing when it was ended.
         for line in text[: text.rfind("\n") + 1].splitlines():
             entry = json.loads(line)
-            found[arm.name, entry["digest"]] = entry["reason"] or ""
+            found[arm.name, entry["digest"]] = entry["said"], entry["reason"] or ""
     return found
 
 
@@ -164,13 +165,20 @@ def sample_dicts(found: Sequence[Disagreement], reasons: Reasons) -> list[dict[s
             "pictures": [thumbnail(image) for image in one.row.images],
             "said": {name: list(told) for name, told in one.said.items()},
             "reasons": {
-                name: reasons.given[name, row_digest(one.row)]
+                name: _told(*reasons.given[name, row_digest(one.row)], one.said[name][0])
                 for name in one.explaining
                 if (name, row_digest(one.row)) in reasons.given
             },
         }
         for one in found
     ]
+
+
+def _told(said: object, reason: str, verdict: object) -> str:
+    """A reason; with another verdict than the one it should explain, that is told first."""
+    if isinstance(said, int | float) and isinstance(verdict, int | float):
+        return reason if abs(said - verdict) < 1 else f"(asked again: {said:.1f}) {reason}"
+    return reason if said == verdict else f"(asked again: {said or 'unread'}) {reason}"
 
 
 def thumbnail(image: Image) -> str:

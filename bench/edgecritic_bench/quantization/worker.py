@@ -195,15 +195,19 @@ def _note(critic: Critic, arm: Arm, files: ArmFiles, loading: float) -> None:
             "load_seconds": loading,
             "peak_bytes": max(_peak_bytes(), meta.get("peak_bytes", 0)),
             "run": run.to_dict(),
-            "machines": _machines(meta, run.machine, critic.info.device),
+            "runs": _runs(meta, run, critic.info.device),
         }
         _write_meta(files.meta, meta)
 
 
-def _machines(meta: Mapping[str, Any], machine: str, device: str) -> dict[str, list[str]]:
-    """By machine the devices that computed there: an arm may be gone on with on another one."""
-    known: dict[str, list[str]] = meta.get("machines", {})
-    return {**known, machine: sorted({*known.get(machine, ()), device})}
+def _runs(meta: Mapping[str, Any], run: Provenance, device: str) -> list[dict[str, Any]]:
+    """Where and with what an arm has judged: it may be gone on with on another machine."""
+    noted = run.to_dict()
+    stamp = {key: noted[key] for key in ("machine", "system", "versions")} | {"device": device}
+    # As JSON has them, so that the same run is the same.
+    stamp = json.loads(json.dumps(stamp))
+    known: list[dict[str, Any]] = meta.get("runs", [])
+    return known if stamp in known else [*known, stamp]
 
 
 def _write_meta(path: Path, meta: Mapping[str, object]) -> None:

@@ -15,7 +15,12 @@ from edgecritic_bench.quantization.page.document import document
 from edgecritic_bench.quantization.report import build_report
 from edgecritic_bench.quantization.results import judged_arms
 from edgecritic_bench.quantization.run import Run
-from edgecritic_bench.quantization.samples import MOST_REASONS, collect_reasons, disagreements
+from edgecritic_bench.quantization.samples import (
+    MOST_REASONS,
+    collect_reasons,
+    disagreements,
+    sample_dicts,
+)
 from edgecritic_bench.quantization.tables import markdown_page
 from edgecritic_bench.quantization.worker import ArmFiles
 from simulated_ladder import LADDER, simulated_run
@@ -74,19 +79,33 @@ def test_a_complete_report_is_no_interim_one_though_rows_were_refused(ladder):
 
 
 def test_the_machine_is_where_arms_judged_with_their_devices(ladder):
-    notes = {"reference": {"A, 8 cores": ["NVIDIA H200"]}, "gguf F16": {"A, 8 cores": ["cpu"]}}
-    notes["onnx q4"] = {"B, 2 cores": ["cpu"]}
-    for name, machines in notes.items():
+    def run(machine: str, device: str, version: str) -> dict[str, object]:
+        versions = [["torch", version]]
+        return {"machine": machine, "device": device, "system": "Linux", "versions": versions}
+
+    notes = {
+        "reference": [run("A, 8 cores", "NVIDIA H200", "2.11")],
+        "gguf F16": [run("A, 8 cores", "cpu", "2.11"), run("B, 2 cores", "cpu", "2.13")],
+    }
+    for name, runs in notes.items():
         path = ArmFiles.of(ladder.folder, by_name(ladder, name)).meta
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"machines": machines}))
-    report = build_report(ladder, 0.02, MADE, reasons=False)
-    assert report["made"]["machine"] == "A, 8 cores with NVIDIA H200; B, 2 cores"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"runs": runs}))
+    made = build_report(ladder, 0.02, MADE, reasons=False)["made"]
+    assert made["machine"] == "A, 8 cores with NVIDIA H200; B, 2 cores"
+    assert made["system"] == "Linux"
+    assert made["versions"] == (("torch", "2.11"), ("torch", "2.13"))
+    assert (made["date"], made["command"]) == (MADE.date, MADE.command)
 
 
 @pytest.fixture
 def explaining(ladder, monkeypatch):
     """Arms that explain, a worker's part played here; what each job was asked is kept."""
     asked: list[tuple[str, tuple[str, ...]]] = []
+    verdicts = {
+        (name, row_digest(one.row)): verdict
+        for one in disagreements(ladder, judged_arms(ladder))
+        for name, (verdict, _) in one.said.items()
+    }
 
     def drive(jobs, at_once, judged):
         failed = {}
@@ -98,7 +117,8 @@ def explaining(ladder, monkeypatch):
             with ArmFiles.of(ladder.folder, by_name(ladder, job.arm)).reasons.open("a") as out:
                 for digest in job.reasons:
                     text = f"It *is* <b>so</b>, says {job.arm}."
-                    out.write(json.dumps({"digest": digest, "said": 1, "reason": text}) + "\n")
+                    said = verdicts.get((job.arm, digest))
+                    out.write(json.dumps({"digest": digest, "said": said, "reason": text}) + "\n")
         return failed
 
     monkeypatch.setattr(running, "drive", drive)
@@ -152,6 +172,21 @@ def test_a_line_that_a_killed_process_left_is_no_reason(ladder, explaining):
     torn = collect_reasons(ladder, found, ask=False)
     assert "reference" in torn.missing
     assert len(torn.given) == len(whole.given) - 1
+
+
+def test_a_reason_for_another_verdict_says_so(ladder, explaining):
+    found = disagreements(ladder, judged_arms(ladder))
+    reasons = collect_reasons(ladder, found, ask=True)
+    key = ("reference", row_digest(found[0].row))
+    assert isinstance(found[0].said["reference"][0], str)
+    level = next(one for one in found if isinstance(one.said["reference"][0], float))
+    given = dict(reasons.given)
+    given[key] = ("tie", "Both are right.")
+    given["reference", row_digest(level.row)] = (level.said["reference"][0] + 1.5, "Right.")
+    told = sample_dicts(found, replace(reasons, given=given))
+    assert told[0]["reasons"]["reference"] == "(asked again: tie) Both are right."
+    assert "(asked again: " in told[found.index(level)]["reasons"]["reference"]
+    assert sum("asked again" in text for one in told for text in one["reasons"].values()) == 2
 
 
 def test_arms_of_a_narrowed_report_leave_the_plan_alone(ladder, explaining):
