@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from edgecritic.server.catalogue import CriticSource
@@ -55,12 +55,20 @@ class WorkerProcess:
         self._outbox: SimpleQueue[tuple[str, int, Job | None] | None] = SimpleQueue()
         self.lost = False
         self._process: Any = None
+        # Whoever waits for the start may leave in the middle of it; the end must see all of it.
+        self._starting = Lock()
+        self._ended = False
 
     async def start(self) -> None:
         """Start the process; loading the model has begun when this returns."""
         await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
+        with self._starting:
+            if not self._ended:
+                self._begin()
+
+    def _begin(self) -> None:
         # Forking a process with threads, and an engine's state, is not safe: spawn.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -96,6 +104,8 @@ class WorkerProcess:
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
+        with self._starting:
+            self._ended = True
         if self._process is None:
             return
         self._outbox.put(("stop", 0, None))
