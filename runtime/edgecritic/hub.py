@@ -11,7 +11,7 @@ from typing import Final
 
 from edgecritic.bundle import MANIFEST, Bundle
 from edgecritic.downloads import SourceError, fetch, fetch_unknown
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, CriticError
 from edgecritic.fit.refusal import refuse_to_store
 from edgecritic.hashing import verify
 from edgecritic.locking import exclusive
@@ -101,7 +101,11 @@ def pull_bundle(name: HubName, *, progress: Progress | None = None, force: bool 
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"another pull fetches {name}: waiting for it"
         with exclusive(bundles_home() / f".lock-{folder.name}", lambda: tell(waiting)):
-            bundle = _fetched(name, folder, tell, force)
+            try:
+                bundle = _fetched(name, folder, tell, force)
+            except CriticError:
+                _remove_if_nothing_was_fetched(folder)
+                raise
     except OSError as error:
         raise ArtifactError(
             f"{name} cannot be stored: {error}",
@@ -148,6 +152,13 @@ def _fetched(name: HubName, folder: Path, tell: Progress, force: bool) -> Bundle
     (downloads / MANIFEST).replace(folder / MANIFEST)
     shutil.rmtree(downloads, ignore_errors=True)
     return Bundle.read(folder)
+
+
+def _remove_if_nothing_was_fetched(folder: Path) -> None:
+    """A name that is none, or a bundle that was refused, is not to be listed as incomplete."""
+    told = folder / ".download" / MANIFEST
+    if all(path.is_dir() or path == told for path in folder.rglob("*")):
+        shutil.rmtree(folder)
 
 
 def _fetch_file(source: HubSource, file: BundleFile, folder: Path, tell: Progress) -> None:

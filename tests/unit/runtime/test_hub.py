@@ -112,13 +112,16 @@ def test_offline_nothing_is_asked_for(hub: StandInHub, monkeypatch: pytest.Monke
     assert len(hub.sent) == before
 
 
-@pytest.mark.parametrize("name", ["critics/other", "critics/tiny@nowhere"])
-def test_what_the_hub_does_not_have_is_told(hub: StandInHub, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"), [("critics/other", "repository, or it is"), ("critics/tiny@x", "revision")]
+)
+def test_what_the_hub_does_not_have_is_told(hub: StandInHub, name: str, told: str) -> None:
     wanted = HubName.of(name)
     assert wanted is not None
-    with pytest.raises(ArtifactError, match="cannot be fetched"):
+    with pytest.raises(ArtifactError, match=f"cannot be fetched: the.* no such {told}"):
         pull_bundle(wanted)
     assert not hub.sent
+    assert not list(kept())
 
 
 def test_a_manifest_without_end_is_not_fetched(hub: StandInHub) -> None:
@@ -140,6 +143,25 @@ def test_what_cannot_fit_is_refused_before_it_is_fetched(
     (find_bundle("critics/tiny").folder / "parts/adapter.gguf").unlink()
     with pytest.raises(DoesNotFitError, match="on disk"):
         pull_bundle(NAME)
+
+
+def test_what_was_never_fetched_is_not_listed(
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal, "free_disk", lambda folder: 10)
+    with pytest.raises(DoesNotFitError):
+        pull_bundle(NAME)
+    assert not list(kept())
+
+
+def test_what_was_fetched_stays_when_the_next_pull_fails_earlier(hub: StandInHub) -> None:
+    hub.cuts = {"parts/adapter.gguf": 9}
+    with pytest.raises(ArtifactError, match="gone on with"):
+        pull_bundle(NAME)
+    hub.gated = True
+    with pytest.raises(ArtifactError, match="grant access"):
+        pull_bundle(NAME)
+    assert [(entry.name, entry.complete) for entry in kept()] == [("critics/tiny", False)]
 
 
 def test_removing_leaves_what_others_need(hub: StandInHub) -> None:
