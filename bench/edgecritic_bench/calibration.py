@@ -25,6 +25,8 @@ from edgecritic_bench.tables import (
 
 _MIN_ROWS = 50
 _SHARPEST, _SOFTEST = 0.05, 20.0
+_END = 1e-3
+"""How near to an end of its range, as a share, a fitted temperature is no more than that end."""
 _GOLDEN = (5**0.5 - 1) / 2
 _STEPS = 60
 """Golden-section steps: they narrow the range by more than float64 can tell apart."""
@@ -107,6 +109,14 @@ def fit_temperature(log_probs: Floats, gold: Ints) -> float:
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def determined(temperature: float) -> bool:
+    """Whether rows have settled a temperature: at an end of its range they have not.
+
+    Where the likeliest outcome is gold's on every row, the sharper the better without an end.
+    """
+    return _SHARPEST * (1 + _END) < temperature < _SOFTEST * (1 - _END)
 
 
 def fit_tie_margin(log_probs: Floats, gold: Ints) -> float:

@@ -91,7 +91,9 @@ def fit(
     found, fitted = replace(before, scores=None), None
     if len(pairs) >= LEAST_ROWS:
         columns = pair_columns(pairs, judged, Settings())
-        temperature, margin = fit_pairs(columns.log_probs, columns.gold)
+        temperature, margin = fit_pairs(
+            columns.log_probs, columns.gold, columns.item, before.pairwise_temperature
+        )
         found = replace(found, pairwise_temperature=temperature, tie_margin=margin)
     if len(scores) >= LEAST_ROWS:
         fitted = fit_scores(labelled(scores, judged), coverage, before=before.pointwise_temperature)

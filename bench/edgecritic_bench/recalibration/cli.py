@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgecritic import Bundle, Critic, InputError
@@ -14,7 +15,7 @@ from edgecritic_bench.checked import made, positive, share
 from edgecritic_bench.judge import uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.quantization.journal import Judged, row_digest
-from edgecritic_bench.quantization.rows import Sample, read_rows
+from edgecritic_bench.quantization.rows import Sample, read_rows, sampled
 from edgecritic_bench.recalibration.bundle import enough, fit, judge_labelled, write_calibrated
 from edgecritic_bench.recalibration.page import before_and_after
 
@@ -52,8 +53,17 @@ def calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
 
 
 def _rows(data: Sequence[str], most: int, seed: int) -> list[PairRow | ScoreRow]:
-    sample = Sample(tuple(data), pairs=most, scores=most, per_item=_ALL, attacks=0, seed=seed)
-    return list(read_rows(sample, Path()).sample)
+    """So many rows of each setting, from as many items as there are.
+
+    Rows of one item share a picture, so a hundred rows of ten items tell little more than ten.
+    """
+    every = Sample(tuple(data), pairs=_ALL, scores=_ALL, per_item=_ALL, attacks=0, seed=seed)
+    rows = read_rows(every, Path()).sample
+    wanted = replace(every, pairs=most, scores=most)
+    enough_rows, per_item = len(list(sampled(rows, wanted))), 1
+    while len(found := list(sampled(rows, replace(wanted, per_item=per_item)))) < enough_rows:
+        per_item *= 2
+    return found
 
 
 def _judge(

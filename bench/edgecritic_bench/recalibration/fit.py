@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecritic import InputError
 from edgecritic.score_calibration import ScoreCalibration, spread
-from edgecritic_bench.calibration import fit_temperature, fit_tie_margin
+from edgecritic_bench.calibration import determined, fit_temperature, fit_tie_margin, log_loss
 from edgecritic_bench.recalibration.monotone import isotonic_knots
 from edgecritic_bench.tables import Bools, Floats, Ints, log_softmax
 
@@ -141,9 +141,9 @@ def _helps(
     """Whether a step lowers its loss on folds that it was not fitted on."""
     fit, loss = step
     gain = 0.0
-    for inside, out in _folds(rows, seed):
-        fitted = fit(inside, temperature, before)
-        gain += loss(out, temperature, before) - loss(out, temperature, fitted)
+    for out in _folds(rows.item, seed):
+        fitted, held = fit(rows.where(~out), temperature, before), rows.where(out)
+        gain += loss(held, temperature, before) - loss(held, temperature, fitted)
     return gain > _NEVER
 
 
@@ -154,21 +154,24 @@ def _temperature_helps(
 
     Softer probabilities can be more honest and yet draw every score to the middle.
     """
+    if not determined(fit_temperature(rows.log_probs, rows.columns)):
+        return False
     likelier = closer = 0.0
-    for inside, out in _folds(rows, seed):
+    for out in _folds(rows.item, seed):
+        inside, held = rows.where(~out), rows.where(out)
         fitted = fit_temperature(inside.log_probs, inside.columns)
-        likelier += _log_loss(out, before, calibration) - _log_loss(out, fitted, calibration)
-        closer += _squares(out, before, calibration) - _squares(out, fitted, calibration)
+        likelier += _log_loss(held, before, calibration) - _log_loss(held, fitted, calibration)
+        closer += _squares(held, before, calibration) - _squares(held, fitted, calibration)
     return likelier > _NEVER and closer >= 0
 
 
-def _folds(rows: LabelledScores, seed: int) -> Iterator[tuple[LabelledScores, LabelledScores]]:
-    """Rows to fit on and rows to try it on, by items; none where all are of one item."""
-    names = np.random.default_rng(seed + 1).permutation(np.unique(rows.item))
+def _folds(items: Ints, seed: int) -> Iterator[Bools]:
+    """Rows to try on what the others fit, by items; none where all are of one item."""
+    names = np.random.default_rng(seed + 1).permutation(np.unique(items))
     for names_out in np.array_split(names, min(_FOLDS, len(names))):
-        out = np.isin(rows.item, names_out)
+        out = np.asarray(np.isin(items, names_out), dtype=bool)
         if not out.all():
-            yield rows.where(~out), rows.where(out)
+            yield out
 
 
 def scored(
@@ -266,12 +269,18 @@ def conformal_width(
     return float(ranked[rank - 1])
 
 
-def fit_pairs(log_probs: Floats, gold: Ints) -> tuple[float, float]:
+def fit_pairs(
+    log_probs: Floats, gold: Ints, items: Ints, before: float = 1.0, seed: int = 0
+) -> tuple[float, float]:
     """Temperature and tie margin of pairs.
 
     Args:
         log_probs: (n, 3) of first, second, tie, both orders reconciled, at temperature 1.
         gold: (n,) FIRST, SECOND or TIE.
+        items: (n,) numbers of items.
+        before: temperature that is kept where another one does not help on folds, or where the
+            rows do not settle one.
+        seed: of the folds.
 
     Raises:
         InputError: too few rows.
@@ -280,7 +289,13 @@ def fit_pairs(log_probs: Floats, gold: Ints) -> tuple[float, float]:
         raise InputError(
             f"{len(gold)} readable pairs are too few to fit on", f"label at least {LEAST_ROWS}"
         )
-    temperature = fit_temperature(log_probs, gold)
+    temperature, gain = fit_temperature(log_probs, gold), 0.0
+    for out in _folds(items, seed):
+        fitted = fit_temperature(log_probs[~out], gold[~out])
+        losses = [log_loss(log_probs[out], gold[out], t) for t in (before, fitted)]
+        gain += int(out.sum()) * (losses[0] - losses[1])
+    if gain <= _NEVER or not determined(temperature):
+        temperature = before
     return temperature, fit_tie_margin(log_softmax(log_probs, temperature), gold)
 
 

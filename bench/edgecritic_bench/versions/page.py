@@ -50,8 +50,11 @@ def versions_section(
 
 
 def _agreement(found: Comparison) -> list[str]:
-    left = f"{found.unread:,} verdicts could not be read by both, and are left out"
-    missing = f"; {found.missing:,} records exist of one version only" if found.missing else ""
+    told = []
+    if found.unread:
+        told.append(f"{found.unread:,} verdicts could not be read by both, and are left out.")
+    if found.missing:
+        told.append(f"{found.missing:,} records exist of one version only.")
     return [
         "Pairs that the picture decides, without ties, and texts that are right on both pictures "
         "of a twin, in percent. Flips are of the same pairs. McNemar's exact test takes rows for "
@@ -60,9 +63,9 @@ def _agreement(found: Comparison) -> list[str]:
         "Scores: Spearman's correlation with gold, and the mean absolute error in levels, of which "
         "less is better.",
         _scores(found.splits, "split"),
-        f"{left}{missing}.",
+        *told,
         "By question type, all splits together. With so many intervals, one in twenty misses by "
-        "chance; types of few items tell little.",
+        "chance; types of few items tell little, and where nothing changed there is no interval.",
         _kinds(found.kinds),
     ]
 
@@ -155,15 +158,24 @@ def _rank(change: Change, *, before: bool = False) -> float:
 
 def _cells(change: Change, written: _Written) -> tuple[str, str]:
     """Before and after; the difference with its interval."""
-    values = [written(v) if math.isfinite(v) else NONE for v in (change.before, change.after)]
+    values = [_unsigned_zero(v, written) for v in (change.before, change.after)]
     return " → ".join(values), _difference(change.difference, written)
+
+
+def _unsigned_zero(value: float, written: _Written) -> str:
+    if not math.isfinite(value):
+        return NONE
+    told = written(value)
+    return told if float(told) else written(0.0)
 
 
 def _difference(found: Estimate, written: _Written) -> str:
     if not found.n:
         return NONE
     value, low, high = (_signed(x, written) for x in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})" if math.isfinite(found.low) else value
+    # Rows that are all alike give no interval but a point, which would claim certainty.
+    sure = found.low == found.high or not math.isfinite(found.low)
+    return value if sure else f"{value} ({low} to {high})"
 
 
 def _signed(value: float, written: _Written) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from edgecritic.judging.results import pointwise_verdict
 from edgecritic.manifest import Calibration
 from edgecritic.score_calibration import ScoreCalibration
 from edgecritic_bench import cli
+from edgecritic_bench.protocols.rows import ScoreRow
 from edgecritic_bench.recalibration import cli as commands
 from edgecritic_bench.recalibration.bundle import write_calibrated
 from edgecritic_bench.recalibration.fit import (
     LabelledScores,
     conformal_width,
     fit_bias,
+    fit_pairs,
     fit_scores,
     scored,
     whole_rubrics,
@@ -115,6 +118,47 @@ def test_a_temperature_is_kept_only_where_scores_gain_by_it():
     kept = fit_scores(ends, 0.9, before=0.9)
     assert "temperature" not in kept.kept
     assert kept.temperature == 0.9
+
+
+def test_a_temperature_that_the_rows_do_not_settle_is_not_taken():
+    """Where every row is right, the sharper the likelier, without an end."""
+    rows = simulated(80)
+    flawless = replace(rows, gold=rows.log_probs.argmax(axis=1) + 1.0)
+    fitted = fit_scores(flawless, 0.9, before=1.3)
+    assert "temperature" not in fitted.kept
+    assert fitted.temperature == 1.3
+    rng = np.random.default_rng(0)
+    leads = rng.normal(0, 2, 80)
+    raw = np.stack([leads / 2, -leads / 2, np.full(80, -3.0)], axis=1)
+    log_probs = raw - logsumexp(raw, axis=1, keepdims=True)
+    gold = np.where(leads > 0, 0, 1)
+    assert fit_pairs(log_probs, gold, np.arange(80), before=1.3)[0] == 1.3
+
+
+def test_a_temperature_of_pairs_has_to_help_on_other_items():
+    rng = np.random.default_rng(1)
+    leads = rng.normal(0, 2, 400)
+    raw = np.stack([leads / 2, -leads / 2, np.full(400, -9.0)], axis=1)
+    honest = raw - logsumexp(raw, axis=1, keepdims=True)
+    gold = np.where(rng.random(400) < np.exp(honest[:, 0]), 0, 1)
+    sure = 3 * honest - logsumexp(3 * honest, axis=1, keepdims=True)
+    items = np.arange(400)
+    assert fit_pairs(sure, gold, items)[0] == pytest.approx(3, rel=0.3)
+    # What is right already stays, as near as chance lets it.
+    assert fit_pairs(honest, gold, items, before=1.0)[0] == pytest.approx(1, rel=0.3)
+    # All rows of one item leave none to try it on.
+    assert fit_pairs(sure, gold, np.zeros(400, dtype=np.int64))[0] == 1.0
+
+
+def test_rows_come_from_as_many_items_as_there_are(tmp_path):
+    data = str(write_rows(tmp_path / "data", 40))
+    for most, of_each in ((40, 1), (70, 2), (1000, 4)):
+        rows = commands._rows([data], most, 0)
+        scores = [row for row in rows if isinstance(row, ScoreRow)]
+        assert len(scores) == min(most, 160)
+        items = Counter(row.item for row in scores)
+        assert max(items.values()) == of_each
+        assert len(items) >= min(40, most // of_each)
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])

@@ -65,7 +65,11 @@ def test_a_version_equals_itself(simulate):
         assert (change.difference.low, change.difference.high) == (0, 0)
     assert (everything.flips.lost, everything.flips.won, everything.p_value) == (0, 0, 1.0)
     assert found.missing == found.unread == 0
-    assert "nan" not in versions_section(found, None, NAMES)
+    page = versions_section(found, None, NAMES)
+    assert "nan" not in page
+    # Nothing turned: that is no certainty, and is not shown as one.
+    assert "(0.0 to 0.0)" not in page
+    assert "could not be read" not in page
 
 
 def test_flips_are_counted_with_their_direction_in_their_split_and_type(simulate):
