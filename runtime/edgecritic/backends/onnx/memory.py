@@ -11,9 +11,10 @@ sequence; on a GPU they double, since growing there moves everything through mai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,13 @@ def doubled(n_positions: int, limit: int) -> int:
     return min(limit, STEP << (steps - 1).bit_length())
 
 
-class Memory(Protocol):
+class Memory(ABC):
     """A stretch, with the OrtValues that the decoder's layers are bound to.
+
+    Args:
+        facts: the decoder's.
+        n_positions: how long a sequence may be.
+        allocated: positions that buffers have for a sequence, of `allocated` and `doubled`.
 
     Attributes:
         buffers: for each layer keys and values, (1, heads, positions, width) each.
@@ -46,67 +52,76 @@ class Memory(Protocol):
     """
 
     buffers: list[Any]
-    generation: int
+
+    def __init__(
+        self, facts: DecoderFacts, n_positions: int, allocated: Callable[[int, int], int]
+    ) -> None:
+        self._limit = n_positions
+        self._allocated = allocated
+        self._n_positions = allocated(1, n_positions)
+        self._shape = (1, facts.n_heads, self._n_positions, facts.head_dim)
+        self.generation = 0
 
     def reserve(self, n_positions: int) -> None:
         """Have room for a sequence of that length; where that fails, what was there still is."""
-        ...
+        if n_positions <= self._n_positions:
+            return
+        self.generation += 1
+        wanted = self._allocated(n_positions, self._limit)
+        # Layer by layer, so that no more than one is there twice. Where memory ends in between,
+        # some are longer than others, and all have what is in use. The attention wants keys and
+        # values equally long.
+        for index in range(0, len(self.buffers), 2):
+            self._grow(slice(index, index + 2), wanted)
+        self._n_positions = wanted
 
-    def take(self, start: int, stop: int) -> Values: ...
+    @abstractmethod
+    def _grow(self, layer: slice, n_positions: int) -> None:
+        """Replace the buffers of a layer by longer ones."""
 
-    def put(self, start: int, copy: Values) -> None: ...
+    @abstractmethod
+    def take(self, start: int, stop: int) -> Values:
+        """A copy of some positions."""
+
+    @abstractmethod
+    def put(self, start: int, copy: Values) -> None:
+        """Write positions back."""
 
 
-class HostMemory:
+class HostMemory(Memory):
     """A stretch in main memory.
 
     Args:
         onnxruntime: the package.
-        facts: the decoder's.
-        n_positions: how long a sequence may be.
-
-    Attributes:
-        buffers: see `Memory`.
-        generation: see `Memory`.
+        facts: see `Memory`.
+        n_positions: see `Memory`.
     """
 
     def __init__(self, onnxruntime: ModuleType, facts: DecoderFacts, n_positions: int) -> None:
+        super().__init__(facts, n_positions, allocated)
         self._wrap = onnxruntime.OrtValue.ortvalue_from_numpy  # shares the array's memory
-        self._limit = n_positions
-        self._n_positions = allocated(1, n_positions)
-        shape = (1, facts.n_heads, self._n_positions, facts.head_dim)
         self._layers: list[npt.NDArray[Any]] = [
-            np.zeros(shape, dtype=facts.cache) for _ in range(2 * facts.n_layers)
+            np.zeros(self._shape, dtype=facts.cache) for _ in range(2 * facts.n_layers)
         ]
-        self.buffers: list[Any] = [self._wrap(layer) for layer in self._layers]
-        self.generation = 0
+        self.buffers = [self._wrap(layer) for layer in self._layers]
 
-    def reserve(self, n_positions: int) -> None:
-        """See `Memory.reserve`."""
-        if n_positions <= self._n_positions:
-            return
-        self.generation += 1
-        wanted = allocated(n_positions, self._limit)
-        # Layer by layer, so that no more than one is there twice. Where memory ends in between,
-        # some are longer than others, and all have what is in use.
-        for part in _layers(self._layers):
-            self._layers[part] = [_longer(values, wanted) for values in self._layers[part]]
-            self.buffers[part] = map(self._wrap, self._layers[part])
-        self._n_positions = wanted
+    def _grow(self, layer: slice, n_positions: int) -> None:
+        self._layers[layer] = [_longer(values, n_positions) for values in self._layers[layer]]
+        self.buffers[layer] = map(self._wrap, self._layers[layer])
 
     def take(self, start: int, stop: int) -> Values:
-        """A copy of some positions."""
+        """See `Memory.take`."""
         return np.stack([layer[:, :, start:stop] for layer in self._layers])
 
     def put(self, start: int, copy: Values) -> None:
-        """Write positions back."""
+        """See `Memory.put`."""
         stop = start + copy.shape[3]
         self.reserve(stop)
         for layer, values in zip(self._layers, copy, strict=True):
             layer[:, :, start:stop] = values
 
 
-class DeviceMemory:
+class DeviceMemory(Memory):
     """A stretch on a GPU. Copies go through main memory, a whole buffer at a time.
 
     ONNX Runtime's Python interface moves whole tensors only, so that short buffers are quicker to
@@ -114,50 +129,31 @@ class DeviceMemory:
 
     Args:
         onnxruntime: the package.
-        facts: the decoder's.
-        n_positions: how long a sequence may be.
-
-    Attributes:
-        buffers: see `Memory`.
-        generation: see `Memory`.
+        facts: see `Memory`.
+        n_positions: see `Memory`.
     """
 
     def __init__(self, onnxruntime: ModuleType, facts: DecoderFacts, n_positions: int) -> None:
+        super().__init__(facts, n_positions, doubled)
         self._move = onnxruntime.OrtValue.ortvalue_from_numpy
-        self._limit = n_positions
-        self._n_positions = doubled(1, n_positions)
-        shape = (1, facts.n_heads, self._n_positions, facts.head_dim)
-        zeros: Values = np.zeros(shape, dtype=facts.cache)
-        self.buffers: list[Any] = [self._move(zeros, "cuda", 0) for _ in range(2 * facts.n_layers)]
-        self.generation = 0
+        zeros: Values = np.zeros(self._shape, dtype=facts.cache)
+        self.buffers = [self._move(zeros, "cuda", 0) for _ in range(2 * facts.n_layers)]
 
-    def reserve(self, n_positions: int) -> None:
-        """See `Memory.reserve`."""
-        if n_positions <= self._n_positions:
-            return
-        self.generation += 1
-        wanted = doubled(n_positions, self._limit)
-        for part in _layers(self.buffers):
-            grown = (_longer(buffer.numpy(), wanted) for buffer in self.buffers[part])
-            self.buffers[part] = [self._move(values, "cuda", 0) for values in grown]
-        self._n_positions = wanted
+    def _grow(self, layer: slice, n_positions: int) -> None:
+        grown = (_longer(buffer.numpy(), n_positions) for buffer in self.buffers[layer])
+        self.buffers[layer] = [self._move(values, "cuda", 0) for values in grown]
 
     def take(self, start: int, stop: int) -> Values:
-        """A copy of some positions."""
+        """See `Memory.take`."""
         return np.stack([buffer.numpy()[:, :, start:stop] for buffer in self.buffers])
 
     def put(self, start: int, copy: Values) -> None:
-        """Write positions back."""
+        """See `Memory.put`."""
         self.reserve(start + copy.shape[3])
         for buffer, values in zip(self.buffers, copy, strict=True):
             whole = buffer.numpy()
             whole[:, :, start : start + values.shape[2]] = values
             buffer.update_inplace(whole)
-
-
-def _layers(buffers: Sized) -> Iterator[slice]:
-    """Where the keys and values of each layer are; the attention wants both equally long."""
-    return (slice(index, index + 2) for index in range(0, len(buffers), 2))
 
 
 def _longer(values: npt.NDArray[Any], n_positions: int) -> npt.NDArray[Any]:
