@@ -127,7 +127,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--deterministic",
         action="store_true",
-        help="equal bits for equal requests, whatever else is judged: one at a time, slower",
+        help="equal bits for equal requests, whatever else is judged: one at a time, up to eight "
+        "times slower",
     )
     engine.add_argument(
         "--force", action="store_true", help="load even what cannot fit into the free memory"
