@@ -10,7 +10,8 @@ around each, so what is left is Python's; with ``--idle`` they do nothing. For a
 7B's and whose layers cost little.
 
 `picture` sends pictures their whole way through the runtime, and through each step of it alone. It
-needs no model: a stand-in for the tower gives random features of a 7B's width.
+needs no model: a stand-in for the tower gives random features of a 7B's width, at once or after
+the time that a GPU takes, in which the processor is idle.
 """
 
 from __future__ import annotations
@@ -218,10 +219,37 @@ def readable_row(engine: LlamaCppBackend) -> FloatArray:
     return row
 
 
+class Talkative:
+    """llama.h's functions, but logits are such that a verdict can be read and a reason goes on.
+
+    Args:
+        llama: the functions.
+        engine: whose vocabulary it is.
+    """
+
+    def __init__(self, llama: Any, engine: LlamaCppBackend) -> None:
+        self._llama = llama
+        self._ends = tuple(engine.info.end_tokens)
+        self._levels = tuple(engine.tokenize(level)[0] for level in "23456789")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llama, name)
+
+    def llama_get_logits_ith(self, context: int, row: int) -> Any:
+        """The row, changed where it lies."""
+        found = self._llama.llama_get_logits_ith(context, row)
+        for token in self._ends:
+            found[token] = -1000.0
+        for token in self._levels:
+            found[token] = 1000.0
+        return found
+
+
 def clocked(engine: LlamaCppBackend, *, idle: bool) -> WholeClock:
     """Put a clock around the functions that an engine decodes with."""
     llama = engine._decoder._native.llama
-    clock = WholeClock(Idle(llama, readable_row(engine)) if idle else llama)
+    talking = Idle(llama, readable_row(engine)) if idle else Talkative(llama, engine)
+    clock = WholeClock(talking)
     engine._decoder._native = replace(engine._decoder._native, llama=clock)
     return clock
 
@@ -321,19 +349,24 @@ class TimedTower:
         return found
 
 
-def stand_in(patches: int, width: int) -> TimedTower:
-    """Random features, copied as libmtmd's are."""
+def stand_in(patches: int, width: int, wait: float) -> TimedTower:
+    """Random features, copied as libmtmd's are, after waiting some seconds for each tile."""
     info = BackendInfo("none", "none", "cpu", 1 << 20, width, 1, 1, frozenset(), 0)
     generator = np.random.default_rng(0)
     features = generator.standard_normal((1, patches, width), dtype=np.float32)
-    return TimedTower(info, lambda tiles: np.repeat(features, len(tiles), axis=0))
+
+    def encode(tiles: UInt8Array) -> FloatArray:
+        time.sleep(wait * len(tiles))
+        return np.repeat(features, len(tiles), axis=0)
+
+    return TimedTower(info, encode)
 
 
 @contextmanager
 def tower_of(args: argparse.Namespace, bundle: Bundle, patches: int) -> Iterator[TimedTower]:
     """The bundle's tower, or one that stands in for it."""
     if not args.tower:
-        yield stand_in(patches, args.width)
+        yield stand_in(patches, args.width, args.wait)
         return
     engine = LlamaCppBackend(
         bundle.file("language_model"),
@@ -413,6 +446,7 @@ def main() -> int:
     parser.add_argument("--n-ctx", type=int, default=16_384)
     parser.add_argument("--picture", type=picture_size, default=(1920, 1080), metavar="WxH")
     parser.add_argument("--width", type=int, default=3584, help="of the stand-in's features")
+    parser.add_argument("--wait", type=float, default=0.0, help="the stand-in's seconds for a tile")
     parser.add_argument("--tower", action="store_true", help="the bundle's own, not a stand-in")
     args = parser.parse_args()
     {"tokens": profile_tokens, "picture": profile_picture}[args.part](args)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -55,7 +57,7 @@ def canvas_tokens(canvas: Size, geometry: ImageGeometry) -> int:
 
 
 def pack_features(
-    features: Sequence[FloatArray] | FloatArray,
+    features: Iterable[FloatArray],
     tiled: TiledImage,
     geometry: ImageGeometry,
     image_newline: FloatArray,
@@ -64,6 +66,7 @@ def pack_features(
 
     Args:
         features: n_tiles times (patches, d) float32, projected, in the order of `tiled.tiles`.
+            They are taken one by one as they are needed, and the tiles of two rows are held.
         tiled: the picture the features belong to.
         geometry: the bundle's.
         image_newline: (d,) float32, the learned row separator.
@@ -77,32 +80,49 @@ def pack_features(
     Source: transformers, `LlavaOnevisionModel.pack_image_features`.
     """
     side, width = geometry.patches_per_side, image_newline.size
-    n_tiles, expected = len(tiled.tiles), (side * side, width)
-    shapes = {one.shape for one in features}
-    if len(features) != n_tiles or shapes != {expected}:
-        raise ArtifactError(
-            f"the vision tower gave features of shape {' and '.join(map(str, sorted(shapes)))} "
-            f"for {len(features)} tiles, not {expected} for {n_tiles}",
-            "the mmproj file does not fit the bundle's image geometry; export the bundle again",
-        )
-    base = features[0]
-    if len(features) == 1:
+    tiles = _checked(features, len(tiled.tiles), (side * side, width))
+    base = next(tiles)
+    if len(tiled.tiles) == 1:
+        deque(tiles, maxlen=0)
         return np.concatenate((base, image_newline[None]))
 
     grid_rows, grid_cols = tiled.grid
     margins = _margins(tiled.original_size, (grid_rows * side, grid_cols * side))
-    content = _Content(features[1:], tiled.grid, side, margins)
+    content = _Content(tiles, tiled.grid, side, margins)
     rows, cols = _limited(content.shape, geometry)
     packed = np.empty((len(base) + rows * (cols + 1), width), dtype=np.float32)
     packed[: len(base)] = base
     lines = packed[len(base) :].reshape(rows, cols + 1, width)
     _resize_into(lines[:, :-1], content)
     lines[:, -1] = image_newline
+    deque(tiles, maxlen=0)  # those of which nothing is left are of the right shape, too
     return packed
+
+
+def _checked(
+    features: Iterable[FloatArray], count: int, shape: tuple[int, int]
+) -> Iterator[FloatArray]:
+    """The features of tiles, as many as there must be, of the shape that they must have."""
+    hint = "the mmproj file does not fit the bundle's image geometry; export the bundle again"
+    number = 0
+    for number, one in enumerate(features, start=1):
+        if one.shape != shape or number > count:
+            raise ArtifactError(
+                f"the vision tower gave features of shape {one.shape} for tile {number} of "
+                f"{count}, not {shape}",
+                hint,
+            )
+        yield one
+    if number < count:
+        raise ArtifactError(
+            f"the vision tower gave features of {number} tiles, not of {count}", hint
+        )
 
 
 class _Content:
     """The picture's own features, read row by row where the tower left them: never stitched.
+
+    Rows are asked for from the top down: a row, or the one below it.
 
     Args:
         tiles: (patches, d) each, row by row of the grid.
@@ -116,7 +136,7 @@ class _Content:
 
     def __init__(
         self,
-        tiles: Sequence[FloatArray] | FloatArray,
+        tiles: Iterator[FloatArray],
         grid: tuple[int, int],
         side: int,
         margins: tuple[int, int],
@@ -125,22 +145,31 @@ class _Content:
         self._n_cols = grid[1]
         self._side = side
         self._top, self._left = margins
+        self._held: dict[int, list[FloatArray]] = {}
+        self._n_read = 0  # rows of tiles
         self.shape = grid[0] * side - 2 * self._top, grid[1] * side - 2 * self._left
 
     def row(self, index: int, out: FloatArray, weight: np.float32 | None = None) -> None:
         """Write the (cols, d) features of one row, all multiplied by a weight if there is one."""
         above, line = divmod(self._top + index, self._side)
-        for column in range(self._n_cols):
+        for column, tile in enumerate(self._row_of_tiles(above)):
             start = column * self._side - self._left  # in `out`
             first, last = max(start, 0), min(start + self._side, self.shape[1])
             if first >= last:
                 continue
             at = line * self._side - start
-            piece = self._tiles[above * self._n_cols + column][at + first : at + last]
+            piece = tile[at + first : at + last]
             if weight is None:
                 out[first:last] = piece
             else:
                 np.multiply(piece, weight, out=out[first:last])
+
+    def _row_of_tiles(self, row: int) -> list[FloatArray]:
+        while self._n_read <= row:
+            self._held[self._n_read] = list(islice(self._tiles, self._n_cols))
+            self._held.pop(self._n_read - 2, None)
+            self._n_read += 1
+        return self._held[row]
 
 
 def _margins(size: Size, features: tuple[int, int]) -> tuple[int, int]:
