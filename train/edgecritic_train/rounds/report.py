@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edgecritic.verdict import Winner
+from edgecritic_train.critic_data.rows import SWAPPED
 from edgecritic_train.rounds.config import RoundsConfig
-from edgecritic_train.rounds.entries import Choice, Comparison, Ranked, Sample
+from edgecritic_train.rounds.entries import Choice, Comparison, Match, Ranked, Sample
 from edgecritic_train.rounds.judges import is_right
 from edgecritic_train.rounds.questions import Question
 from edgecritic_train.rounds.rewards import flips, has_cycle, rewards
@@ -38,11 +40,14 @@ def sample_facts(
     }
 
 
-def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any]:
-    """How rewards are spread, and how far the critic contradicts itself.
+def judge_facts(
+    ranked: Sequence[Ranked], config: RoundsConfig, questions: Mapping[str, Question]
+) -> dict[str, Any]:
+    """How rewards are spread, how far the critic contradicts itself, and whether it is right.
 
     ``flip_rate`` is the share of pairs whose verdict changes with the order of presentation,
-    ``longer_preferred`` the share of decided pairs of different length that the longer one wins.
+    ``longer_preferred`` the share of decided pairs of different length that the longer one wins,
+    ``one_right`` what it says of pairs of which one answer is right and the other is not.
     """
     read = [entry for entry in ranked if entry.outcome == "ok" and entry.matches]
     matches = [(entry, match) for entry in read for match in entry.matches]
@@ -69,12 +74,30 @@ def judge_facts(ranked: Sequence[Ranked], config: RoundsConfig) -> dict[str, Any
         "tie_share": _mean([verdict == "tie" for verdict in verdicts]),
         "cycle_share": _mean([has_cycle(entry) for entry in read]),
         "longer_preferred": _mean(decided),
+        "one_right": _one_right(matches, questions),
         "rewards": {
             "deviation": _deviation(values, weights),
             "histogram": [int(count) for count in counts],
             "edges": edges.tolist(),
         },
     }
+
+
+def _one_right(
+    matches: Sequence[tuple[Ranked, Match]], questions: Mapping[str, Question]
+) -> dict[str, float]:
+    """Pairs with one right answer, and the shares where it wins and ties; empty without any."""
+    found: list[Winner] = []
+    for entry, match in matches:
+        reference = questions[entry.question].reference
+        if reference is not None:
+            one, other = (is_right(entry.responses[k], reference) for k in (match.i, match.j))
+            if one != other:
+                found.append(match.winner if one else SWAPPED[match.winner])
+    if not found:
+        return {}
+    n = len(found)
+    return {"pairs": n, "preferred": found.count("first") / n, "tied": found.count("tie") / n}
 
 
 def choice_facts(choices: Sequence[Choice], questions: Mapping[str, Question]) -> dict[str, Any]:

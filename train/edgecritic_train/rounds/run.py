@@ -176,7 +176,7 @@ def _round(rounds: Rounds, number: int) -> None:
     facts = {
         "round": number,
         "sampling": sample_facts(samples, by_id),
-        "judging": judge_facts(ranked, config),
+        "judging": judge_facts(ranked, config, by_id),
         "selection": selection,
         "training": training_facts(folder / "dpo"),
         "inside": _compared(rounds, number, config.judge, "inside.jsonl"),

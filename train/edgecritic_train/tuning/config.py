@@ -216,7 +216,7 @@ class EvaluationSettings:
 
     Attributes:
         every: steps between evaluations; one more comes at the end.
-        rows: held-out rows that are judged, spread evenly over the file; None for all.
+        rows: held-out rows that are judged, drawn by their ids; None for all.
         patience: stop after so many evaluations without a better agreement; None for never.
     """
 

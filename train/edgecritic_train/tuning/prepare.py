@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from edgecritic.errors import ContextOverflowError, InputError
 from edgecritic.prompts import Dialect, load_dialect
 from edgecritic_train.critic_data.rows import CriticRow, Split, read_rows
+from edgecritic_train.critic_data.templates import stable_number
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.branches import gathered
 from edgecritic_train.tuning.config import DataSettings, EvaluationSettings, TuningConfig
@@ -96,15 +97,15 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
             "name other rows files, or raise data.max_tokens",
         )
     held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, lesson, tell)
-    spread = evenly(held_out, config.evaluation)
-    check_overlap(train, spread)
+    judged = drawn(held_out, config.evaluation)
+    check_overlap(train, judged)
     packs, lengths = _sequences(train, measures, data)
     behind = f" in {len(packs)} sequences" if len(packs) < len(train) else ""
     tell(
-        f"{len(train)} {named} to learn from{behind}, {len(spread)} held out, longest "
+        f"{len(train)} {named} to learn from{behind}, {len(judged)} held out, longest "
         f"{max(lengths)} tokens"
     )
-    return Prepared(train, spread, packs, lengths, lesson.maker)
+    return Prepared(train, judged, packs, lengths, lesson.maker)
 
 
 def _sequences(
@@ -120,10 +121,14 @@ def _sequences(
     return tuple(map(tuple, packs)), tuple(lengths)
 
 
-def evenly(rows: Sequence[CriticRow], settings: EvaluationSettings) -> tuple[CriticRow, ...]:
-    """As many rows as an evaluation judges, spread over all."""
-    wanted = len(rows) if settings.rows is None else min(settings.rows, len(rows))
-    return tuple(rows[k * len(rows) // wanted] for k in range(wanted))
+def drawn(rows: Sequence[CriticRow], settings: EvaluationSettings) -> tuple[CriticRow, ...]:
+    """As many rows as an evaluation judges, drawn by their ids, in the order of the file.
+
+    At equal distances they could all be of one kind: the data engine's file has pairs and scores
+    in turns.
+    """
+    by_draw = sorted(range(len(rows)), key=lambda k: stable_number("judged", rows[k].id))
+    return tuple(rows[k] for k in sorted(by_draw[: settings.rows]))
 
 
 def check_overlap(train: Sequence[CriticRow], held_out: Sequence[CriticRow]) -> None:

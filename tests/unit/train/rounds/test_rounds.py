@@ -70,6 +70,8 @@ def test_the_policy_learns_what_the_critic_likes(finished: Path) -> None:
     assert 0 < low < second["outside"]["win_rate"] <= high + 1e-9
     assert first["sampling"]["answers"] == 30
     assert first["judging"]["flip_rate"] == 0.0
+    assert first["judging"]["one_right"].pop("pairs") > 0
+    assert first["judging"]["one_right"] == {"preferred": 1.0, "tied": 0.0}
     left = sum(first["selection"]["dropped"].values()) + first["selection"]["pairs"]
     assert left == 6
     assert sum(first["judging"]["rewards"]["histogram"]) == 30

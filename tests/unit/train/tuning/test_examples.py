@@ -20,10 +20,10 @@ from edgecritic_train.critic_data.rows import CriticRow, ImageFile, read_rows
 from edgecritic_train.tuning import measuring
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
-from edgecritic_train.tuning.config import LossSettings
+from edgecritic_train.tuning.config import EvaluationSettings, LossSettings
 from edgecritic_train.tuning.examples import IGNORED, PARTS, Example, ExampleMaker, check_example
 from edgecritic_train.tuning.measuring import measured
-from edgecritic_train.tuning.prepare import prepare_rows
+from edgecritic_train.tuning.prepare import drawn, prepare_rows
 from tiny_tuning import DIALECTS, FAMILIES, Configure
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -256,6 +256,19 @@ def test_long_rows_are_refused_or_dropped_and_never_cut(configure: Configure) ->
     assert 0 < len(found.train) < 20
     assert max(found.lengths) <= 250
     assert "rows of more than 250 tokens are left out" in told[0]
+
+
+def test_rows_that_are_judged_are_drawn_from_a_file_that_repeats_its_kinds(rows: Path) -> None:
+    row = next(read_rows(rows))
+    held_out = [replace(row, id=f"{k}") for k in range(600)]
+    found = drawn(held_out, EvaluationSettings(rows=100))
+    assert len(found) == 100
+    # As if of six rows three were pairs: at equal distances of six all were of one kind.
+    assert 35 < sum(int(judged.id) % 6 < 3 for judged in found) < 65
+    assert list(found) == sorted(found, key=lambda judged: int(judged.id))
+    assert drawn(held_out[::-1], EvaluationSettings(rows=100)) == found[::-1]
+    assert drawn(held_out, EvaluationSettings(rows=None)) == tuple(held_out)
+    assert drawn(held_out[:7], EvaluationSettings(rows=100)) == tuple(held_out[:7])
 
 
 def test_a_group_that_is_learned_and_held_out_is_refused(
