@@ -118,9 +118,14 @@ def _parquet(path: Path) -> Iterator[tuple[str, Record | InputError]]:
                 for record in batch.to_pylist():
                     number += 1
                     yield f"{path}: row {number}", record
-    except pyarrow.ArrowInvalid as error:
+    except (
+        pyarrow.ArrowException,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise InputError(
-            f"{path}: behind row {number}: {error}", "the file is cut off; fetch it again"
+            f"{path}: behind row {number}: {error}",
+            "the file is damaged, or has a date of no year: write it anew",
         ) from error
 
 

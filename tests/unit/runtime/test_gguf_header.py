@@ -118,6 +118,33 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
             "appears twice",
         ),
         (
+            HEAD
+            + struct.pack("<QQ", 0, 1)
+            + string(b"general.alignment")
+            + struct.pack("<IQ", 10, 32),
+            "general.alignment is of type uint64",
+        ),
+        (
+            HEAD
+            + struct.pack("<QQ", 0, 1)
+            + string(b"k")
+            + struct.pack("<IIQQ", 9, 8, 65, 1 << 40),
+            "a string of 1099511627776 bytes in an array",
+        ),
+        (
+            HEAD + struct.pack("<QQ", 0, 1) + string(b"k") + struct.pack("<IIQ", 9, 8, 65),
+            "ends within an array of strings",
+        ),
+        (
+            HEAD
+            + struct.pack("<QQ", 0, 1)
+            + string(b"k")
+            + struct.pack("<IIQ", 9, 8, 65)
+            + 64 * string(b"a")
+            + struct.pack("<Q", 9),
+            "ends within an array of strings",
+        ),
+        (
             HEAD + struct.pack("<QQ", 1, 0) + string(b"t") + struct.pack("<IQIQ", 1, 8, 99, 0),
             "unknown type 99",
         ),

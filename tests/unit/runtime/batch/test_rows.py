@@ -137,6 +137,59 @@ def test_what_is_wrong_with_a_row_is_told_with_its_place(tmp_path: Path) -> None
     assert "both 'image' and 'images'" in fault(tmp_path, **ok, image="a", images=["b"])
     assert "rubric" in fault(tmp_path, **ok, rubric="from 5 to 1")
     assert "wording" in fault(tmp_path, **ok, wording=-1)
+    assert "there is no picture at" in fault(tmp_path, **ok, image="a" * 5000)
+
+
+def test_cells_hold_pictures_as_published_tables_do(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    cells = [{"bytes": content, "path": "elsewhere.png"}, {"bytes": None, "path": "a.png"}]
+    records = [{"question": QUESTION, "response": "a 7", "image": cell} for cell in cells]
+    parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "t.parquet")
+    plain = {"question": pyarrow.array([QUESTION]), "response": ["a 7"], "image": [content]}
+    parquet.write_table(pyarrow.table(plain), tmp_path / "u.parquet")
+    rows = [*read_rows(tmp_path / "t.parquet"), *read_rows(tmp_path / "u.parquet")]
+    assert [row.asked.image for row in rows if isinstance(row.asked, ScoreRequest)] == [
+        [content],
+        [tmp_path / "a.png"],
+        [content],
+    ]
+    assert len({row.key() for row in rows}) == 1
+
+
+def test_a_number_in_a_cell_of_text_is_a_number(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text(f"question,response,wording\n{QUESTION},a 7, 2\n{QUESTION},a 7,two\n")
+    second, wrong = (row.asked for row in read_rows(table))
+    assert isinstance(second, ScoreRequest)
+    assert second.wording == 2
+    assert isinstance(wrong, InputError)
+    assert "wording is 'two'" in wrong.message
+
+
+def test_a_table_that_ends_in_the_middle_of_a_cell_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text(f'question,response\n{QUESTION},a 7\n{QUESTION},"a')
+    with pytest.raises(InputError, match=r"rows\.csv: behind line 2"):
+        list(read_rows(table))
+
+
+def test_damaged_parquet_and_values_that_python_lacks_are_told(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    row = {"question": [QUESTION], "response": ["a 7"]}
+    parquet.write_table(pyarrow.table(row), tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[:-9])
+    (tmp_path / "pages.parquet").write_bytes(content[:4] + bytes(60) + content[64:])
+    late = pyarrow.array([2**60], pyarrow.timestamp("ms"))
+    parquet.write_table(pyarrow.table({**row, "when": late}), tmp_path / "late.parquet")
+    for name in ("cut", "pages", "late"):
+        with pytest.raises(InputError, match=f"{name}.parquet") as raised:
+            list(read_rows(tmp_path / f"{name}.parquet"))
+        assert raised.value.hint
 
 
 def test_a_line_that_is_no_row_keeps_no_other_from_being_read(tmp_path: Path) -> None:

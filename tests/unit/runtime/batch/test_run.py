@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +130,23 @@ def test_results_of_others_are_left_alone(critic: Critic, tmp_path: Path) -> Non
         Results.open(tmp_path / "out.csv", MADE_BY),
     ):
         pass
+
+
+def test_a_file_that_cannot_be_written_is_told(
+    critic: Critic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = table(tmp_path, 1)
+    with pytest.raises(CriticError, match=r"out\.jsonl cannot be written"):
+        judged(critic, rows, tmp_path / "rows.jsonl" / "out.jsonl")
+
+    def full(*_values: object, **_options: object) -> str:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with Results.open(tmp_path / "out.jsonl", MADE_BY) as results:
+        monkeypatch.setattr(results, "_file", SimpleNamespace(write=full))
+        with pytest.raises(CriticError, match="no space left") as raised:
+            judge_rows(critic, read_rows(rows), results)
+    assert "free space" in raised.value.hint
 
 
 def test_one_process_at_a_time_writes_a_file(tmp_path: Path) -> None:

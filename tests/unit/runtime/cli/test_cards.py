@@ -102,6 +102,23 @@ def test_a_ranking_names_the_responses_best_first() -> None:
     ]
 
 
+def test_an_order_says_how_sure_it_is_and_where_it_contradicts_itself() -> None:
+    order = Ranking("ok", (2, 0, 1), (0.5, -1.0, 0.5), cycles=((0, 1, 2),), judgements=4)
+    sure = replace(order, confidence=0.9)
+    card = cards.ranking_card(sure, ["a", "b", "c"], PLAIN).splitlines()
+    assert card[3:5] == [
+        "  order     4 of 6 ordered pairs judged, 90% sure",
+        "  cycle     response 1 beats 2 beats 3 beats 1",
+    ]
+
+
+def test_a_corrected_score_has_its_interval_and_less_detail_is_told() -> None:
+    verdict = replace(VERDICT, interval=(7.25, 9.5), detail="reduced")
+    card = cards.verdict_card(verdict, PLAIN)
+    assert "  interval  7.2 to 9.5" in card
+    assert "a cap took detail from the picture" in " ".join(card.split())
+
+
 def test_a_ranking_that_could_not_be_made_says_so() -> None:
     assert "unparsed" in cards.ranking_card(Ranking("unparsed", (0, 1), (None, 1.0)), "ab", PLAIN)
 
