@@ -118,7 +118,7 @@ def _fetched(
     except (HfHubHTTPError, HTTPError, OSError) as error:
         raise ArtifactError(
             f"{named} could not be fetched: {error}",
-            "run the command again: files that were fetched are kept",
+            "check the network and run the command again: what was fetched is kept",
         ) from error
     # The cache names the folder of a snapshot by its commit.
     return Data(folder, f"{repo}@{folder.name[:12]}")

@@ -142,7 +142,7 @@ def _fetched(repo: str, revision: str | None, cache: Path | None) -> Source:
     except (HTTPError, OSError) as error:
         raise ArtifactError(
             f"{repo}@{commit[:12]} could not be fetched: {error}",
-            "run the command again: files that were fetched are kept",
+            "check the network and run the command again: what was fetched is kept",
         ) from error
     return Source(Path(folder), repo, commit)
 

@@ -57,7 +57,7 @@ def fetch_set(repo: str, patterns: tuple[str, ...], revision: str | None = None)
         raise MissingExtraError(
             f"fetching {repo} needs huggingface-hub", "pip install 'edgecritic[hub]'"
         ) from error
-    again = "run the command again: files that were fetched are kept"
+    again = "check the network and run the command again: what was fetched is kept"
     allowed = list(patterns)
     try:
         if constants.is_offline_mode():
