@@ -80,8 +80,11 @@ def test_external_data_is_found_wherever_it_hides(tmp_path: Path) -> None:
     model.functions.append(function)
     several = helper.make_attribute("many", [external("m", "many.bin")])
     graph.node[0].attribute.append(several)
+    thin = graph.node[0].attribute.add()
+    thin.name, thin.type = "thin", thin.SPARSE_TENSOR
+    thin.sparse_tensor.values.CopyFrom(external("p", "sparse.bin"))
     onnx_package.save(model, tmp_path / "m.onnx")
-    names = ("constant", "inner", "values", "indices", "function", "default", "many", "w")
+    names = ("constant", "inner", "values", "indices", "function", "default", "many", "sparse", "w")
     found = read_header(tmp_path / "m.onnx")
     assert found.external == {f"{name}.bin" for name in names}
     assert [op.name for op in found.operators if op.name != "Constant"] == ["Add", "If"]
