@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecritic.backends.base import FloatArray
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, InputError
 from edgecritic.hashing import file_sha256, verify
 from edgecritic.manifest import BundleFile, Manifest, Role
 from edgecritic.models import cached_file
@@ -115,6 +115,20 @@ class Bundle:
                 "export the bundle again with this file",
             )
         return self.verified(found[0])
+
+    def context(self, n_ctx: int | None = None) -> int:
+        """Tokens of context to load the critic with: the asked ones, or what it was made for.
+
+        Raises:
+            InputError: it was made for fewer.
+        """
+        longest = self.manifest.n_ctx
+        if n_ctx is not None and n_ctx > longest:
+            raise InputError(
+                f"n_ctx is {n_ctx}, and {self.name} was made for at most {longest} tokens",
+                f"give at most {longest}",
+            )
+        return longest if n_ctx is None else n_ctx
 
     def verified(self, file: BundleFile) -> Path:
         """Where a file lies, after its size and sha256 were checked.

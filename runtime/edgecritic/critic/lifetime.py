@@ -169,13 +169,7 @@ class Critic(Asynchronous):
         tell = on_event or (lambda event: None)
         tell(Progress("loading", 0, 3))
         chosen, bundle = prepare(bundle, backend, device)
-        longest = bundle.manifest.n_ctx
-        if n_ctx is not None and n_ctx > longest:
-            raise InputError(
-                f"n_ctx is {n_ctx}, and {bundle.name} was made for at most {longest} tokens",
-                f"give at most {longest}",
-            )
-        n_ctx = longest if n_ctx is None else n_ctx
+        n_ctx = bundle.context(n_ctx)
         options = EngineOptions(n_ctx=n_ctx, n_threads=threads, device=device, weights=weights)
         tell(Progress("loading", 1, 3))
         if bundle.manifest.verified is False:

@@ -100,7 +100,8 @@ def estimate(
         tell: is told what is measured, which is done once for each kind of weights.
 
     Raises:
-        InputError: the engine is none that estimates are made for, or the workload does not fit.
+        InputError: the engine is none that estimates are made for, or the context is larger than
+            the bundle's or too small for the workload.
         ArtifactError: a file is missing or damaged.
         BackendUnavailableError: the engine is not installed.
     """
@@ -108,11 +109,17 @@ def estimate(
     options = options or EngineOptions(n_ctx=bundle.manifest.n_ctx)
     chosen, bundle = prepare(bundle, backend, "gpu" if on_gpu else options.device, tell)
     engine = _engine_name(chosen)
+    if on_gpu and ENGINES[chosen].format != "gguf":
+        raise InputError(
+            f"what {chosen} takes of a GPU's memory is not known",
+            "leave out --gpu, or estimate for backend llamacpp",
+        )
     if not ENGINES[chosen].is_installed:
         raise MissingExtraError(
             f"the engine {chosen} is not installed", f"pip install 'edgecritic[{_EXTRAS[engine]}]'"
         )
     picture = workload.picture(bundle.manifest.image)
+    _check_fit(workload.longest(picture.tokens), bundle.context(options.n_ctx))
     known = EngineCosts(engine, options.n_threads or default_threads(), tell)
 
     def costs_of(workload: Workload) -> Costs:
@@ -139,6 +146,14 @@ def estimate(
         image_tokens=picture.tokens,
         tokens=workload.tokens(picture.tokens),
     )
+
+
+def _check_fit(n_tokens: int, n_ctx: int) -> None:
+    if n_tokens > n_ctx:
+        raise InputError(
+            f"a prompt of this workload has {n_tokens} tokens, and the context has {n_ctx}",
+            "shorten the responses, use fewer image tiles, or give a larger n_ctx",
+        )
 
 
 def _engine_name(name: str) -> EngineName:

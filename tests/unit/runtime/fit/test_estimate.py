@@ -141,6 +141,29 @@ def test_a_critic_for_transformers_has_no_estimate(bundles: dict[str, Bundle]) -
         estimate(replace(bundles["llamacpp"], manifest=manifest))
 
 
+@pytest.mark.parametrize(
+    ("workload", "n_ctx", "told"),
+    [
+        (Workload((100, 60)), 1025, "at most 1024 tokens"),
+        (Workload((100, 60)), 64, "the context has 64"),
+        (Workload((100, 60), 2, 500), 1024, "the context has 1024"),
+    ],
+)
+def test_what_would_be_refused_has_no_estimate(
+    bundles: dict[str, Bundle], workload: Workload, n_ctx: int, told: str
+) -> None:
+    for engine, bundle in bundles.items():
+        assert bundle.manifest.n_ctx == 1024
+        with pytest.raises(InputError, match=told):
+            estimate(bundle, workload, backend=engine, options=EngineOptions(n_ctx=n_ctx))
+
+
+def test_graphics_memory_is_known_for_llama_cpp_only(bundles: dict[str, Bundle]) -> None:
+    assert estimate(bundles["llamacpp"], Workload((100, 60)), on_gpu=True).vram_peak > 0
+    with pytest.raises(InputError, match="of a GPU's memory is not known"):
+        estimate(bundles["onnx"], Workload((100, 60)), on_gpu=True)
+
+
 def test_caps_make_a_workload_smaller() -> None:
     whole = Workload((300, 200)).picture(GRID)
     capped = Workload((300, 200), max_tiles=2).picture(GRID)
