@@ -11,6 +11,7 @@ from typing import Any
 from edgecritic import InputError
 from edgecritic_bench.checked import amount
 from edgecritic_bench.statistics.equivalence import FEWEST_ITEMS
+from edgecritic_bench.statistics.power import ALPHA
 
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SIZE = re.compile(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
@@ -73,7 +74,7 @@ def recommend(
         return Recommendation(
             best["arm"]["name"],
             f"{best['arm']['name']}: {cost_words(best)}; equivalent to {reference} within "
-            f"{points} ({_evidence(best)}).",
+            f"{points} ({_evidence(best)}){_doubts(best, choices, margin)}.",
         )
     nearest = min(fitting, key=_distance)
     needed = _claim(nearest, "pairs") or _claim(nearest, "scores") or {}
@@ -127,6 +128,31 @@ def _claim(arm: Mapping[str, Any], setting: str) -> Mapping[str, Any] | None:
     compared = (arm.get("reference") or {}).get(setting)
     claim: Mapping[str, Any] | None = compared["claim"] if compared else None
     return claim
+
+
+def _doubts(best: Mapping[str, Any], choices: Sequence[Mapping[str, Any]], margin: float) -> str:
+    """What a sceptic asks of an arm that was picked: whether it stands out by chance, or untried.
+
+    An arm has to pass for pairs and for scores, so its claim is as weak as the weaker of both; and
+    the smallest of many that pass is picked, so its claim should hold beside all others'.
+    """
+    told = []
+    tested = [
+        claim["equivalence"]
+        for setting, scale in (("pairs", 1), ("scores", _LEVELS))
+        if (claim := _claim(best, setting)) is not None
+        and math.isclose(claim["equivalence"]["margin"], margin * scale)
+    ]
+    if tested and len(choices) > 1:
+        weakest = max(one["p_value"] for one in tested)
+        told.append(
+            f"this holds for {len(choices)} claims at once"
+            if weakest * len(choices) <= ALPHA
+            else f"of {len(choices)} claims, one as weak may pass by chance"
+        )
+    if not best["robustness"] and any(arm["robustness"] for arm in choices):
+        told.append("it did not judge manipulated rows")
+    return "".join(f"; {words}" for words in told)
 
 
 def _distance(arm: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -12,10 +12,12 @@ from edgecritic_bench.quantization.recommendation import parse_bytes, recommend
 from edgecritic_bench.quantization.report import read_report, write_report
 
 
-def claim(low: float, high: float, n_items: int = 500) -> dict[str, Any]:
+def claim(
+    low: float, high: float, n_items: int = 500, p_value: float = 0.001, margin: float = 0.02
+) -> dict[str, Any]:
     return {
         "claim": {
-            "equivalence": {"low": low, "high": high},
+            "equivalence": {"low": low, "high": high, "p_value": p_value, "margin": margin},
             "difference": {"value": (low + high) / 2, "n": 1000, "n_items": n_items},
             "rows_needed": 2142,
         }
@@ -26,7 +28,8 @@ def arm(name: str, megabytes: float, pairs: Any, scores: Any = None, peak: float
     role = "reference" if name == "reference" else "quantized"
     cost = {"n_bytes": megabytes * 1e6, "peak_bytes": peak * 1e6, "cpu": 0.25}
     reference = None if role == "reference" else {"pairs": pairs, "scores": scores}
-    return {"arm": {"name": name, "role": role}, "cost": cost, "reference": reference}
+    named = {"name": name, "role": role}
+    return {"arm": named, "cost": cost, "reference": reference, "robustness": {}}
 
 
 ARMS = [
@@ -52,6 +55,26 @@ def test_scores_have_to_be_equivalent_too():
     arms = [*ARMS[:2], arm("Q8_0", 170, claim(-0.01, 0.01), claim(-0.3, 0.0))]
     assert recommend(arms, 0.02).arm == "F16"
     assert recommend(arms, 0.04).arm == "Q8_0"
+
+
+def test_what_was_picked_from_many_has_to_stand_beside_all():
+    strong = [*ARMS[:2], arm("Q8_0", 170, claim(-0.01, 0.01, p_value=0.02))]
+    assert recommend(strong, 0.02).words.endswith("; this holds for 2 claims at once.")
+    # Pairs and scores both have to pass: the weaker one counts, once.
+    scores = claim(-0.1, 0.1, p_value=0.03, margin=0.18)
+    weak = [*strong[:2], arm("Q8_0", 170, claim(-0.01, 0.01, p_value=1e-9), scores)]
+    assert recommend(weak, 0.02).words.endswith("; of 2 claims, one as weak may pass by chance.")
+    # Another margin than the report's has other chances, which it does not know.
+    assert "claims" not in recommend(weak, 0.03).words
+    assert "claims" not in recommend([weak[0], weak[2]], 0.02).words
+
+
+def test_what_was_not_manipulated_is_said():
+    tried = [dict(one) for one in ARMS]
+    tried[1]["robustness"] = {"all": {}}
+    assert "it did not judge manipulated rows" in recommend(tried, 0.02).words
+    tried[2]["robustness"] = {"all": {}}
+    assert "manipulated" not in recommend(tried, 0.02).words
 
 
 def test_few_items_are_no_evidence():
