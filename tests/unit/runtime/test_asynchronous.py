@@ -57,8 +57,8 @@ def test_all_say_what_the_others_say() -> None:
         assert (i, j) == (2, 0)
         assert one.status == "ok"
         for method in ("pairwise", "adaptive", "pointwise"):
-            ranking = await critic.arank(*about, RESPONSES, method=method)  # type: ignore[arg-type]
-            expected = critic.rank(*about, RESPONSES, method=method)  # type: ignore[arg-type]
+            ranking = await critic.arank(*about, RESPONSES, method=method)
+            expected = critic.rank(*about, RESPONSES, method=method)
             assert (ranking.order, ranking.rewards) == (expected.order, expected.rewards)
         assert await critic.abest_of_n(*about, RESPONSES) == critic.best_of_n(*about, RESPONSES)
 
@@ -169,7 +169,7 @@ def test_what_is_refused_is_raised_where_it_is_awaited() -> None:
         with pytest.raises(InputError, match="at least two"):
             await critic.arank(None, QUESTION, ["a"])
         with pytest.raises(InputError, match="method is"):
-            await critic.arank(None, QUESTION, RESPONSES, method="best")  # type: ignore[arg-type]
+            await critic.arank(None, QUESTION, RESPONSES, method="best")
         async with critic:
             await critic.ascore(None, QUESTION, "a", rationale=False)
         with pytest.raises(BackendUnavailableError, match="closed"):

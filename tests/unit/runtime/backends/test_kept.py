@@ -33,7 +33,7 @@ def loaded(bundle: Bundle, engine: str, **more: Any) -> Critic:
 
 def aside(critic: Critic) -> int:
     """Bytes of keys and values that lie beside the sequence that is laid out."""
-    runs = critic._judging._backend._require_open().sequences._runs  # type: ignore[attr-defined]
+    runs = critic._judging._backend._require_open().sequences._runs
     copies = {id(run): run.aside for held in runs.values() for run in held}
     return sum(copy.nbytes for copy in copies.values() if copy is not None)
 
@@ -41,7 +41,7 @@ def aside(critic: Critic) -> int:
 @pytest.mark.parametrize("engine", ["onnx", "hf"])
 def test_a_cell_has_as_many_bytes_as_it_says(bundles: dict[str, Bundle], engine: str) -> None:
     with loaded(bundles[engine], engine) as critic:
-        backend: Any = critic._judging._backend  # type: ignore[attr-defined]
+        backend: Any = critic._judging._backend
         for tokens in ((1, 2, 3, 4, 5), (6, 7)):
             backend.append([Append(backend.open_sequence(), (TextSpan(tokens),))])
         assert aside(critic) == 5 * backend.info.cell_bytes
@@ -49,7 +49,7 @@ def test_a_cell_has_as_many_bytes_as_it_says(bundles: dict[str, Bundle], engine:
 
 def test_a_cell_of_llama_cpp_has_as_many_bytes_as_it_says(bundles: dict[str, Bundle]) -> None:
     with loaded(bundles["llamacpp"], "llamacpp") as critic:
-        backend: Any = critic._judging._backend  # type: ignore[attr-defined]
+        backend: Any = critic._judging._backend
         sequence, sizes = backend.open_sequence(), []
         for _ in range(2):
             backend.append([Append(sequence, (TextSpan((1,) * 100),))])

@@ -146,7 +146,7 @@ def test_what_is_kept_is_bounded_in_bytes(kept: int | None, n_held: int) -> None
     colours = ["red", "green", "blue"]
     for colour in colours:  # 174 cells each, of a byte
         critic.score(picture(colour), QUESTION, "x", rationale=False)
-    held = critic._judging._pool.held  # type: ignore[attr-defined]
+    held = critic._judging._pool.held
     bound = 500 if kept is None else kept
     assert sum(one.n_cells for one in held) * backend.info.cell_bytes <= bound
     assert len(held) == n_held
@@ -168,7 +168,7 @@ def test_what_is_kept_of_a_prompt_does_not_hold_features_of_its_picture() -> Non
     backend = Noting(verdict_script)
     critic = Critic(backend, PROFILE, cache=FeatureCache(0))
     critic.score(picture("red"), QUESTION, "x", rationale=False)
-    assert critic._judging._pool.held  # type: ignore[attr-defined]
+    assert critic._judging._pool.held
     assert backend.seen
     gc.collect()
     until(lambda: all(one() is None for one in backend.seen))
