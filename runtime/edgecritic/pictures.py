@@ -6,9 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import TypeAlias
 
 from PIL import Image
@@ -23,7 +21,6 @@ from edgecritic.vision import (
     ImageSource,
     NativeGeometry,
     ReadImage,
-    TiledImage,
     UInt8Array,
     content_hash,
     decode_image,
@@ -248,8 +245,8 @@ class PictureEncoder:
                 (features,) = self._encoded(resized(decoded, profile.geometry), cancel, tell)
             else:
                 tiled = tile(decoded, profile.geometry, single=single)
-                encoded = self._encoded(tiled.tiles, cancel, tell)
-                features = _packed_meanwhile(encoded, tiled, profile)
+                encoded = self._encoded(tiled.tiles, cancel, tell)  # as they are packed
+                features = pack_features(encoded, tiled, profile.geometry, profile.image_newline)
             self.cache.put(key, features)
         way = "native" if native else "single" if single else "anyres"
         return ImageSpan(
@@ -269,31 +266,6 @@ class PictureEncoder:
             (features,) = self.backend.encode_tiles(tiles[index : index + 1])
             tell(index + 1, len(tiles))
             yield features
-
-
-def _packed_meanwhile(
-    encoded: Iterator[FloatArray], tiled: TiledImage, profile: VisionProfile
-) -> FloatArray:
-    """`pack_features` on a thread of its own: while the tower is at one tile, others are packed.
-
-    A tower on a GPU leaves the processor idle, and a 7B's features of a 1080p picture are 167 MB.
-    """
-    handed: SimpleQueue[FloatArray | None] = SimpleQueue()
-
-    def taken() -> Iterator[FloatArray]:
-        while (features := handed.get()) is not None:
-            yield features
-
-    with ThreadPoolExecutor(1, "edgecritic-pack") as pool:
-        packed = pool.submit(pack_features, taken(), tiled, profile.geometry, profile.image_newline)
-        try:
-            for features in encoded:
-                handed.put(features)
-                if packed.done():  # it failed: it waits for the end of what it is handed
-                    break
-        finally:
-            handed.put(None)
-        return packed.result()
 
 
 def _grid(size: tuple[int, int], profile: Vision) -> tuple[int, int] | None:
