@@ -48,7 +48,8 @@ def made(folder: Path, precision: Precision) -> Bundle:
     written = write_decoder(weights, folder / "decoder.onnx", bits, external=True)
     listed = [describe_file("decoder", written[0])]
     listed += [describe_file("external_data", path) for path in written[1:]]
-    kept = [f for f in form.manifest.files if f.role not in ("decoder", "external_data")]
+    old = next(file.path for file in form.manifest.files if file.role == "decoder")
+    kept = [file for file in form.manifest.files if file.path not in (old, f"{old}_data")]
     sources = {file.path: form.folder / file.path for file in kept}
     sources |= {path.name: path for path in written}
     return write_bundle(folder, replace(form.manifest, files=(*kept, *listed)), sources)
