@@ -95,7 +95,8 @@ class JudgeSettings:
         device: of the engine.
         endpoint: address of an OpenAI-compatible API, in place of a bundle.
         model: its name there.
-        truth: no critic: an answer that equals the question's reference beats one that does not.
+        truth: no critic: an answer that equals the question's reference, of a list in any order,
+            beats one that does not.
         wording: number of the prompt's wording.
         parallel: questions that are put to it at once.
     """

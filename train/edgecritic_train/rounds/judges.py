@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol, TypeAlias, cast
 
 from edgecritic.bundle import MANIFEST, Bundle
@@ -19,6 +20,8 @@ from edgecritic_train.rounds.questions import Question
 _BY_LEAD: dict[int, Winner] = {1: "first", 0: "tie", -1: "second"}
 _EDGES = re.compile(r"^\W+|\W+$")
 _BLANKS = re.compile(r"\s+")
+_ARTICLES = re.compile(r"\b(?:an?|the)\s+")
+_JOINTS = re.compile(r",\s*and\s+|,\s*|\s+and\s+")
 
 
 class PreferenceJudge(Protocol):
@@ -76,7 +79,7 @@ class CriticJudge:
 
 @dataclass(frozen=True, slots=True)
 class TruthJudge:
-    """No critic: what equals the reference, blanks, case and marks around it aside, is better."""
+    """No critic: what says the same as the reference (see `is_right`) is better."""
 
     name: str = "truth"
 
@@ -100,8 +103,27 @@ class TruthJudge:
 
 
 def is_right(response: str, reference: str) -> bool:
-    """Whether a response is the reference, blanks, case and marks around it aside."""
-    return _bare(response) == _bare(reference)
+    """Whether a response is the reference, blanks, case and marks around it aside.
+
+    A list may name its things in another order, and with other articles.
+    """
+    one, other = _bare(response), _bare(reference)
+    return one == other or _same_things(one, other)
+
+
+def _same_things(one: str, other: str) -> bool:
+    """Whether two lists name the same things behind the words that both begin with."""
+    first, second = (_JOINTS.split(_ARTICLES.sub("", text)) for text in (one, other))
+    if min(len(first), len(second)) < 2:
+        return False
+    words, others = first[0].split(), second[0].split()
+    both = zip(words, others, strict=False)
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+    # Any of the words alike may belong to the first thing as well.
+    return any(
+        sorted([" ".join(words[n:]), *first[1:]]) == sorted([" ".join(others[n:]), *second[1:]])
+        for n in range(alike + 1)
+    )
 
 
 def _bare(text: str) -> str:

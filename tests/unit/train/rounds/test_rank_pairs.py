@@ -114,3 +114,25 @@ def test_texts_spell_no_control_token() -> None:
 )
 def test_truth_is_what_the_reference_says(response: str, right: bool) -> None:
     assert is_right(response, "Red") is right
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("The picture shows a red bus, a dog and a red car.", True),
+        ("The picture shows the dog, red bus, and the red car", True),
+        ("The picture shows a red dog, a bus and a red car.", False),
+        ("The picture shows a red car and a dog.", False),
+        ("The picture shows a red car, a dog, a red bus and a cat.", False),
+        ("There is a red car, a dog and a red bus.", False),
+    ],
+)
+def test_a_list_is_right_in_any_order(response: str, right: bool) -> None:
+    assert is_right(response, "The picture shows a red car, a dog and a red bus.") is right
+
+
+def test_what_is_no_list_keeps_its_order() -> None:
+    assert not is_right("The dog is left of the cat.", "The cat is left of the dog.")
+    assert not is_right(
+        "A dog on the left and a cat on the right.", "A cat on the left and a dog on the right."
+    )
