@@ -39,6 +39,7 @@ def write_questions(folder: Path, n_train: int = 6, n_test: int = 3) -> Path:
             "question": QUESTIONS[k % 2],
             "reference": "Right.",
             "split": "train" if k < n_train else "test",
+            "source": f"kind-{k % 2}",
         }
         lines.append(json.dumps(line) + "\n")
     path = folder / "questions.jsonl"

@@ -35,7 +35,7 @@ class QuestionSettings:
 
     Attributes:
         tables: JSONL, CSV or Parquet with columns ``question``, ``image`` or ``images``, and, where
-            there are any, ``id``, ``reference``, ``group``, ``split``; rows files as well.
+            there are any, ``id``, ``reference``, ``group``, ``split``, ``source``; rows files too.
         validation: share of the groups whose pairs choose a round's best adapter, in [0, 1).
         test: share that is never learned: on it the rounds are compared, in [0, 1).
         limit: take so many questions; None for all.

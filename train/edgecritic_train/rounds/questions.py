@@ -30,6 +30,7 @@ class Question:
         reference: a right answer, or None.
         group: what no split cuts.
         split: ``test`` questions compare the rounds, ``validation`` ones choose adapters.
+        source: where it comes from, such as a type of question; empty where the table is silent.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Question:
     reference: str | None
     group: str
     split: Split
+    source: str = ""
 
     @property
     def content(self) -> str:
@@ -125,6 +127,7 @@ def _question(
         reference=reference or None,
         group=group,
         split=shares.split(group) if split == "train" else cast(Split, split),
+        source=str(record.get("source") or ""),
     )
 
 

@@ -36,7 +36,7 @@ def sample_facts(
         "ended": _mean([sample.ended for sample in flat]),
         "different_answers": _mean(different),
         "tokens": spread([sample.tokens for sample in flat]),
-        "right": _right([(sample.text, questions[sample.question]) for sample in flat]),
+        "right": share_right([(sample.text, questions[sample.question]) for sample in flat]),
     }
 
 
@@ -74,7 +74,7 @@ def judge_facts(
         "tie_share": _mean([verdict == "tie" for verdict in verdicts]),
         "cycle_share": _mean([has_cycle(entry) for entry in read]),
         "longer_preferred": _mean(decided),
-        "one_right": _one_right(matches, questions),
+        "one_right": one_right(matches, questions),
         "rewards": {
             "deviation": _deviation(values, weights),
             "histogram": [int(count) for count in counts],
@@ -83,7 +83,7 @@ def judge_facts(
     }
 
 
-def _one_right(
+def one_right(
     matches: Sequence[tuple[Ranked, Match]], questions: Mapping[str, Question]
 ) -> dict[str, float]:
     """Pairs with one right answer, and the shares where it wins and ties; empty without any."""
@@ -111,8 +111,8 @@ def choice_facts(choices: Sequence[Choice], questions: Mapping[str, Question]) -
         "chosen_tokens": spread([choice.tokens[0] for choice in kept]),
         "rejected_tokens": spread([choice.tokens[1] for choice in kept]),
         "chosen_longer": _mean([choice.tokens[0] > choice.tokens[1] for choice in kept]),
-        "chosen_right": _right([(c.chosen, questions[c.question]) for c in kept]),
-        "rejected_right": _right([(c.rejected, questions[c.question]) for c in kept]),
+        "chosen_right": share_right([(c.chosen, questions[c.question]) for c in kept]),
+        "rejected_right": share_right([(c.rejected, questions[c.question]) for c in kept]),
     }
 
 
@@ -149,11 +149,11 @@ def comparison_facts(
         "interval": _interval(points),
         "tokens": spread([answers[q.id][0].tokens for q in questions]),
     }
-    right = _right([(answers[q.id][0].text, q) for q in questions])
+    right = share_right([(answers[q.id][0].text, q) for q in questions])
     return facts if right is None else {**facts, "right": right}
 
 
-def _right(answered: Sequence[tuple[str, Question]]) -> float | None:
+def share_right(answered: Sequence[tuple[str, Question]]) -> float | None:
     """Share of right answers among those to questions with a reference."""
     return _mean([is_right(text, q.reference) for text, q in answered if q.reference is not None])
 

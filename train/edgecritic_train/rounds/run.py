@@ -39,6 +39,7 @@ from edgecritic_train.rounds.report import (
 )
 from edgecritic_train.rounds.sampling import Asking, sample_all
 from edgecritic_train.rounds.selecting import pair_rows, select
+from edgecritic_train.rounds.sources import held_out_by_source, learned_by_source
 from edgecritic_train.tuning.base import open_base
 from edgecritic_train.tuning.failures import told_apart
 from edgecritic_train.tuning.manifest import begin_run
@@ -181,6 +182,10 @@ def _round(rounds: Rounds, number: int) -> None:
         "training": training_facts(folder / "dpo"),
         "inside": _compared(rounds, number, config.judge, "inside.jsonl"),
         "outside": _compared(rounds, number, config.outside, "outside.jsonl"),
+        "sources": {
+            "learned": learned_by_source(samples, ranked, choices, rounds.learned),
+            "held_out": _held_out(rounds, number),
+        },
     }
     _report(rounds, number, facts)
 
@@ -209,6 +214,13 @@ def _compared(
     facts = comparison_facts(found, later, rounds.held_out)
     before = comparison_facts((), first, rounds.held_out)
     return {**facts, "first": {key: before[key] for key in ("tokens", "right") if key in before}}
+
+
+def _held_out(rounds: Rounds, number: int) -> dict[str, Any]:
+    """Right answers of each source; empty where nothing is held out."""
+    if not rounds.held_out:
+        return {}
+    return held_out_by_source(_answers(rounds, 0), _answers(rounds, number), rounds.held_out)
 
 
 def _answers(rounds: Rounds, policy: int) -> dict[str, list[Sample]]:

@@ -80,6 +80,27 @@ def test_the_policy_learns_what_the_critic_likes(finished: Path) -> None:
     assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_report_tells_question_types_apart(finished: Path) -> None:
+    for facts in report(finished):
+        learned, held_out = facts["sources"]["learned"], facts["sources"]["held_out"]
+        assert list(learned) == list(held_out) == ["kind-0", "kind-1"]
+        samples = lines(finished / f"round-{facts['round']}" / "samples.jsonl")
+        for number, kind in enumerate(learned.values()):
+            own = [s for s in samples if int(s["question"][1:]) % 2 == number]
+            assert kind["sampled_right"] == sum(s["text"] == "right" for s in own) / len(own)
+            assert kind["questions"] == 3
+        assert sum(kind["pairs"] for kind in learned.values()) == facts["selection"]["pairs"]
+        told = sum(kind["one_right"].get("pairs", 0) for kind in learned.values())
+        assert told == facts["judging"]["one_right"]["pairs"]
+        outside, n = facts["outside"], facts["outside"]["questions"]
+        assert sum(kind["right"] for kind in held_out.values()) == round(outside["right"] * n)
+        assert sum(kind["became_right"] for kind in held_out.values()) == outside["wins"]
+        assert sum(kind["became_wrong"] for kind in held_out.values()) == outside["losses"]
+        for kind in held_out.values():
+            change = kind["became_right"] - kind["became_wrong"]
+            assert kind["first_right"] + change == kind["right"]
+
+
 def test_pairs_are_what_the_critic_said(finished: Path) -> None:
     rows = list(read_rows(finished / "round-1" / "rows.jsonl"))
     assert rows
