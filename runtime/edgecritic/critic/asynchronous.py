@@ -2,6 +2,9 @@
 
 Cancelling the task that awaits one stops its judgements; so does leaving one of the streams. They
 say nothing anew: each asks for what the method without the ``a`` asks for, and waits otherwise.
+
+Their signatures are written out, for those who read source and run nothing: the pages of the docs
+and the completion of notebooks know no others. A test holds each equal to the one that it repeats.
 """
 
 from __future__ import annotations
