@@ -31,6 +31,12 @@ SPLIT_TEXTS = {
     "T4": "T4: unseen questions and wordings",
 }
 
+WHY_ENGINES_DIFFER = """\
+Engines differ because llama.cpp rounds activations to 8 bits before it multiplies them with
+quantized weights; [experiments](experiments.md#where-llamacpp-and-torch-differ) takes the
+differences apart."""
+"""Stands below the section on engines, where there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
@@ -108,7 +114,7 @@ def build_report(options: ReportOptions, run: Provenance) -> Report:
         pointwise_rows=f"{calibration.pointwise_rows:,}",
         resamples=f"{RESAMPLES:,}",
         bins=N_BINS,
-        parity=options.parity,
+        parity=options.parity and f"{options.parity}\n\n{WHY_ENGINES_DIFFER}",
         against=options.against,
         files=_file_table(digests),
         machine=run.machine,

@@ -56,6 +56,7 @@ def test_the_page_is_whole(files, capsys):
     summary = capsys.readouterr().out
     assert "| T1: unseen pictures and styles |" in summary
     assert str(files["T0"].parent) not in page
+    assert "Engines differ" not in page  # none were compared
 
 
 def test_a_comparison_with_an_earlier_version_goes_into_the_page(files, tmp_path):
@@ -64,6 +65,14 @@ def test_a_comparison_with_an_earlier_version_goes_into_the_page(files, tmp_path
     status, page = report(files, "--against", str(against))
     assert status == 0
     assert "\n\n## Version 2 against Version 1\n\nFewer flips.\n\n## How the intervals" in page
+
+
+def test_why_engines_differ_is_told_where_they_are_compared(files, tmp_path):
+    parity = tmp_path / "parity.md"
+    parity.write_text("## The same rows in another engine\n\nNo flips.\n")
+    _, page = report(files, "--parity", str(parity))
+    assert "\n\n## The same rows in another engine\n\nNo flips.\n\nEngines differ because" in page
+    assert "differences apart.\n\n## How the intervals" in page
 
 
 def test_a_calibration_that_saw_the_test_rows_is_refused(files):
