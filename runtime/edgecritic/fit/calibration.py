@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from edgecritic.backends.llamacpp.native import Package
 from edgecritic.errors import BackendUnavailableError
-from edgecritic.fit.machine import machine_load
+from edgecritic.fit.others import Others
 from edgecritic.fit.pace import LayerShape, Pace, PicturePace
 from edgecritic.fit.pace_probe import llamacpp_pace, onnx_pace, picture_pace
 from edgecritic.fit.parts import Probe
@@ -32,7 +32,7 @@ EngineName: TypeAlias = Literal["llamacpp", "inferna", "onnx"]
 _LLAMA: Final[Mapping[str, Package]] = {"llamacpp": "llama-cpp-python", "inferna": "inferna"}
 _PACKAGES: Final[Mapping[str, str]] = {**_LLAMA, "onnx": "onnxruntime"}
 _SCHEMA: Final = 3
-_BUSY: Final = 0.5
+_BUSY: Final = 0.25
 
 
 class EngineCosts:
@@ -84,11 +84,11 @@ class EngineCosts:
         found = self._paces.get(key) or self._rough.get(key)
         if found is None:
             kinds = ", ".join(sorted(set(layer.types)))
-            load = machine_load()
+            others = Others()
             self._tell(f"timing {self._engine} with layers of {kinds}, once on this machine")
             found = self._time(layer)
-            if load > _BUSY:
-                self._tell(f"others used {load:.0%} of this machine: it is timed again next time")
+            if (share := others.share()) > _BUSY:
+                self._tell(f"others used {share:.0%} of this machine: it is timed again next time")
                 self._rough[key] = found
             else:
                 self._paces[key] = found

@@ -42,17 +42,6 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def machine_load() -> float:
-    """Share of the cores that were busy in the last minute; above 1 programs waited for some.
-
-    0 where the system does not tell.
-    """
-    try:
-        return os.getloadavg()[0] / (os.cpu_count() or 1)
-    except (AttributeError, OSError):  # Windows has none
-        return 0.0
-
-
 def _available_ram() -> int | None:
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()

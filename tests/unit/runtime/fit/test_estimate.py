@@ -17,6 +17,7 @@ from edgecritic.fit import calibration, refusal
 from edgecritic.fit.calibration import EngineCosts
 from edgecritic.fit.estimate import estimate
 from edgecritic.fit.machine import Machine, free_disk
+from edgecritic.fit.others import Others
 from edgecritic.fit.pace import SIZES, LayerShape, Pace, PicturePace
 from edgecritic.fit.parts import Probe
 from edgecritic.fit.process import peak, resident
@@ -47,7 +48,7 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("pixels")
         return PicturePace(1e-8, 1e-9)
 
-    monkeypatch.setattr(calibration, "machine_load", lambda: 0.0)
+    monkeypatch.setattr(Others, "share", lambda others: 0.0)
     monkeypatch.setattr(EngineCosts, "_measure", measure)
     monkeypatch.setattr(EngineCosts, "_time", time)
     monkeypatch.setattr(EngineCosts, "_time_pictures", time_pictures)
@@ -123,11 +124,11 @@ def test_what_was_timed_on_a_busy_machine_is_not_kept(
     bundles: dict[str, Bundle], probes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(calibration, "machine_load", lambda: 1.5)
+    monkeypatch.setattr(Others, "share", lambda others: 0.5)
     estimate(bundles["onnx"], Workload((20, 20)), tell=told.append)
-    assert any("150%" in line for line in told)
+    assert any("50%" in line for line in told)
     probes.clear()
-    monkeypatch.setattr(calibration, "machine_load", lambda: 0.1)
+    monkeypatch.setattr(Others, "share", lambda others: 0.1)
     for _ in range(2):  # memory is kept, whatever others do
         estimate(bundles["onnx"], Workload((20, 20)))
     assert sorted(probes) == sorted(set(probes))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecritic.fit import machine
-from edgecritic.fit.machine import Machine, machine_load
+from edgecritic.fit.machine import Machine
 
 GIB = 1 << 30
 
@@ -70,9 +70,3 @@ def test_without_a_limit_the_machine_counts(groups: Path) -> None:
     (groups / "self").write_text("0::/\n")
     limited(groups / "cgroup", "max", GIB, 0)
     assert left() == 1 << 50
-
-
-def test_a_system_that_tells_no_load_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine_load() >= 0
-    monkeypatch.delattr(machine.os, "getloadavg", raising=False)
-    assert machine_load() == 0
