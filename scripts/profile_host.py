@@ -1,13 +1,14 @@
 """What this side of the engine costs: for each token that is written, and for each picture.
 
-    python scripts/profile_host.py tokens BUNDLE [--gpu | --idle] [--prompts 1800 7800]
+    python scripts/profile_host.py tokens BUNDLE [--gpu | --idle] [--settings] [--prompts 1800 7800]
     python scripts/profile_host.py picture BUNDLE [--picture 1920x1080] [--tower [--gpu]]
 
 `tokens` reads prompts and writes behind them in ever more layers of the runtime, beside plain loops
 of llama.cpp's own calls, all in turns. llama.cpp's functions are handed to the runtime with a clock
-around each, so what is left is Python's; with ``--idle`` they do nothing. For a CPU,
-`scripts/random_critic.py WORK --tiny --vocabulary 152064` makes a critic whose rows of logits are a
-7B's and whose layers cost little.
+around each, so what is left is Python's; with ``--idle`` they do nothing. With ``--settings`` the
+plain loop also runs in contexts that differ from its own in one of the runtime's settings each.
+For a CPU, `scripts/random_critic.py WORK --tiny --vocabulary 152064` makes a critic whose rows of
+logits are a 7B's and whose layers cost little.
 
 `picture` sends pictures their whole way through the runtime, and through each step of it alone. It
 needs no model: a stand-in for the tower gives random features of a 7B's width, at once or after
@@ -21,12 +22,13 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from statistics import median, quantiles
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}  # as the command line does
 
@@ -42,8 +44,9 @@ from edgecritic.backends.base import (
     TextSpan,
     UInt8Array,
 )
-from edgecritic.backends.llamacpp.engine import LlamaCppBackend
-from edgecritic.backends.options import EngineOptions
+from edgecritic.backends.llamacpp.engine import LlamaCppBackend, _apply_adapters, _Handles
+from edgecritic.backends.options import Device, EngineOptions
+from edgecritic.hub import find_bundle
 from edgecritic.judging.generation import Sampling, Writer
 from edgecritic.pictures import PictureEncoder, VisionProfile
 from edgecritic.profile import CriticProfile
@@ -71,6 +74,7 @@ class Written:
         reading: seconds for them.
         first: from the prompt's logits, or the verdict, to the first token.
         each: seconds of every further token.
+        reused: graphs that llama.cpp had from the batch before, of those for prompt and text.
         within: of them the seconds in llama.cpp's functions; none where no clock ran.
     """
 
@@ -78,32 +82,56 @@ class Written:
     reading: float
     first: float
     each: Sequence[float]
+    reused: int
     within: Sequence[float] = ()
 
 
+SETTINGS: Final[Mapping[str, Mapping[str, int]]] = {
+    "32 sequences in one cache": {"n_seq_max": 32, "kv_unified": True},
+    "32 rows of logits": {"n_outputs_max": 32},
+    "flash attention as llama.cpp likes": {"flash_attn_type": -1},
+}
+"""What the runtime's contexts have and a plain loop's has not."""
+
+
 class Plain:
-    """llama.cpp's own calls with a context of its own settings.
+    """llama.cpp's own calls in a loop.
 
     Args:
-        args: of the command line.
-        model: pointer to a llama_model.
-        llama: functions of llama.h.
+        engine: whose model it is.
+        context: pointer to a llama_context in which no sequence is open.
     """
 
-    def __init__(self, args: argparse.Namespace, model: int, llama: Any) -> None:
-        params = llama.llama_context_default_params()
+    def __init__(self, engine: LlamaCppBackend, context: int) -> None:
+        self._llama = engine._native.llama
+        self._context = context
+        self._n_vocab = engine.info.n_vocab
+        self._sampler = self._llama.llama_sampler_init_greedy()
+
+    @classmethod
+    def alone(cls, layers: Layers, **settings: int) -> Self:
+        """In a context of its own, with some settings.
+
+        Args:
+            layers: the model and its adapters.
+            settings: of llama_context_params.
+        """
+        args, native, handles = layers.args, layers.engine._native, layers.engine._handles
+        params = native.llama.llama_context_default_params()
         params.n_ctx = args.n_ctx
         params.n_batch = params.n_ubatch = 512
         params.n_threads = params.n_threads_batch = args.threads
         params.flash_attn_type = 1
-        self._llama = llama
-        self._context = llama.llama_init_from_model(model, params)
-        self._n_vocab: int = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
-        self._sampler = llama.llama_sampler_init_greedy()
+        for name, value in settings.items():
+            setattr(params, name, value)
+        context: int = native.llama.llama_init_from_model(handles.model, params)
+        _apply_adapters(native, _Handles(native, handles.model, context), layers.adapters)
+        layers.closing.callback(native.llama.llama_free, context)
+        return cls(layers.engine, context)
 
     def write(self, prompt: int, tokens: int, choose: Callable[[], object]) -> Written:
         """Read and write, waiting for the logits of each token."""
-        self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
+        before = reused(self._llama, self._context)
         times = [time.perf_counter()]
         for at in range(0, prompt, 512):
             self._decode([TOKEN] * min(512, prompt - at))
@@ -112,7 +140,9 @@ class Plain:
             choose()
             self._decode([TOKEN])
         steps = [after - before for before, after in pairwise(times)]
-        return Written(prompt, steps[0], steps[1], steps[2:])
+        graphs = reused(self._llama, self._context) - before
+        self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
+        return Written(prompt, steps[0], steps[1], steps[2:], graphs)
 
     def argmax(self) -> int:
         """The likeliest token by numpy."""
@@ -123,11 +153,6 @@ class Plain:
         """The likeliest token by llama.cpp's greedy sampler."""
         return int(self._llama.llama_sampler_sample(self._sampler, self._context, -1))
 
-    def close(self) -> None:
-        """Free all."""
-        self._llama.llama_sampler_free(self._sampler)
-        self._llama.llama_free(self._context)
-
     def _decode(self, ids: Sequence[int]) -> None:
         array = (ctypes.c_int32 * len(ids))(*ids)
         batch = self._llama.llama_batch_get_one(array, len(ids))
@@ -136,12 +161,18 @@ class Plain:
         self._llama.llama_get_logits_ith(self._context, -1)  # waits until they are there
 
 
+def reused(llama: Any, context: int | None) -> int:
+    """Graphs that a context did not have to build."""
+    return int(llama.llama_perf_context(context).n_reused)
+
+
 def by_engine(
     engine: LlamaCppBackend, clock: Clock, prompt: int, tokens: int, *, chosen: bool
 ) -> Written:
     """Through `Backend.append`, and with `chosen` through a `Writer`, whose choices are ignored."""
     sequence = engine.open_sequence()
     writer = Writer(Sampling(tokens + 2), engine.token_bytes, frozenset(), tokens + 2)
+    before = reused(engine._native.llama, engine._handles.context)
     times = [(time.perf_counter(), clock.all)]
     row = engine.append([Append(sequence, (TextSpan((TOKEN,) * prompt),))])[0]
     for _ in range(tokens + 1):
@@ -150,11 +181,14 @@ def by_engine(
             writer.feed(cast(FloatArray, row))
         row = engine.append([Append(sequence, (TextSpan((TOKEN,)),))])[0]
     engine.close_sequence(sequence)
+    graphs = reused(engine._native.llama, engine._handles.context) - before
     steps, within = _differences(times)
-    return Written(prompt, steps[0], steps[1], steps[2:], within[2:])
+    return Written(prompt, steps[0], steps[1], steps[2:], graphs, within[2:])
 
 
-def by_critic(critic: Critic, clock: Clock, prompt: int, tokens: int) -> Written:
+def by_critic(
+    critic: Critic, inner: LlamaCppBackend, clock: Clock, prompt: int, tokens: int
+) -> Written:
     """Through the whole runtime: a verdict, and a reason behind it."""
     times: list[tuple[float, float]] = []
 
@@ -164,11 +198,13 @@ def by_critic(critic: Critic, clock: Clock, prompt: int, tokens: int) -> Written
             times.append((time.perf_counter(), clock.all))
 
     critic.forget()
+    before = reused(inner._native.llama, inner._handles.context)
     request = ScoreRequest(None, QUESTION, WORD * prompt, max_rationale_tokens=tokens)
     verdict = critic.submit(request, on_event=listen).result()
     steps, within = _differences(times)
     used = verdict.usage.decoded_tokens
-    return Written(used, verdict.timings.verdict, steps[0], steps[1:], within[1:])
+    graphs = reused(inner._native.llama, inner._handles.context) - before
+    return Written(used, verdict.timings.verdict, steps[0], steps[1:], graphs, within[1:])
 
 
 def _differences(times: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -254,41 +290,71 @@ def clocked(engine: LlamaCppBackend, *, idle: bool) -> WholeClock:
     return clock
 
 
-@contextmanager
-def layers(args: argparse.Namespace) -> Iterator[dict[str, Callable[[int], Written]]]:
-    """What writes, by name."""
-    bundle = Bundle.read(args.bundle)
-    device = "gpu" if args.gpu else "cpu"
-    options = EngineOptions(n_ctx=args.n_ctx, n_threads=args.threads, device=device)
-    engine = LlamaCppBackend(bundle.file("language_model"), options=options)
-    critic = Critic.load(
-        bundle, backend="llamacpp", device=device, threads=args.threads, n_ctx=args.n_ctx
-    )
-    inner = cast(Any, critic)._judging._backend
-    plain = Plain(args, cast(int, engine._handles.model), engine._native.llama)
-    clock, critics = clocked(engine, idle=args.idle), clocked(inner, idle=args.idle)
-    n = args.tokens
-    loops: dict[str, Callable[[int], Written]] = {
-        "llama_decode, logits waited for": lambda p: plain.write(p, n, lambda: None),
-        "the same, argmax by numpy": lambda p: plain.write(p, n, plain.argmax),
-        "the same, llama.cpp's greedy sampler": lambda p: plain.write(p, n, plain.sampled),
-    }
-    try:
-        yield ({} if args.idle else loops) | {
+class Layers:
+    """What writes, with all that it needs.
+
+    Args:
+        args: of the command line.
+        closing: frees it.
+
+    Attributes:
+        engine: a loaded critic without the runtime around it.
+        adapters: of its bundle.
+    """
+
+    def __init__(self, args: argparse.Namespace, closing: ExitStack) -> None:
+        bundle = find_bundle(args.bundle)
+        device: Device = "gpu" if args.gpu else "cpu"
+        options = EngineOptions(n_ctx=args.n_ctx, n_threads=args.threads, device=device)
+        self.args = args
+        self.closing = closing
+        self.adapters = bundle.files("adapter")
+        self.engine = LlamaCppBackend(
+            bundle.file("language_model"), adapters=self.adapters, options=options
+        )
+        closing.callback(self.engine.close)
+        self._critic = Critic.load(
+            bundle, backend="llamacpp", device=device, threads=args.threads, n_ctx=args.n_ctx
+        )
+        closing.callback(self._critic.close)
+        self._inner: LlamaCppBackend = cast(Any, self._critic)._judging._backend
+
+    def ways(self) -> dict[str, Callable[[int], Written]]:
+        """Prompt to what was written behind it, by the name of the layer."""
+        return ({} if self.args.idle else self._loops()) | self._runtime()
+
+    def _loops(self) -> dict[str, Callable[[int], Written]]:
+        n, plain = self.args.tokens, Plain.alone(self)
+        lent = Plain(self.engine, cast(int, self.engine._handles.context))
+        found: dict[str, Callable[[int], Written]] = {
+            "llama_decode, logits waited for": lambda p: plain.write(p, n, lambda: None),
+            "the same, in the runtime's context": lambda p: lent.write(p, n, lambda: None),
+            "the same, argmax by numpy": lambda p: plain.write(p, n, plain.argmax),
+            "the same, llama.cpp's greedy sampler": lambda p: plain.write(p, n, plain.sampled),
+        }
+        for name, settings in SETTINGS.items() if self.args.settings else ():
+            other = Plain.alone(self, **settings)
+            found[f"the same, {name}"] = partial(other.write, tokens=n, choose=lambda: None)
+        return found
+
+    def _runtime(self) -> dict[str, Callable[[int], Written]]:
+        n, engine, inner = self.args.tokens, self.engine, self._inner
+        clock, critics = (clocked(one, idle=self.args.idle) for one in (engine, inner))
+        return {
             "Backend.append": lambda p: by_engine(engine, clock, p, n, chosen=False),
             "Backend.append, Writer.feed": lambda p: by_engine(engine, clock, p, n, chosen=True),
-            "Critic, a reason": lambda p: by_critic(critic, critics, p, n),
+            "Critic, a reason": lambda p: by_critic(self._critic, inner, critics, p, n),
         }
-    finally:
-        plain.close()
-        critic.close()
-        engine.close()
-        sys.stdout.write(f"\n{inner.info.engine}, {inner.info.device}\n")
+
+    def __str__(self) -> str:
+        return f"{self.engine.info.engine}, {self.engine.info.device}"
 
 
 def profile_tokens(args: argparse.Namespace) -> None:
     """All layers in turns, and their medians."""
-    with layers(args) as ways:
+    with ExitStack() as closing:
+        layers = Layers(args, closing)
+        ways = layers.ways()
         for prompt in args.prompts:
             found: dict[str, list[Written]] = {name: [] for name in ways}
             for turn in range(args.rounds + 1):
@@ -297,6 +363,7 @@ def profile_tokens(args: argparse.Namespace) -> None:
                     if turn:  # the first one sets things up
                         found[name].append(written)
             tell_tokens(prompt, found)
+        sys.stdout.write(f"\n{layers}\n")
 
 
 def tell_tokens(prompt: int, found: dict[str, list[Written]]) -> None:
@@ -304,7 +371,7 @@ def tell_tokens(prompt: int, found: dict[str, list[Written]]) -> None:
     head(
         f"behind {prompt} tokens, ms a token",
         *("layer", "a token", "quartiles", "of it Python", "beside the first", "tokens a second"),
-        *("first token", "read", "tokens read a second"),
+        *("graphs reused", "first token", "read", "tokens read a second"),
     )
     base = median(step for one in next(iter(found.values())) for step in one.each)
     for name, turns in found.items():
@@ -312,13 +379,16 @@ def tell_tokens(prompt: int, found: dict[str, list[Written]]) -> None:
         inside = [1000 * step for one in turns for step in one.within]
         low, middle, high = quantiles(steps, n=4)
         own = f"{median(a - b for a, b in zip(steps, inside, strict=True)):.3f}" if inside else ""
+        graphs = int(median(one.reused for one in turns))
         first = f"{1000 * median(one.first for one in turns):.1f}"
         reading = median(one.reading for one in turns)
         rate = f"{median(one.prompt / one.reading for one in turns):,.0f}"
         spread = f"{low:.3f} to {high:.3f}"
         ratio = f"{middle / base / 1000:.3f}"
+        a_second = f"{1000 / middle:,.1f}"
         say(
-            name, f"{middle:.3f}", spread, own, ratio, f"{1000 / middle:,.1f}", first, reading, rate
+            *(name, f"{middle:.3f}", spread, own, ratio, a_second),
+            *(graphs, first, reading, rate),
         )
 
 
@@ -383,7 +453,7 @@ def tower_of(args: argparse.Namespace, bundle: Bundle, patches: int) -> Iterator
 
 def profile_picture(args: argparse.Namespace) -> None:
     """A new picture through the runtime, and its steps."""
-    bundle = Bundle.read(args.bundle)
+    bundle = find_bundle(args.bundle)
     vision = CriticProfile.of(bundle, "gguf").vision
     if not isinstance(vision, VisionProfile):
         raise SystemExit("this critic does not see tiles")
@@ -436,13 +506,14 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("tokens", "picture"))
-    parser.add_argument("bundle", help="folder of a GGUF bundle")
+    parser.add_argument("bundle", help="folder of a GGUF bundle, or embedded")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompts", type=int, nargs="+", default=[1800, 7800])
     parser.add_argument("--tokens", type=int, default=64, help="to write")
     parser.add_argument("--idle", action="store_true", help="decode nothing: Python's part alone")
+    parser.add_argument("--settings", action="store_true", help="of the context, one by one")
     parser.add_argument("--n-ctx", type=int, default=16_384)
     parser.add_argument("--picture", type=picture_size, default=(1920, 1080), metavar="WxH")
     parser.add_argument("--width", type=int, default=3584, help="of the stand-in's features")
