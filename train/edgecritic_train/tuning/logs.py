@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from edgecritic_train.tuning.checkpoints import write_whole
+from edgecritic_train.tuning.plots import plot
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 METRICS: Final = "metrics.jsonl"
-LOSS_PLOT, AGREEMENT_PLOT = "loss.png", "agreement.png"
 _PLOT_SECONDS: Final = 60.0
 _EVAL: Final = "eval_"
 _DRAWING: Final = ("tensorboard", "matplotlib")
@@ -89,7 +88,7 @@ class RunLog(TrainerCallback):
                 self._board.add_scalar(f"{line['kind']}/{key}", value, state.global_step)
             self._board.flush()
         if judged and time.monotonic() > self._drawn + _PLOT_SECONDS:
-            plot(self._folder, self._losses)
+            plot(self._folder, read_metrics(self._folder), self._losses)
             self._drawn = time.monotonic()
 
     def on_train_end(
@@ -104,7 +103,7 @@ class RunLog(TrainerCallback):
             return
         if self._board is not None:
             self._board.close()
-        plot(self._folder, self._losses)
+        plot(self._folder, read_metrics(self._folder), self._losses)
 
 
 class Progress(TrainerCallback):
@@ -186,53 +185,3 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return found
-
-
-def plot(folder: Path, losses: Sequence[str] = _LOSSES) -> None:
-    """Draw what was logged so far."""
-    lines = read_metrics(folder)
-    train = [line for line in lines if line["kind"] == "train"]
-    judged = [line for line in lines if line["kind"] == "evaluation"]
-    curves = {name: _curve(train, name) for name in losses}
-    curves |= {f"held-out {name}": _curve(judged, name) for name in losses}
-    _draw(folder / LOSS_PLOT, curves, "nats a token")
-    named = {
-        "verdict_accuracy": "verdict token, train",
-        **dict.fromkeys(("agreement", "pairwise_accuracy", "position_consistency"), ""),
-        **dict.fromkeys(("pearson", "spearman", "reward_accuracy"), ""),
-    }
-    shares = {
-        text or key.replace("_", " "): _curve(train if text else judged, key)
-        for key, text in named.items()
-    }
-    _draw(folder / AGREEMENT_PLOT, shares, "share, or correlation")
-
-
-_Curve = tuple[list[int], list[float]]
-
-
-def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> _Curve:
-    found = [(line["step"], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
-    return [step for step, _ in found], [value for _, value in found]
-
-
-def _draw(path: Path, curves: Mapping[str, _Curve], unit: str) -> None:
-    if find_spec("matplotlib") is None:
-        return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    curves = {name: curve for name, curve in curves.items() if curve[0]}
-    if not curves:
-        return
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="step", ylabel=unit)
-    for name, (steps, values) in curves.items():
-        few = len(steps) < 50
-        axes.plot(steps, values, label=name, marker="o" if few else None, markersize=3)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.merge import merge_adapter
 from edgecritic_train import cli
-from edgecritic_train.tuning import logs
+from edgecritic_train.tuning import logs, plots
 from edgecritic_train.tuning.arguments import trainer_arguments
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
@@ -386,7 +386,8 @@ def test_no_number_of_the_log_is_nan(finished: dict[str, Path]) -> None:
 def test_a_run_does_without_what_draws(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logs, "find_spec", lambda _: None)
+    for module in (logs, plots):
+        monkeypatch.setattr(module, "find_spec", lambda _: None)
     config = configure("llava_onevision", "optimizer.max_steps=1", "evaluation.every=5")
     train_sft(config, quiet)
     assert [line["step"] for line in logged(config.output)] == [1]
