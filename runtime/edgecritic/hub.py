@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from edgecritic.bundle import MANIFEST, Bundle
+from edgecritic.cache_folder import cache_home
 from edgecritic.downloads import SourceError, fetch, fetch_unknown
 from edgecritic.errors import ArtifactError, CriticError
 from edgecritic.fit.refusal import refuse_to_store
 from edgecritic.hashing import verify
 from edgecritic.locking import exclusive
 from edgecritic.manifest import BundleFile, HubSource
-from edgecritic.models import Progress, cache_home, pull
+from edgecritic.models import pull
+from edgecritic.progress import Tell
 
 _PART: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME: Final = re.compile(rf"({_PART})/({_PART})(?:@({_PART}))?")
@@ -78,7 +80,7 @@ def find_bundle(name: str | os.PathLike[str]) -> Bundle:
     return Bundle.read(hub_name.folder)
 
 
-def pull_bundle(name: HubName, *, progress: Progress | None = None, force: bool = False) -> Bundle:
+def pull_bundle(name: HubName, *, progress: Tell | None = None, force: bool = False) -> Bundle:
     """Fetch a bundle and the files that it keeps elsewhere.
 
     What is there and whole is not fetched again, and an interrupted file is gone on with. Each
@@ -115,7 +117,7 @@ def pull_bundle(name: HubName, *, progress: Progress | None = None, force: bool 
     return bundle
 
 
-def _offline(name: HubName, progress: Progress | None) -> Bundle:
+def _offline(name: HubName, progress: Tell | None) -> Bundle:
     if not (name.folder / MANIFEST).is_file():
         raise ArtifactError(
             f"{name} is not in the cache folder, and {_OFFLINE} is set",
@@ -129,7 +131,7 @@ def _offline(name: HubName, progress: Progress | None) -> Bundle:
     return bundle
 
 
-def _fetched(name: HubName, folder: Path, tell: Progress, force: bool) -> Bundle:
+def _fetched(name: HubName, folder: Path, tell: Tell, force: bool) -> Bundle:
     downloads = folder / ".download"
     downloads.mkdir(exist_ok=True)
     tell(f"asking the hub for {name}")
@@ -161,7 +163,7 @@ def _remove_if_nothing_was_fetched(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _fetch_file(source: HubSource, file: BundleFile, folder: Path, tell: Progress) -> None:
+def _fetch_file(source: HubSource, file: BundleFile, folder: Path, tell: Tell) -> None:
     tell(f"fetching {file.path} ({file.size / 1e6:.0f} MB)")
     part = part_folder(folder, file)
     part.mkdir(parents=True, exist_ok=True)

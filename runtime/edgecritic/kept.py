@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from edgecritic.bundle import MANIFEST, Bundle
+from edgecritic.cache_folder import cache_home, cache_path
 from edgecritic.errors import ArtifactError, InputError
 from edgecritic.hub import HubName, bundles_home
-from edgecritic.models import cache_home, cache_path
 
 Kind: TypeAlias = Literal["bundle", "form", "file"]
 _FORM: Final = "form:"

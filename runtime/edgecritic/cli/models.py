@@ -160,8 +160,8 @@ def _list(args: argparse.Namespace, console: Console) -> int:
 
 
 def _list_cache(as_json: bool, console: Console) -> int:
+    from edgecritic.cache_folder import cache_home
     from edgecritic.kept import kept
-    from edgecritic.models import cache_home
 
     total = 0
     for entry in kept():
@@ -298,7 +298,7 @@ def _mib(n_bytes: int) -> str:
 
 
 def _place(bundle: Bundle, file: BundleFile) -> Path:
-    from edgecritic.models import cache_path
+    from edgecritic.cache_folder import cache_path
 
     return cache_path(file) if file.external else bundle.folder / file.path
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from edgecritic.backends.llamacpp.artifacts import check_language_model
 from edgecritic.backends.llamacpp.projector_file import check_projector, tower_shape
 from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.cache_folder import cache_home
 from edgecritic.derived.gguf_weights import GgufLanguageModel, GgufWeights
 from edgecritic.derived.tokenizer import end_settings, tokenizer_json
 from edgecritic.errors import ArtifactError
@@ -31,11 +31,9 @@ from edgecritic.graphs.precision import DecoderPrecision
 from edgecritic.graphs.tower import VISION_ENCODER, write_tower
 from edgecritic.locking import exclusive
 from edgecritic.manifest import FORMATS, BundleFile, Derivation, Role
-from edgecritic.models import cache_home
+from edgecritic.progress import Tell
 from edgecritic.staging import write_text
 from edgecritic.vision.native import NativeGeometry
-
-Progress: TypeAlias = Callable[[str], None]
 
 RECIPE: Final = "onnx-q8-2"
 """To be changed with anything that changes what is written."""
@@ -68,7 +66,7 @@ def onnx_form_pays(bundle: Bundle) -> bool:
 
 
 def onnx_form(
-    bundle: Bundle, *, progress: Progress | None = None, cache_dir: Path | None = None
+    bundle: Bundle, *, progress: Tell | None = None, cache_dir: Path | None = None
 ) -> Bundle:
     """The ONNX form of a GGUF bundle, made if it is not there or not whole.
 
@@ -78,7 +76,7 @@ def onnx_form(
     Args:
         bundle: see `has_onnx_form`.
         progress: is told what goes on, one line each time.
-        cache_dir: the cache folder; `edgecritic.models.cache_home` when left out.
+        cache_dir: the cache folder; `cache_home` when left out.
 
     Raises:
         ArtifactError: a file of the bundle is missing or damaged, holds what cannot be converted,
@@ -153,9 +151,7 @@ class _Making:
         tell: is told what goes on.
     """
 
-    def __init__(
-        self, bundle: Bundle, folder: Path, derivation: Derivation, tell: Progress
-    ) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, derivation: Derivation, tell: Tell) -> None:
         self._bundle = bundle
         self._folder = folder
         self._derivation = derivation

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from edgecritic.backends.llamacpp.native import Package
+from edgecritic.cache_folder import cache_home
 from edgecritic.errors import BackendUnavailableError
 from edgecritic.fit.others import Others
 from edgecritic.fit.pace import LayerShape, Pace, PicturePace
@@ -26,7 +27,7 @@ from edgecritic.fit.probe import probe_llamacpp, probe_onnx
 from edgecritic.fit.stand_in import StandIn, write_stand_in
 from edgecritic.fit.stand_in_graph import write_products, write_vocabulary
 from edgecritic.graphs.precision import Precision
-from edgecritic.models import Progress, cache_home
+from edgecritic.progress import Tell
 
 EngineName: TypeAlias = Literal["llamacpp", "inferna", "onnx"]
 _LLAMA: Final[Mapping[str, Package]] = {"llamacpp": "llama-cpp-python", "inferna": "inferna"}
@@ -49,7 +50,7 @@ class EngineCosts:
         self,
         engine: EngineName,
         threads: int,
-        tell: Progress = lambda line: None,
+        tell: Tell = lambda line: None,
         folder: Path | None = None,
     ) -> None:
         self._engine = engine

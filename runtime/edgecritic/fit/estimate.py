@@ -17,7 +17,7 @@ from edgecritic.fit.gguf import GgufFiles, gguf_costs
 from edgecritic.fit.onnx import onnx_costs
 from edgecritic.fit.parts import Costs
 from edgecritic.fit.workload import Workload
-from edgecritic.models import Progress
+from edgecritic.progress import Tell
 
 _MANY: Final = 1 << 20  # pictures: more than any bound is reached by
 _EXTRAS: Final[dict[EngineName, str]] = {"llamacpp": "llama", "inferna": "inferna", "onnx": "onnx"}
@@ -87,7 +87,7 @@ def estimate(
     backend: str = "auto",
     options: EngineOptions | None = None,
     on_gpu: bool = False,
-    tell: Progress = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Estimate:
     """What a bundle will take; its files must be there, and only their headers are read.
 

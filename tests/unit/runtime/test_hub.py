@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.cache_folder import cache_home, cache_path
 from edgecritic.cli import main
 from edgecritic.critic import Critic
 from edgecritic.errors import ArtifactError, DoesNotFitError, InputError
@@ -18,7 +19,6 @@ from edgecritic.fit.machine import Machine
 from edgecritic.hub import HubName, find_bundle, part_folder, pull_bundle
 from edgecritic.kept import kept, remove
 from edgecritic.manifest import BundleFile, Derivation, HubSource
-from edgecritic.models import cache_home, cache_path
 from stand_in_hub import COMMIT, StandInHub
 from tiny_engines import tiny_manifest
 

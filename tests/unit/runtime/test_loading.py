@@ -27,10 +27,10 @@ from edgecritic.backends import ENGINES, Engine, backend_names, choose_backend, 
 from edgecritic.backends.base import Backend
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import describe_file, write_bundle
+from edgecritic.cache_folder import cache_path
 from edgecritic.derived import onnx_form
 from edgecritic.errors import BackendUnavailableError, ContextOverflowError, DoesNotFitError
 from edgecritic.manifest import Calibration, DialectRef, Manifest, PypiSource
-from edgecritic.models import cache_path
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic.vision import FeatureCache, ImageGeometry

@@ -21,6 +21,7 @@ import pytest
 
 from edgecritic import downloads, models
 from edgecritic.bundle import Bundle
+from edgecritic.cache_folder import cache_path, cached_file
 from edgecritic.errors import ArtifactError
 from edgecritic.manifest import (
     BundleFile,
@@ -30,7 +31,7 @@ from edgecritic.manifest import (
     Manifest,
     PypiSource,
 )
-from edgecritic.models import cache_home, cache_path, cached_file, pull
+from edgecritic.models import pull
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 
@@ -462,15 +463,6 @@ def test_the_hub_does_not_know_the_file(hub: type[Hub], cache: Path) -> None:
 
 
 # --- where files are kept ----------------------------------------------------------------------
-
-
-def test_the_cache_is_the_users_or_the_one_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("EDGECRITIC_HOME", str(tmp_path))
-    assert cache_home() == tmp_path
-    monkeypatch.delenv("EDGECRITIC_HOME")
-    assert cache_home().name == "edgecritic"
 
 
 @pytest.mark.parametrize("content", [None, CONTENT[:-1], CONTENT[:-1] + b"x"])

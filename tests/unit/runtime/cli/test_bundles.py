@@ -10,8 +10,8 @@ import pytest
 
 from command_line import Ran
 from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.cache_folder import cache_path
 from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest, PypiSource
-from edgecritic.models import cache_path
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 
