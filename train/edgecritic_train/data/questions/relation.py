@@ -60,13 +60,7 @@ CHECK = Wordings(
 def build_position(setting: Setting) -> Draft:
     """Left, right, above or below, with the two things swapped on image B."""
     rng = setting.rng
-    one, two = _couple(setting)
-    size = canvas_size(rng)
-    across = _runs_across(rng, size)
-    images = (
-        _side_by_side(setting, size, (one, two), across),
-        _side_by_side(setting, size, (two, one), across),
-    )
+    (one, two), images, across = _swapped(setting)
     relations = ("to the left of", "to the right of") if across else ("above", "below")
     if chance(rng, 0.3):
         answers, question = _checked(setting, one, two, relations)
@@ -95,13 +89,7 @@ def build_position(setting: Setting) -> Draft:
 def build_which(setting: Setting) -> Draft:
     """Which of two things is on a given side."""
     rng = setting.rng
-    one, two = _couple(setting)
-    size = canvas_size(rng)
-    across = _runs_across(rng, size)
-    images = (
-        _side_by_side(setting, size, (one, two), across),
-        _side_by_side(setting, size, (two, one), across),
-    )
+    (one, two), images, across = _swapped(setting)
     spots = ("on the left", "on the right") if across else ("at the top", "at the bottom")
     index = int(chance(rng, 0.5))
     there = (one, two) if index == 0 else (two, one)
@@ -163,11 +151,19 @@ def _couple(setting: Setting) -> tuple[Thing, Thing]:
     return one, two
 
 
-def _side_by_side(
-    setting: Setting, size: Size, order: tuple[Thing, Thing], across: bool
-) -> Image.Image:
-    places = in_line(setting.rng, size, 2, across)
-    return compose(setting, size, list(zip(order, places, strict=True)))
+def _swapped(
+    setting: Setting,
+) -> tuple[tuple[Thing, Thing], tuple[Image.Image, Image.Image], bool]:
+    """Two things, the pictures of them in both orders, and whether they stand side by side."""
+    one, two = _couple(setting)
+    size = canvas_size(setting.rng)
+    across = _runs_across(setting.rng, size)
+
+    def drawn(order: tuple[Thing, Thing]) -> Image.Image:
+        places = in_line(setting.rng, size, 2, across)
+        return compose(setting, size, list(zip(order, places, strict=True)))
+
+    return (one, two), (drawn((one, two)), drawn((two, one))), across
 
 
 def _unequal(
