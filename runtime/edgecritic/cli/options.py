@@ -99,16 +99,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="folder with a critic.json, or the name it was pulled by; default: the embedded one",
     )
-    engine.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
-    )
-    engine.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu"),
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu or gpu; default: auto",
-    )
+    add_engine_choice(engine)
     engine.add_argument(
         "--max-tiles",
         type=at_least(1),
@@ -120,9 +111,6 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         metavar="N",
         help="the same for a critic that sees pictures at their own resolution",
-    )
-    engine.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
     )
     engine.add_argument(
         "--deterministic",
@@ -140,6 +128,23 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "EDGECRITIC_API_KEY",
     )
     engine.add_argument("--model", metavar="NAME", help="the remote critic's name there")
+
+
+def add_engine_choice(group: argparse._ArgumentGroup) -> None:
+    """Add what decides on which engine runs the critic, and where."""
+    group.add_argument(
+        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
+    )
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu or gpu; default: auto",
+    )
+    group.add_argument(
+        "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
+    )
 
 
 def add_prompt_options(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgecritic.cli.bundles import EMBEDDED, read_bundle
 from edgecritic.cli.console import Console
-from edgecritic.cli.options import at_least
+from edgecritic.cli.options import add_engine_choice, at_least
 from edgecritic.errors import InputError, MissingExtraError
 from edgecritic.version import installed_version
 
@@ -119,19 +119,7 @@ def _add_critic(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="folder with a critic.json; repeat for several; default: the embedded critic",
     )
-    group.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, llamacpp, inferna, onnx or hf"
-    )
-    group.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu"),
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu or gpu; default: auto",
-    )
-    group.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="CPU threads; default: the physical cores"
-    )
+    add_engine_choice(group)
 
 
 def _port(text: str) -> int:
