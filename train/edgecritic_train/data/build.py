@@ -107,26 +107,10 @@ def _add_views(drawings: Drawings, style: str, name: str, documents: Iterable[st
 
 
 def _pack(cache: Path, selection: Selection, *, test: bool) -> tuple[PackManifest, Members]:
-    sprites = _of_pack(selection.sprites, test=test)
-    flags = _of_pack(selection.flags, test=test)
-    decks = (clipart.TEST_DECK,) if test else clipart.TRAIN_DECKS
-    art = fetch(CLIP_ART, cache)
-    if not test:
-        flags[_CLIP_ART_STYLE] = {
-            flag.country: clipart.read_art(art, flag.path) for flag in clipart.flags()
-        }
-        names = {entry.concept.name for entry in selection.entries}
-        for name, paths in clipart.concept_art().items():
-            if name in names:
-                documents = [clipart.read_art(art, path) for path in paths]
-                _add_views(sprites, _CLIP_ART_STYLE, name, documents)
-    cards = {
-        deck: {name: clipart.read_art(art, path) for name, path in clipart.cards(deck).items()}
-        for deck in decks
-    }
+    drawings = _drawings(cache, selection, test=test)
     members = Members()
-    for folder, drawings in (("sprites", sprites), ("flags", flags), ("cards", cards)):
-        members |= _drawn(cache, folder, drawings)
+    for folder, styles in drawings.items():
+        members |= _drawn(cache, folder, styles)
     photo_sprites, photos, photo_members = _photos(cache, selection) if test else ({}, (), {})
     fonts = read_fonts(cache, test=test)
     members |= photo_members
@@ -136,16 +120,37 @@ def _pack(cache: Path, selection: Selection, *, test: bool) -> tuple[PackManifes
     manifest = PackManifest(
         name="test" if test else "train",
         concepts=tuple(entry.concept for entry in selection.entries),
-        sprites=_names(sprites) | photo_sprites,
+        sprites=_names(drawings["sprites"]) | photo_sprites,
         fonts={name: file for name, (file, _) in fonts.items()},
         font_part=part,
         words={part: split_words(selection.entries)[part]},
         garments=GARMENT_NAMES,
-        flags=_names(flags),
-        cards=_names(cards),
+        flags=_names(drawings["flags"]),
+        cards=_names(drawings["cards"]),
         photos=photos,
     )
     return manifest, members
+
+
+def _drawings(cache: Path, selection: Selection, *, test: bool) -> dict[str, Drawings]:
+    """What one pack draws, by folder; of the clip art the test pack has one deck of cards alone."""
+    art = fetch(CLIP_ART, cache)
+    sprites = _of_pack(selection.sprites, test=test)
+    flags = _of_pack(selection.flags, test=test)
+    if not test:
+        flags[_CLIP_ART_STYLE] = {
+            flag.country: clipart.read_art(art, flag.path) for flag in clipart.flags()
+        }
+        paths_of = clipart.concept_art()
+        for name in [entry.concept.name for entry in selection.entries]:
+            documents = [clipart.read_art(art, path) for path in paths_of.get(name, ())]
+            _add_views(sprites, _CLIP_ART_STYLE, name, documents)
+    decks = (clipart.TEST_DECK,) if test else clipart.TRAIN_DECKS
+    cards = {
+        deck: {name: clipart.read_art(art, path) for name, path in clipart.cards(deck).items()}
+        for deck in decks
+    }
+    return {"sprites": sprites, "flags": flags, "cards": cards}
 
 
 def _of_pack(drawings: Drawings, *, test: bool) -> Drawings:
