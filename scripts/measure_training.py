@@ -90,10 +90,12 @@ class Cell:
     stage: str
     size: str
     batch: int = 1
+    compiled: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.family} {self.stage} {self.size}" + (f" x{self.batch}" * (self.batch > 1))
+        marks = f" x{self.batch}" * (self.batch > 1) + " compiled" * self.compiled
+        return f"{self.family} {self.stage} {self.size}{marks}"
 
     @property
     def dpo(self) -> bool:
@@ -120,10 +122,11 @@ class Result:
 
 
 def cells() -> list[Cell]:
-    """All of them; Qwen2.5-VL's shape once, and larger batches for a card that holds them."""
+    """All of them; Qwen2.5-VL's shape once, larger batches, and compiled blocks at the end."""
     found = [Cell("llava_onevision", stage, size) for size in SIZES for stage in STAGES]
     larger = [Cell("llava_onevision", "sft", "1080p", batch) for batch in (2, 4)]
-    return [*found, Cell("qwen2_5_vl", "sft", "1080p"), *larger]
+    compiled = [Cell("llava_onevision", "sft", size, compiled=True) for size in SIZES]
+    return [*found, Cell("qwen2_5_vl", "sft", "1080p"), *larger, *compiled]
 
 
 # --- bases ---------------------------------------------------------------------------------------
@@ -264,7 +267,11 @@ def write_run(cell: Cell, work: Path, *, tiny: bool) -> Path:
             "max_tokens": 32_768,
             "workers": 0,
         },
-        "optimizer": {"name": "paged_adamw_8bit" if gpu else "adamw", "batch": cell.batch},
+        "optimizer": {
+            "name": "paged_adamw_8bit" if gpu else "adamw",
+            "batch": cell.batch,
+            "compile": cell.compiled,
+        },
         "dpo": {"form": cell.stage.partition(" ")[2] or "shared_prefix"},
         "output": str(folder / "run"),
     }
@@ -341,6 +348,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         held = "the card" if record["cap"] is None else f"{record['cap']:g} GiB"
         if cell.batch > 1:
             named, before = f"{named}, {cell.batch} rows", "-"
+        if cell.compiled:
+            named = f"{named}, compiled"
         lines.append(
             f"| {named} | {cell.size} | {found['tokens']:,} | {held} | {found['peak'] / GIB:.1f} "
             f"| {found['reserved'] / GIB:.1f} | {record['predicted'] / GIB:.1f} | {before} "

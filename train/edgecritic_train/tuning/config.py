@@ -186,6 +186,7 @@ class OptimizerSettings:
         max_steps: stop there; None for the end of the last pass.
         gradient_checkpointing: compute activations twice in place of keeping them.
         deterministic: choose kernels that give the same numbers again.
+        compile: let torch compile the blocks of decoder and tower, which fuses small kernels.
     """
 
     name: Optimizer = "adamw"
@@ -202,6 +203,7 @@ class OptimizerSettings:
     max_steps: int | None = None
     gradient_checkpointing: bool = True
     deterministic: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "max_grad_norm", "batch", "accumulation", "epochs")

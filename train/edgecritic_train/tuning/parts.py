@@ -37,7 +37,24 @@ def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
 
     set_seed(config.seed)
     model = adapted(load_base(base, config), base.family, config.adapter)
+    if config.optimizer.compile:
+        compile_blocks(model)
     return model, AutoTokenizer.from_pretrained(base.folder.path, local_files_only=True)
+
+
+def compile_blocks(model: Any) -> None:
+    """Let torch compile each block's attention, perceptron and norms, when they first run.
+
+    All of a kind share the result. Lengths and numbers of tiles differ from batch to batch: from
+    the second on they are symbols. The block around them is left to transformers, which
+    checkpoints there.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            for part in module.children():
+                part.compile()
 
 
 def rates_of(config: TuningConfig, family: Family) -> dict[str, float]:
