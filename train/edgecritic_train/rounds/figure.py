@@ -1,4 +1,4 @@
-"""The rounds in one figure: rewards, contradictions and filters, lengths, win rate."""
+"""The rounds in one figure: rewards, filters, lengths, win rate; with references right answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ def draw_rounds(rounds: Sequence[Facts]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
+    known = any(facts["sampling"].get("right") is not None for facts in rounds)
+    columns = 3 if known else 2
+    figure = Figure(figsize=(6 * columns, 8), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(2, 2)
+    grid = figure.subplots(2, columns)
     _rewards(grid[0][0], rounds)
     _filters(grid[0][1], rounds)
     _lengths(grid[1][0], rounds)
     _win_rate(grid[1][1], rounds)
+    if known:
+        _told_apart(grid[0][2], rounds)
+        _right(grid[1][2], rounds)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()
@@ -60,7 +65,8 @@ def _filters(axes: Axes, rounds: Sequence[Facts]) -> None:
     axes.set_ylabel("questions")
     flips = ", ".join(_percent(facts["judging"]["flip_rate"]) for facts in rounds)
     axes.set_title(f"Pairs and filters (flip rate {flips})", loc="left")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(0, 1.2 * max(1, *left))  # room for the legend above the bars
+    axes.legend(frameon=False, fontsize=8, ncols=5, loc="upper left")
 
 
 def _lengths(axes: Axes, rounds: Sequence[Facts]) -> None:
@@ -105,6 +111,41 @@ def _rates(axes: Axes, judged: Sequence[tuple[int, Facts]], label: str) -> None:
     above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
     axes.errorbar(numbers, rates, yerr=[below, above], marker="o", capsize=4, label=label)
     axes.set_xticks(numbers)
+
+
+def _told_apart(axes: Axes, rounds: Sequence[Facts]) -> None:
+    judged = [f for f in rounds if f["judging"].get("one_right")]
+    numbers = [facts["round"] for facts in judged]
+    right = [facts["judging"]["one_right"]["preferred"] for facts in judged]
+    tied = [facts["judging"]["one_right"]["tied"] for facts in judged]
+    wrong = [1 - one - other for one, other in zip(right, tied, strict=True)]
+    left = [0.0] * len(judged)
+    for label, shares in (("right one", right), ("tie", tied), ("wrong one", wrong)):
+        axes.bar(numbers, shares, bottom=left, label=label, width=0.6)
+        left = [below + share for below, share in zip(left, shares, strict=True)]
+    axes.set_xticks(numbers)
+    axes.set_xlabel("round")
+    axes.set_ylabel("share of pairs with one right answer")
+    axes.set_ylim(0, 1.2)
+    axes.set_title("What the critic prefers", loc="left")
+    if judged:
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
+
+
+def _right(axes: Axes, rounds: Sequence[Facts]) -> None:
+    sampled = [(f["round"] - 1, f["sampling"]["right"]) for f in rounds]
+    compared = [f for f in rounds if f.get("inside") and f["inside"].get("right") is not None]
+    held_out = [(0, f["inside"]["first"]["right"]) for f in compared[:1]]
+    held_out += [(f["round"], f["inside"]["right"]) for f in compared]
+    for label, points in (("held-out questions, greedy", held_out), ("sampled", sampled)):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="o")
+    axes.set_xticks(range(len(rounds) + 1))
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_xlabel("after round")
+    axes.set_ylabel("share of right answers")
+    axes.set_title("Right answers", loc="left")
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _percent(share: float | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
@@ -23,6 +24,7 @@ from edgecritic.vision import load_image
 from edgecritic_train import cli
 from edgecritic_train.critic_data.rows import read_rows
 from edgecritic_train.rounds.config import JudgeSettings, RoundsConfig, read_rounds
+from edgecritic_train.rounds.figure import draw_rounds
 from edgecritic_train.rounds.judges import PreferenceJudge, judge_source
 from edgecritic_train.rounds.policy import Answer, Drawing, loaded_policy
 from edgecritic_train.rounds.questions import read_questions
@@ -78,6 +80,24 @@ def test_the_policy_learns_what_the_critic_likes(finished: Path) -> None:
     # One loss is ln 2: the reference of a round is the policy that it begins with.
     assert second["training"]["loss"][0] == pytest.approx(0.6931, abs=1e-3)
     assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_right_answers_are_drawn_where_there_are_references(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    facts = report(finished)
+    draw_rounds(facts)
+    for round_facts in facts:
+        round_facts["sampling"]["right"] = None
+    draw_rounds(facts)
+    with_truth, without = ([axes.get_title("left") for axes in f.axes] for f in drawn)
+    assert set(with_truth) - set(without) == {"What the critic prefers", "Right answers"}
+    assert len(without) == 4
+    right = next(a for a in drawn[0].axes if a.get_title("left") == "Right answers").get_lines()[0]
+    expected = [facts[0]["inside"]["first"]["right"], *(f["inside"]["right"] for f in facts)]
+    assert right.get_ydata() == pytest.approx(expected)
 
 
 def test_the_report_tells_question_types_apart(finished: Path) -> None:
