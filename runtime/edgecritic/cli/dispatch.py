@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from typing import Any
 
+from edgecritic.backends.threads import wait_briefly
 from edgecritic.cli import batch, bundles, commands, demo, judge, models, serve
 from edgecritic.cli.console import Console
 from edgecritic.cli.options import TEXT_HELP
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
     """
     console = Console.standard()
-    _share_cores()
+    wait_briefly()  # this process is ours, so its environment is, too
     try:
         status = _run(sys.argv[1:] if argv is None else list(argv), console)
         console.write("")  # what argparse printed may still have to be flushed
@@ -179,18 +180,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # stdout may be no file at all
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-
-
-def _share_cores() -> None:
-    """Have threads that wait for each other sleep soon, unless the user has set how they wait.
-
-    On cores that others use as well, libgomp's long spinning made a judgement several times
-    slower; without any spinning, a token of a reason took four times as long
-    (docs/experiments.md). Read when an engine is loaded. This process is ours, so its settings
-    are, too.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def _run(argv: list[str], console: Console) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias
 
+from edgecritic.backends.threads import brief_waits
 from edgecritic.errors import BackendUnavailableError, MissingExtraError
 
 logger = logging.getLogger("edgecritic.engine")
@@ -109,7 +110,8 @@ def load_native(package: Package = "llama-cpp-python") -> Native:
     """
     with _lock:
         if package not in _loaded:
-            _loaded[package] = _silenced(package)
+            with brief_waits():
+                _loaded[package] = _silenced(package)
         return _loaded[package]
 
 
