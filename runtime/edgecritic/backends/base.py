@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Lock
+from threading import Lock
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -28,21 +28,21 @@ class CancelToken:
     """Asks a running judgement to stop; safe to set from another thread."""
 
     def __init__(self) -> None:
-        self._event = Event()
+        self._set = False
         self._lock = Lock()
         self._hooks: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
         """Ask for the stop; the judgement returns with ``status="cancelled"``."""
         with self._lock:
-            self._event.set()
+            self._set = True
             hooks = tuple(self._hooks)
         for hook in hooks:
             hook()
 
     @property
     def cancelled(self) -> bool:
-        return self._event.is_set()
+        return self._set
 
     @contextmanager
     def telling(self, hook: Callable[[], None]) -> Iterator[None]:

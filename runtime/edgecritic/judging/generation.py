@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -104,7 +105,7 @@ class Writer:
         if len(self.tokens) >= self.limit:
             return self.finished("limit")
         likeliest = int(logits.argmax())  # the first that is no number, if there is one
-        if np.isnan(logits[likeliest]):
+        if math.isnan(logits[likeliest]):
             return Generated(self._text.shown, len(self.tokens), "broken")
         drawn = self._sampling.temperature > 0
         token = choose(logits, self._sampling.temperature, self._rng) if drawn else likeliest
@@ -166,7 +167,7 @@ class PieceBuffer:
     def feed(self, data: bytes) -> str:
         """The text that `data` makes certain; may be empty."""
         self._held += self._decoder.decode(data)
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [self._held.find(stop) for stop in self._stops if stop in self._held]
         if found:
             self.stopped = True
             self._held = self._held[: min(found)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +78,7 @@ class Decoder:
     def __init__(self, native: Native, context: int, *, n_batch: int, info: BackendInfo) -> None:
         self._native = native
         self._context = context
-        self._n_vocab = info.n_vocab
+        self._row_bytes = 4 * info.n_vocab
         self._batch = _Batch(native, n_batch, info.n_embd, grid=info.grid_positions)
         self._stop = _StopFlag(native)
         native.llama.llama_set_abort_callback(context, self._stop.callback, self._stop.address)
@@ -101,21 +101,31 @@ class Decoder:
             BackendUnavailableError: the engine failed.
         """
         results: list[FloatArray | None] = [None] * len(appends)
+        self._stop.clear()
+        cancel = cancel or CancelToken()
+        with cancel.telling(self._stop.set):
+            for features, rows in self._batches(appends, positions):
+                if cancel.cancelled:
+                    raise Cancelled
+                self._decode(features=features)
+                self._collect(rows, results)
+        return results
+
+    def _batches(
+        self, appends: Sequence[Append], positions: Sequence[int]
+    ) -> Iterator[tuple[bool, list[tuple[int, int]]]]:
+        """Fill the batch as often as it takes: whether with features, and what `fill` returns."""
+        if ended := self._batch.fill_single(appends, positions):
+            yield False, ended
+            return
         pending = [
             _Pending(index, append.sequence, _pieces(append, position), append.logits)
             for index, (append, position) in enumerate(zip(appends, positions, strict=True))
         ]
-        self._stop.clear()
-        cancel = cancel or CancelToken()
-        with cancel.telling(self._stop.set):
-            while any(item.pieces for item in pending):
-                for features in (False, True):
-                    while rows := self._batch.fill(pending, features=features):
-                        if cancel.cancelled:
-                            raise Cancelled
-                        self._decode(features=features)
-                        self._collect(rows, results)
-        return results
+        while any(item.pieces for item in pending):
+            for features in (False, True):
+                while rows := self._batch.fill(pending, features=features):
+                    yield features, rows
 
     def _decode(self, *, features: bool) -> None:
         self._native.log.forget()
@@ -141,8 +151,8 @@ class Decoder:
                     f"llama.cpp gave no logits for row {row}", "load the critic again"
                 )
             # A copy: the engine reuses the memory in the next batch.
-            results[index] = found = np.empty(self._n_vocab, dtype=np.float32)
-            ctypes.memmove(found.ctypes.data, logits, found.nbytes)
+            copy = ctypes.string_at(logits, self._row_bytes)
+            results[index] = np.frombuffer(copy, dtype=np.float32)
 
 
 class _StopFlag:
@@ -211,6 +221,29 @@ class _Batch:
         if self.n_rows == 0:
             return []
         return ended or [(-1, -1)]
+
+    def fill_single(
+        self, appends: Sequence[Append], positions: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """`fill` for appends of one token each; empty if there are others, or too many.
+
+        Texts need it for each token, when all that is called was driven out of the processor's
+        caches by the model's weights: so as little as can be is called.
+        """
+        if len(appends) > self._capacity:
+            return []
+        ended: list[tuple[int, int]] = []
+        for row, append in enumerate(appends):
+            span = append.spans[0] if len(append.spans) == 1 else None
+            if not isinstance(span, TextSpan) or len(span.tokens) != 1:
+                return []
+            self._tokens[row] = span.tokens[0]
+            self._positions[0, row] = positions[row]
+            self._sequences[row] = append.sequence
+            self._logits[row] = append.logits
+            ended.append((row if append.logits else -1, row))
+        self.n_rows = len(appends)
+        return ended
 
     def native(self, *, features: bool) -> Any:
         """The batch as llama.h's structure; it points into this object's memory."""
