@@ -90,13 +90,14 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
         CriticError: a file or a row cannot be used; the message names it.
     """
     data, named = config.data, lesson.named
-    train, measures = _fitting(_rows(data.train, "train"), data, lesson, tell)
+    learned, apart = _rows_of(data)
+    train, measures = _fitting(learned, data, lesson, tell)
     if not train:
         raise InputError(
             f"{', '.join(map(str, data.train))}: no {named} of the split train are left",
             "name other rows files, or raise data.max_tokens",
         )
-    held_out, _ = _fitting(_rows(data.validation or data.train, "validation"), data, lesson, tell)
+    held_out, _ = _fitting(apart, data, lesson, tell)
     judged = drawn(held_out, config.evaluation)
     check_overlap(train, judged)
     packs, lengths = _sequences(train, measures, data)
@@ -147,11 +148,22 @@ def check_overlap(train: Sequence[CriticRow], held_out: Sequence[CriticRow]) -> 
             )
 
 
-def _rows(paths: Sequence[Path], split: Split) -> list[CriticRow]:
+def _rows_of(data: DataSettings) -> tuple[list[CriticRow], list[CriticRow]]:
+    """Those to learn from and those held out; a file that has both is read once."""
+    if data.validation:
+        return _rows(data.train, "train"), _rows(data.validation, "validation")
+    rows = _rows(data.train, "train", "validation")
+    learned = [row for row in rows if row.split == "train"]
+    return learned, [row for row in rows if row.split == "validation"]
+
+
+def _rows(paths: Sequence[Path], *splits: Split) -> list[CriticRow]:
     rows: list[CriticRow] = []
     seen: dict[str, CriticRow] = {}
     for path in paths:
-        for row in read_rows(path, split):
+        for row in read_rows(path):
+            if row.split not in splits:
+                continue
             if (same := seen.setdefault(row.id, row)) is not row:
                 raise InputError(
                     f"{row.place}: the id {row.id} is there already, at {same.place}",
