@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgecritic.bundle import Bundle, describe_file, write_bundle
+from edgecritic.graphs.decoder import write_decoder
+from edgecritic.graphs.precision import DecoderPrecision
 from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest, Role
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
@@ -17,6 +20,7 @@ from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.file import FloatType
 from edgecritic_export.gguf.language_model import write_language_model
 from edgecritic_export.gguf.mmproj import write_checkpoint_mmproj
+from edgecritic_export.onnx.decoder import CheckpointLanguageModel
 from edgecritic_export.onnx.layout import OnnxOptions, export_onnx
 from edgecritic_export.onnx.precision import Variant
 from tiny_checkpoints import PATCH_SIZE, PINPOINTS, TILE_SIZE
@@ -54,6 +58,20 @@ def write_onnx_bundles(
         return export_onnx(
             opened, out, tiny_manifest(), OnnxOptions(variants=variants, external=False)
         )
+
+
+def write_branching_bundle(checkpoint: Path, plain: Bundle, out: Path) -> Bundle:
+    """A bundle in ONNX whose decoder, in float32, computes several sequences at once."""
+    path = out / "made" / "branching.onnx"
+    path.parent.mkdir(parents=True)
+    with Checkpoint.open(checkpoint) as opened:
+        precision = DecoderPrecision.uniform("fp32", opened.text.n_layers)
+        weights = CheckpointLanguageModel(opened)
+        write_decoder(weights, path, precision, external=False, branching=True)
+    kept = [file for file in plain.manifest.files if file.role != "decoder"]
+    files = (*kept, describe_file("decoder", path, path.name))
+    sources = {file.path: plain.folder / file.path for file in kept} | {path.name: path}
+    return write_bundle(out / "bundle", replace(plain.manifest, files=files), sources)
 
 
 def write_gguf_bundle(checkpoint: Path, out: Path, float_type: FloatType = "F32") -> Bundle:

@@ -1,14 +1,15 @@
-"""The `Backend` Protocol for engines that compute one sequence at a time.
+"""The `Backend` Protocol for engines that have one stretch of memory.
 
 What such an engine brings is a `Model`: embeddings of tokens, logits after a chunk of embeddings,
-features of tiles. Text and pictures are the same to it, so a chunk may hold both.
+features of tiles. Text and pictures are the same to it, so a chunk may hold both. It computes one
+sequence at a time, unless it can be told which cells see which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,43 +23,18 @@ from edgecritic.backends.base import (
     TextSpan,
     UInt8Array,
 )
+from edgecritic.backends.branches import Branch, DecodeBranches, side_by_side
 from edgecritic.backends.cells import CellLedger
 from edgecritic.backends.checks import check_appends, check_token
-from edgecritic.backends.positions import PositionArray, span_positions
+from edgecritic.backends.chunk import Chunk
+from edgecritic.backends.positions import span_positions
 from edgecritic.backends.tokens import JsonTokenizer
 from edgecritic.backends.workbench import Stretch, Workbench
 from edgecritic.errors import BackendUnavailableError
 
 Copy = TypeVar("Copy")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """What is computed at once.
-
-    Attributes:
-        embeddings: (n, n_embd) float32 of tokens and pictures.
-        positions: (3, n) int32, their time, row and column; equal for text, and everywhere in a
-            language model without rows and columns.
-    """
-
-    embeddings: FloatArray
-    positions: PositionArray
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    def cells(self, start: int, stop: int) -> Chunk:
-        """A part of it."""
-        return Chunk(self.embeddings[start:stop], self.positions[:, start:stop])
-
-    @classmethod
-    def joined(cls, parts: Sequence[Chunk]) -> Chunk:
-        """One behind the other."""
-        return cls(
-            np.concatenate([part.embeddings for part in parts]),
-            np.concatenate([part.positions for part in parts], axis=1),
-        )
+_Begun: TypeAlias = tuple[Append, int]
+"""What is appended, and the position that it begins at."""
 
 
 class Model(Protocol[Copy]):
@@ -102,22 +78,31 @@ class _Loaded(Generic[Copy]):
     model: Model[Copy]
     tokenizer: JsonTokenizer
     sequences: Workbench[Copy]
+    decode_branches: DecodeBranches | None
 
 
 class SequentialBackend(Generic[Copy]):
-    """A critic on an engine with room for one sequence of `n_ctx` cells.
+    """A critic on an engine with room for `n_ctx` cells.
 
     Args:
         model: the engine.
         tokenizer: of its language model.
         info: what is loaded.
         n_batch: cells computed at once; also how often it is asked to stop.
+        decode_branches: computes cells of several sequences at once, where the engine can.
     """
 
     def __init__(
-        self, model: Model[Copy], tokenizer: JsonTokenizer, info: BackendInfo, n_batch: int
+        self,
+        model: Model[Copy],
+        tokenizer: JsonTokenizer,
+        info: BackendInfo,
+        n_batch: int,
+        decode_branches: DecodeBranches | None = None,
     ) -> None:
-        self._loaded: _Loaded[Copy] | None = _Loaded(model, tokenizer, Workbench(model.memory))
+        self._loaded: _Loaded[Copy] | None = _Loaded(
+            model, tokenizer, Workbench(model.memory, info.n_ctx), decode_branches
+        )
         self._info = info
         self._n_batch = n_batch
         self._cells = CellLedger(info.n_ctx, info.max_sequences)
@@ -164,14 +149,17 @@ class SequentialBackend(Generic[Copy]):
     def append(
         self, appends: Sequence[Append], cancel: CancelToken | None = None
     ) -> list[FloatArray | None]:
-        """Decode appends, one behind the other; see `Backend.append`."""
+        """Decode appends, short ones at once where the engine can; see `Backend.append`."""
         loaded = self._require_open()
         check_appends(appends, self._info)
-        starts = [self._cells.position(append.sequence) for append in appends]
+        begun = [(append, self._cells.position(append.sequence)) for append in appends]
         self._cells.reserve(appends)
+        at_once = 0 if loaded.decode_branches is None else self._n_batch
         return [
-            self._append(loaded, append, start, cancel)
-            for append, start in zip(appends, starts, strict=True)
+            row
+            for group in _grouped(begun, at_once)
+            for row in self._together(loaded, group, cancel)
+            or [self._append(loaded, *one, cancel) for one in group]
         ]
 
     def length(self, sequence: int) -> int:
@@ -192,6 +180,41 @@ class SequentialBackend(Generic[Copy]):
             raise BackendUnavailableError("this backend is closed", "load the critic again")
         return self._loaded
 
+    def _together(
+        self, loaded: _Loaded[Copy], group: Sequence[_Begun], cancel: CancelToken | None
+    ) -> list[FloatArray | None] | None:
+        """Decode several appends at once; None if each has to be decoded by itself.
+
+        So it is where nothing lies in front of them, where memory ends, and where something is no
+        number: as an attention's weight, 0 does not hide such a cell from the others.
+        """
+        if len(group) == 1 or loaded.decode_branches is None:
+            return None
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled
+        sequences = [append.sequence for append, _ in group]
+        try:
+            start = loaded.sequences.lay(*sequences, room=sum(len(append) for append, _ in group))
+            if not start:
+                return None
+            branches, slots = side_by_side(self._branches(loaded, group), start)
+            rows = loaded.decode_branches(branches, start, cancel)
+        except (BackendUnavailableError, MemoryError):
+            return None
+        if not np.isfinite(rows).all():
+            return None
+        for sequence, own in zip(sequences, slots, strict=True):
+            loaded.sequences.extend(sequence, own)
+        found = iter(rows)
+        return [next(found).copy() if append.logits else None for append, _ in group]
+
+    def _branches(self, loaded: _Loaded[Copy], group: Sequence[_Begun]) -> list[Branch]:
+        return [
+            Branch(chunk, loaded.sequences.slots(append.sequence), append.logits)
+            for append, position in group
+            for chunk in self._chunks(loaded.model, append.spans, position)
+        ]
+
     def _append(
         self, loaded: _Loaded[Copy], append: Append, position: int, cancel: CancelToken | None
     ) -> FloatArray | None:
@@ -201,7 +224,7 @@ class SequentialBackend(Generic[Copy]):
             if cancel is not None and cancel.cancelled:
                 raise Cancelled
             logits = loaded.model.decode(chunk, start, cancel)
-            loaded.sequences.extend(append.sequence, len(chunk))
+            loaded.sequences.extend(append.sequence, np.arange(start, start + len(chunk)))
             start += len(chunk)
         return logits if append.logits else None
 
@@ -224,3 +247,17 @@ class SequentialBackend(Generic[Copy]):
                     gathered, room = [], self._n_batch
         if gathered:
             yield Chunk.joined(gathered)
+
+
+def _grouped(appends: Sequence[_Begun], n_cells: int) -> list[list[_Begun]]:
+    """Neighbours that have so many cells together, and none of them without any."""
+    groups: list[list[_Begun]] = []
+    room = 0
+    for append, position in appends:
+        if len(append) and len(append) <= room:
+            groups[-1].append((append, position))
+        else:
+            groups.append([(append, position)])
+            room = n_cells if len(append) else 0
+        room -= len(append)
+    return groups

@@ -35,7 +35,7 @@ from edgecritic.progress import Tell
 from edgecritic.staging import write_text
 from edgecritic.vision.native import NativeGeometry
 
-RECIPE: Final = "onnx-q8-2"
+RECIPE: Final = "onnx-q8-3"
 """To be changed with anything that changes what is written."""
 
 SMALL: Final = 256 * 2**20
@@ -181,7 +181,7 @@ class _Making:
         self._tell(f"dequantising {path.name}, merging adapters, quantizing to eight bits")
         target = self._graph(f"{DECODER}_quantized")
         precision = DecoderPrecision.uniform("int8", weights.text.n_layers)
-        decoder, *data = write_decoder(weights, target, precision, external=True)
+        decoder, *data = write_decoder(weights, target, precision, external=True, branching=True)
         self._listed.append(("decoder", decoder, "Q8"))
         self._listed.extend(("external_data", file, "") for file in data)
         target = self._graph(f"{EMBED_TOKENS}_fp16")

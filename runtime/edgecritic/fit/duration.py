@@ -20,7 +20,8 @@ class Work:
         patches: of a tile.
         tower_layer: a layer of the language model's width that is stored as the tower is.
         n_batch: tokens in one call at most.
-        together: several answers are computed in one call, and pictures apart from text.
+        together: several answers are computed in one call.
+        apart: pictures are computed apart from text.
     """
 
     layers: Mapping[LayerShape, float]
@@ -30,6 +31,7 @@ class Work:
     tower_layer: LayerShape
     n_batch: int
     together: bool
+    apart: bool
 
 
 def calls(work: Work, workload: Workload, picture: Picture) -> Iterator[Call]:
@@ -59,7 +61,7 @@ def calls(work: Work, workload: Workload, picture: Picture) -> Iterator[Call]:
 def _in_order(work: Work, spans: list[int], rows: int) -> Iterator[Call]:
     """A prompt, span by span or as a whole."""
     past = 0
-    for span in spans if work.together else [sum(spans)]:
+    for span in spans if work.apart else [sum(spans)]:
         end = past + span
         while past < end:
             n = min(work.n_batch, end - past)

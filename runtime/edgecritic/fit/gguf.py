@@ -201,6 +201,7 @@ def _work(
         tower_layer=replace(plain, types=(stored,) * N_MATRICES, adapter=()),
         n_batch=options.n_batch,
         together=True,
+        apart=True,
     )
 
 

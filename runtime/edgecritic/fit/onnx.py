@@ -99,17 +99,19 @@ def onnx_costs(
     tower = [_Weights.of(path, files.external_data) for path in towers]
     cell = 2 * facts.n_layers * facts.n_heads * facts.head_dim * _BYTES[facts.cache]
     main = probe(_main_kind(decoder))
-    longest = workload.longest(picture.tokens)
-    aside = max(0, workload.kept(picture.tokens, options.n_ctx) - longest)
+    laid = workload.longest(picture.tokens)
+    if facts.branches:  # all answers to a picture lie among each other
+        laid = max(laid, min(options.n_ctx, workload.tokens(picture.tokens)))
+    aside = max(0, workload.kept(picture.tokens, options.n_ctx) - laid)
     ram = {
         "Python and ONNX Runtime": main.base,
         "vocabulary": int(main.word * facts.n_vocab),
         "decoder": _resident(decoder, probe),
         "token embeddings": _table(table, facts, workload.tokens(picture.tokens)),
         "vision tower": sum(_resident(part, probe) for part in tower),
-        "keys and values": cell * allocated(longest, options.n_ctx),
+        "keys and values": cell * allocated(laid, options.n_ctx),
         "keys and values put aside": cell * aside,
-        "computation": _activations(facts, decoder, min(options.n_batch, longest)),
+        "computation": _activations(facts, decoder, min(options.n_batch, laid)),
         "picture and its features": picture_bytes(workload, picture, facts.n_embd),
     }
     # In the order in which they are opened.
@@ -191,7 +193,8 @@ def _work(
         patches=patches,
         tower_layer=replace(layer, types=("fp32",)),
         n_batch=n_batch,
-        together=False,
+        together=facts.branches,
+        apart=False,
     )
 
 

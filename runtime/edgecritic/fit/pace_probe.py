@@ -67,11 +67,11 @@ def llamacpp_pace(folder: Path, layer: LayerShape, threads: int, package: Packag
 
 def onnx_pace(folder: Path, layer: LayerShape, threads: int) -> Pace:
     """ONNX Runtime's, likewise."""
+    from edgecritic.backends.chunk import Chunk
     from edgecritic.backends.onnx.artifacts import check_decoder
     from edgecritic.backends.onnx.memory import HostMemory
     from edgecritic.backends.onnx.model import Decoder
     from edgecritic.backends.onnx.runtime import CPU, Session, load_runtime
-    from edgecritic.backends.sequential import Chunk
     from edgecritic.fit.stand_in_graph import write_layers
 
     runtime = load_runtime()

@@ -7,7 +7,8 @@ What GroupQueryAttention's CPU kernel asks of its caller, each shown by a test:
 
 * rows of a batch are padded on the right; padding on the left gives wrong logits without a word;
 * several tokens are appended to a past only with a batch of one;
-* a past that is cut short continues exactly as if the rest had never been decoded.
+* a past that is cut short continues exactly as if the rest had never been decoded;
+* positions given to it count behind a past only: without one it counts them from 0 itself.
 
 CUDA's kernel takes float16 only, and so needs a decoder with such activations. Qwen2's feed-forward
 layers and residual stream leave float16's range, so the stream stays in float32 and the gated
@@ -44,6 +45,7 @@ def write_decoder(
     *,
     importance: Importance | None = None,
     external: bool | None = None,
+    branching: bool = False,
 ) -> tuple[Path, ...]:
     """Write a language model without its embeddings.
 
@@ -53,12 +55,18 @@ def write_decoder(
     positions, 0 for all. Outputs: ``logits`` (batch, kept, n_vocab) float32 and
     ``present.<layer>.key|value``, of the type of the past.
 
+    With `branching`, two more inputs let cells of several sequences lie behind each other and be
+    computed at once: ``position_ids`` (batch, sequence) int64, and ``attention_bias`` (batch, 1,
+    sequence, total) float32, which is added to scores. transformers.js feeds no such bias, and
+    CUDA's attention takes none.
+
     Args:
         weights: of a Qwen2 or Llama language model.
         path: the file to make.
         precision: of the matrices.
         importance: of the inputs of those in four bits: the mean square of each, by matrix.
         external: see `ModelFile`.
+        branching: for activations in float32.
 
     Returns:
         The files written, the model first.
@@ -67,7 +75,7 @@ def write_decoder(
         ArtifactError: a weight is not finite in its precision.
     """
     with ModelFile(path, external=external) as model:
-        _Decoder(weights, model, precision, importance or {}).write()
+        _Decoder(weights, model, precision, importance or {}, branching=branching).write()
         return model.finish()
 
 
@@ -107,6 +115,8 @@ class _Decoder:
         model: ModelFile,
         precision: DecoderPrecision,
         importance: Importance,
+        *,
+        branching: bool,
     ) -> None:
         self._text = weights.text
         self._weights = weights
@@ -115,6 +125,12 @@ class _Decoder:
         self._importance = importance
         self._half = precision.activations == "fp16"
         self._cache_type: DType = "float16" if self._half else "float32"
+        self._branching = branching
+        if branching and self._half:
+            raise ArtifactError(
+                "a decoder with activations in half precision cannot have branches",
+                "choose a precision with activations in float32",
+            )
         if len(precision.layers) != weights.text.n_layers:
             raise ArtifactError(
                 f"{len(precision.layers)} layers have a precision, the decoder has "
@@ -131,6 +147,11 @@ class _Decoder:
         model.output("logits", "float32", "batch_size", "kept_length", text.n_vocab)
         self._write_lengths()
         self._write_rotary()
+        if self._branching:
+            size = ("batch_size", "sequence_length")
+            model.input("position_ids", "int64", *size)
+            mask = (size[0], 1, size[1], "total_sequence_length")
+            model.input("attention_bias", "float32", *mask)
         normed = model.node(
             "SimplifiedLayerNormalization",
             [hidden, self._vector("model.layers.0.input_layernorm.weight")],
@@ -201,6 +222,7 @@ class _Decoder:
                 "total_sequence_length_int32",
                 "cos_cache",
                 "sin_cache",
+                *(("position_ids", "attention_bias") if self._branching else ()),
             ],
             [f"{prefix}.attended", f"present.{layer}.key", f"present.{layer}.value"],
             domain=CONTRIB,

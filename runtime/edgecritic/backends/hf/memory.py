@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from edgecritic.backends.workbench import Slots
+
 
 class TorchMemory:
     """A stretch of positions, allocated once.
@@ -36,9 +38,9 @@ class TorchMemory:
         """Keys and values of one position."""
         return self._values[..., 0, :].numel() * self._values.element_size()
 
-    def take(self, start: int, stop: int) -> torch.Tensor:
+    def take(self, slots: Slots) -> torch.Tensor:
         """A copy of some positions."""
-        return self._values[..., start:stop, :].clone()
+        return self._values[..., torch.from_numpy(slots).to(self._values.device), :]
 
     def put(self, start: int, copy: torch.Tensor) -> None:
         """Write positions back."""

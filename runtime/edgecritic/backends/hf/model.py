@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from edgecritic.backends.base import Cancelled, CancelToken, FloatArray, UInt8Array
+from edgecritic.backends.chunk import Chunk
 from edgecritic.backends.hf.artifacts import QWEN
 from edgecritic.backends.hf.memory import TorchMemory
 from edgecritic.backends.hf.towers import native_features, tile_features
-from edgecritic.backends.sequential import Chunk
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.vision.geometries import Geometry
 from edgecritic.vision.native import NativeGeometry

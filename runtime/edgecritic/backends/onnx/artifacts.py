@@ -21,7 +21,7 @@ ATTENTION: Final = "com.microsoft:GroupQueryAttention"
 _COSINES: Final = 7  # input of GroupQueryAttention: (positions, head_dim / 2)
 _FLOATS: Final = ("float32", "float16")
 _REQUIRED: Final = frozenset({"inputs_embeds", "attention_mask"})
-_OPTIONAL: Final = frozenset({"position_ids", "num_logits_to_keep"})
+_OPTIONAL: Final = frozenset({"position_ids", "num_logits_to_keep", "attention_bias"})
 _PAST: Final = re.compile(r"past_key_values\.(\d{1,4})\.(key|value)")
 _HINT: Final = "export the critic again with edgecritic_export"
 _WRONG_FILE: Final = "check the bundle's files: this one has another role"
@@ -43,6 +43,7 @@ class DecoderFacts:
         embeddings: element type of ``inputs_embeds``.
         takes_positions: it wants ``position_ids``.
         keeps_logits: it can leave out the logits of earlier positions.
+        branches: it takes a bias of scores, and so computes cells of several sequences at once.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class DecoderFacts:
     embeddings: str
     takes_positions: bool
     keeps_logits: bool
+    branches: bool
 
     @property
     def cell_bytes(self) -> int:
@@ -113,6 +115,7 @@ def check_decoder(path: Path, external: Collection[Path] = ()) -> DecoderFacts:
         embeddings=_float(header, "inputs_embeds", embeddings),
         takes_positions="position_ids" in header.inputs,
         keeps_logits="num_logits_to_keep" in header.inputs,
+        branches=_check_bias(header),
     )
 
 
@@ -184,6 +187,20 @@ def _count_layers(header: OnnxHeader) -> int:
             "a decoder with a cache is needed (decoder_model_merged): export the critic again",
         )
     return max(found) + 1
+
+
+def _check_bias(header: OnnxHeader) -> bool:
+    """Whether its attention takes a bias."""
+    bias = header.inputs.get("attention_bias")
+    if bias is None:
+        return False
+    if bias.element != "float32" or len(bias.shape) != 4 or "position_ids" not in header.inputs:
+        raise ArtifactError(
+            f"{header.path}: attention_bias is {bias}, not (batch, 1, sequence, total) in float32 "
+            "beside position_ids",
+            _HINT,
+        )
+    return True
 
 
 def _check_attention(header: OnnxHeader, n_layers: int) -> int | None:

@@ -76,8 +76,9 @@ class OnnxFiles:
 class OnnxBackend(SequentialBackend[Values]):
     """A critic on ONNX Runtime, on the CPU or with CUDA.
 
-    One sequence at a time lies in the cache, which is extended in place; see
-    `edgecritic.backends.workbench` for what becomes of the others.
+    Sequences that are continued lie in the cache, which is extended in place; see
+    `edgecritic.backends.workbench` for what becomes of the others. Several are continued at once
+    if the decoder takes a bias of scores.
 
     Args:
         files: of the critic.
@@ -135,7 +136,9 @@ class OnnxBackend(SequentialBackend[Values]):
             end_tokens=tokenizer.end_tokens(configured_ends(files.configs)),
             cell_bytes=facts.cell_bytes,
         )
-        super().__init__(OnnxModel(decoder, embed_tokens, tower), tokenizer, info, options.n_batch)
+        model = OnnxModel(decoder, embed_tokens, tower)
+        at_once = decoder.decode_branches if facts.branches else None
+        super().__init__(model, tokenizer, info, options.n_batch, at_once)
 
 
 def _check_context(facts: DecoderFacts, options: EngineOptions) -> None:

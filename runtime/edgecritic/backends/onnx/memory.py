@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecritic.backends.onnx.artifacts import DecoderFacts
+from edgecritic.backends.workbench import Slots
 
 Values: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
@@ -80,7 +81,7 @@ class Memory(ABC):
         """Replace the buffers of a layer by longer ones."""
 
     @abstractmethod
-    def take(self, start: int, stop: int) -> Values:
+    def take(self, slots: Slots) -> Values:
         """A copy of some positions."""
 
     @abstractmethod
@@ -109,9 +110,9 @@ class HostMemory(Memory):
         self._layers[layer] = [_longer(values, n_positions) for values in self._layers[layer]]
         self.buffers[layer] = map(self._wrap, self._layers[layer])
 
-    def take(self, start: int, stop: int) -> Values:
+    def take(self, slots: Slots) -> Values:
         """See `Memory.take`."""
-        return np.stack([layer[:, :, start:stop] for layer in self._layers])
+        return np.stack([layer[:, :, slots] for layer in self._layers])
 
     def put(self, start: int, copy: Values) -> None:
         """See `Memory.put`."""
@@ -143,9 +144,9 @@ class DeviceMemory(Memory):
         grown = (_longer(buffer.numpy(), n_positions) for buffer in self.buffers[layer])
         self.buffers[layer] = [self._move(values, "cuda", 0) for values in grown]
 
-    def take(self, start: int, stop: int) -> Values:
+    def take(self, slots: Slots) -> Values:
         """See `Memory.take`."""
-        return np.stack([buffer.numpy()[:, :, start:stop] for buffer in self.buffers])
+        return np.stack([buffer.numpy()[:, :, slots] for buffer in self.buffers])
 
     def put(self, start: int, copy: Values) -> None:
         """See `Memory.put`."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgecritic.backends.base import CancelToken, FloatArray, UInt8Array
+from edgecritic.backends.branches import Branches
 from edgecritic.backends.checks import check_tiles
+from edgecritic.backends.chunk import Chunk
 from edgecritic.backends.onnx.artifacts import DecoderFacts, TowerFacts
 from edgecritic.backends.onnx.memory import Memory, Values
 from edgecritic.backends.onnx.runtime import Session
-from edgecritic.backends.sequential import Chunk
 from edgecritic.backends.workbench import Stretch
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.vision.geometry import ImageGeometry
@@ -21,8 +22,8 @@ from edgecritic.vision.tiling import pixel_values
 class Decoder:
     """The language model, on one stretch of memory.
 
-    The attention takes one sequence at a time when several positions are appended to a past, so
-    nothing is batched across sequences.
+    The attention takes one row of a batch when several positions are appended to a past. Cells of
+    several sequences are therefore computed as one row, whose bias says who sees whom.
 
     Args:
         session: the decoder's.
@@ -39,8 +40,6 @@ class Decoder:
         self._facts = facts
         # A binding does not keep arrays alive: what is bound here and below has to outlive a run.
         self._ones = np.ones((1, n_positions), dtype=np.int64)
-        self._positions = np.arange(n_positions, dtype=np.int64)[None]
-        self._last_only = np.array(1, dtype=np.int64)
         self._binding = session.binding()
         self._binding.bind_output("logits", "cpu")  # first, so that it is the first result
         parts = ("key", "value")
@@ -59,7 +58,15 @@ class Decoder:
 
     def decode(self, chunk: Chunk, start: int, cancel: CancelToken | None) -> FloatArray:
         """See `Model.decode`."""
-        facts, binding = self._facts, self._binding
+        seen = np.zeros((len(chunk), start + len(chunk) if self._facts.branches else 0), np.float32)
+        logits: FloatArray = self.decode_branches(Branches(chunk, seen, 1), start, cancel)[0]
+        return logits
+
+    def decode_branches(
+        self, branches: Branches, start: int, cancel: CancelToken | None
+    ) -> FloatArray:
+        """See `edgecritic.backends.branches.DecodeBranches`."""
+        facts, binding, chunk = self._facts, self._binding, branches.chunk
         end = start + len(chunk)
         self._bind_memory(end)
         embeddings = np.ascontiguousarray(chunk.embeddings[None], dtype=facts.embeddings)
@@ -68,13 +75,18 @@ class Decoder:
         # positions as the mask has ones.
         binding.bind_cpu_input("attention_mask", self._ones[:, :end])
         if facts.takes_positions:
-            binding.bind_cpu_input("position_ids", self._positions[:, start:end])
+            positions = chunk.positions[:1].astype(np.int64)
+            binding.bind_cpu_input("position_ids", positions)
+        if facts.branches:
+            bias = branches.bias[None, None]
+            binding.bind_cpu_input("attention_bias", bias)
         if facts.keeps_logits:
-            binding.bind_cpu_input("num_logits_to_keep", self._last_only)
+            n_logits = np.array(branches.n_logits, dtype=np.int64)
+            binding.bind_cpu_input("num_logits_to_keep", n_logits)
         binding.bind_output("logits", "cpu")  # made anew by each run
         self._session.run_bound(binding, cancel)
         rows = binding.get_outputs()[0].numpy()
-        return np.array(rows[0, -1], dtype=np.float32)
+        return np.asarray(rows[0, -branches.n_logits :], dtype=np.float32)
 
 
 class Tower:

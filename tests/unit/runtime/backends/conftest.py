@@ -14,7 +14,13 @@ from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import Bundle
 from edgecritic_export.onnx.precision import Variant
 from tiny_checkpoints import write_llava_onevision
-from tiny_engines import GEOMETRY, write_gguf_bundle, write_hf_bundle, write_onnx_bundles
+from tiny_engines import (
+    GEOMETRY,
+    write_branching_bundle,
+    write_gguf_bundle,
+    write_hf_bundle,
+    write_onnx_bundles,
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +38,17 @@ def onnx_bundles(
     """The same weights as ONNX files, in every precision."""
     folder = tmp_path_factory.mktemp("onnx")
     return write_onnx_bundles(checkpoint, folder, ("fp32", "fp16", "q8", "q4", "q4f16"))
+
+
+@pytest.fixture(scope="session")
+def branching_bundle(
+    checkpoint: Path,
+    onnx_bundles: dict[Variant, Bundle],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Bundle:
+    """The float32 variant with a decoder that computes several sequences at once."""
+    folder = tmp_path_factory.mktemp("branching")
+    return write_branching_bundle(checkpoint, onnx_bundles["fp32"], folder)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +80,12 @@ def torch_threads() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def make_onnx(onnx: OnnxFiles) -> Callable[[EngineOptions], OnnxBackend]:
     return lambda options: OnnxBackend(onnx, geometry=GEOMETRY, options=options)
+
+
+@pytest.fixture(scope="session")
+def make_branching(branching_bundle: Bundle) -> Callable[[EngineOptions], OnnxBackend]:
+    files = OnnxFiles.of(branching_bundle)
+    return lambda options: OnnxBackend(files, geometry=GEOMETRY, options=options)
 
 
 @pytest.fixture(scope="session")

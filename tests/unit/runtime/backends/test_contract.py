@@ -40,6 +40,7 @@ TOLERANCE = 1e-3  # F32 weights, F16 cache; the scripted backend is exact
 OPTIONS = EngineOptions(n_ctx=256, n_threads=1, n_batch=64, n_ubatch=32, max_sequences=8)
 
 PREBUILT = [name for name in ("inferna",) if find_spec(name) is not None]
+ENGINES = ["scripted", "llamacpp", *PREBUILT, "onnx", "branching", "hf"]
 
 AnyBackend = ScriptedBackend | LlamaCppBackend | OnnxBackend | HfBackend
 MakeBackend = Callable[[EngineOptions], AnyBackend]
@@ -50,7 +51,7 @@ def hashed_script(history: History) -> Mapping[int, float]:
     return dict(enumerate(rng.standard_normal(200)))
 
 
-@pytest.fixture(scope="module", params=["scripted", "llamacpp", *PREBUILT, "onnx", "hf"])
+@pytest.fixture(scope="module", params=ENGINES)
 def make_backend(request: pytest.FixtureRequest, tiny_models: TinyModels) -> Iterator[MakeBackend]:
     made: list[AnyBackend] = []
 

@@ -133,12 +133,15 @@ def test_smaller_variants_stay_near(
 
 @pytest.fixture
 def critics(
-    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, torch_threads: None
+    bundles: dict[str, Bundle],
+    branching_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    torch_threads: None,
 ) -> Iterator[dict[str, Critic]]:
     monkeypatch.setattr("edgecritic.scoring.MIN_MASS", 0.0)  # a random model states no verdicts
     opened = {
-        name: Critic.load(bundle, backend=name, device="cpu", threads=1)
-        for name, bundle in bundles.items()
+        name: Critic.load(bundle, device="cpu", threads=1)
+        for name, bundle in (bundles | {"branching": branching_bundle}).items()
     }
     yield opened
     for critic in opened.values():
@@ -148,7 +151,7 @@ def critics(
 def test_the_same_verdicts_through_the_whole_critic(critics: dict[str, Critic]) -> None:
     seen = {}
     for name, critic in critics.items():
-        assert critic.info.name == name
+        assert critic.info.name == ("onnx" if name == "branching" else name)
         image = picture(1, (60, 40))
         verdict = critic.score(image, QUESTION, RESPONSES[0], max_rationale_tokens=5)
         ranking = critic.rank([image, picture(2, (20, 50))], QUESTION, RESPONSES)
@@ -156,7 +159,7 @@ def test_the_same_verdicts_through_the_whole_critic(critics: dict[str, Critic]) 
         seen[name] = (verdict, ranking, pair)
         assert verdict.status == pair.status == "ok"
     reference, ranked, preferred = seen["hf"]
-    for verdict, ranking, pair in (seen["onnx"], seen["llamacpp"]):
+    for verdict, ranking, pair in (seen["onnx"], seen["branching"], seen["llamacpp"]):
         # llama.cpp's cache is in half precision here, as in use.
         assert dict(verdict.probabilities) == pytest.approx(dict(reference.probabilities), abs=2e-3)
         assert verdict.rationale == reference.rationale
@@ -171,7 +174,7 @@ def test_prefixes_are_shared_in_every_engine(critics: dict[str, Critic]) -> None
         ranking = critic.rank(picture(1, (60, 40)), QUESTION, RESPONSES)
         usages[name] = ranking.usage
         assert ranking.usage.decoded_tokens < ranking.usage.prompt_tokens / 2
-    assert usages["hf"] == usages["onnx"] == usages["llamacpp"]
+    assert usages["hf"] == usages["onnx"] == usages["branching"] == usages["llamacpp"]
 
 
 def test_all_pairs_through_every_engine(critics: dict[str, Critic]) -> None:
@@ -240,7 +243,12 @@ def test_a_cancelled_request_leaves_its_mates_alone_in_every_engine(
         assert dict(again.probabilities) == near(stopped.probabilities)
 
 
-INNERMOST = {"hf": HfModel.decode, "llamacpp": LlamaDecoder._decode, "onnx": Session.run_bound}
+INNERMOST = {
+    "hf": (HfModel, "decode"),
+    "llamacpp": (LlamaDecoder, "_decode"),
+    "onnx": (Session, "run_bound"),
+    "branching": (Session, "run_bound"),
+}
 """What computes a batch, below all that keeps count of sequences."""
 
 
@@ -252,7 +260,8 @@ def test_memory_that_ends_in_one_request_leaves_the_critic_usable(
     critic, image = critics[name], picture(2, (60, 40))
     expected = critic.score(image, QUESTION, "a 7", rationale=False)
     critic.forget()
-    innermost, batches = INNERMOST[name], []
+    owner, method = INNERMOST[name]
+    innermost, batches = getattr(owner, method), []
 
     def ends(*args: Any, **kwargs: Any) -> Any:
         found = innermost(*args, **kwargs)  # what it wrote before it failed lies there
@@ -262,8 +271,7 @@ def test_memory_that_ends_in_one_request_leaves_the_critic_usable(
         return found
 
     with monkeypatch.context() as patched:
-        owner = {"hf": HfModel, "llamacpp": LlamaDecoder, "onnx": Session}[name]
-        patched.setattr(owner, innermost.__name__, ends)
+        patched.setattr(owner, method, ends)
         with pytest.raises(BackendUnavailableError, match="nothing is left"):
             critic.score(image, QUESTION, "an 8", rationale=False)
     assert len(batches) >= nth

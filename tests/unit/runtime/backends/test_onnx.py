@@ -215,25 +215,25 @@ def test_both_memories_do_the_same(onnx: OnnxFiles) -> None:
     facts, pretended = check_decoder(onnx.decoder), pretended_runtime()
     host, device = HostMemory(pretended, facts, 16), DeviceMemory(pretended, facts, 16)
     rng = np.random.default_rng(0)
-    written = rng.standard_normal(host.take(0, 9).shape).astype(np.float32)
+    written = rng.standard_normal(host.take(np.arange(0, 9)).shape).astype(np.float32)
     for memory in (host, device):
         memory.put(4, written)
-        np.testing.assert_array_equal(memory.take(4, 13), written)
-        assert not memory.take(0, 4).any()
-        memory.put(6, memory.take(4, 6))
-    np.testing.assert_array_equal(host.take(0, 16), device.take(0, 16))
+        np.testing.assert_array_equal(memory.take(np.arange(4, 13)), written)
+        assert not memory.take(np.arange(0, 4)).any()
+        memory.put(6, memory.take(np.arange(4, 6)))
+    np.testing.assert_array_equal(host.take(np.arange(0, 16)), device.take(np.arange(16)))
 
 
 def test_memory_grows_with_the_sequence(onnx: OnnxFiles) -> None:
     facts = check_decoder(onnx.decoder)
     host = HostMemory(runtime.load_runtime(), facts, STEP + 100)
     first = host.generation
-    host.put(STEP - 2, np.ones_like(host.take(0, 2)))
+    host.put(STEP - 2, np.ones_like(host.take(np.arange(0, 2))))
     assert host.generation == first
     host.reserve(STEP + 1)
     assert [buffer.shape()[2] for buffer in host.buffers] == [STEP + 100] * 2 * facts.n_layers
-    assert host.take(STEP - 2, STEP).all()
-    assert not host.take(STEP, STEP + 100).any()
+    assert host.take(np.arange(STEP - 2, STEP)).all()
+    assert not host.take(np.arange(STEP, STEP + 100)).any()
     assert host.buffers[0].numpy()[0, :, STEP - 2 : STEP].all()
     grown = host.generation
     assert grown != first
@@ -272,13 +272,13 @@ def test_memory_on_a_gpu_doubles(onnx: OnnxFiles) -> None:
     device = DeviceMemory(pretended_runtime(), facts, 7 * STEP)
     lengths = []
     for end in (1, STEP, STEP + 1, 2 * STEP + 1, 4 * STEP + 1):
-        device.put(end - 1, np.full_like(device.take(0, 1), end))
+        device.put(end - 1, np.full_like(device.take(np.arange(0, 1)), end))
         lengths.append({buffer.numpy().shape[2] for buffer in device.buffers})
     assert lengths == [{STEP}, {STEP}, {2 * STEP}, {4 * STEP}, {7 * STEP}]
     assert len(device.buffers) == 2 * facts.n_layers
     for end in (1, STEP, STEP + 1, 2 * STEP + 1):
-        assert (device.take(end - 1, end) == end).all()
-    assert not device.take(1, STEP - 1).any()
+        assert (device.take(np.arange(end - 1, end)) == end).all()
+    assert not device.take(np.arange(1, STEP - 1)).any()
 
 
 def test_logits_do_not_depend_on_how_often_memory_grew(
@@ -421,7 +421,7 @@ def test_a_cache_lies_on_the_gpu_where_its_attention_can_run(
     class Watched(HostMemory):
         def __init__(self, library: Any, facts: DecoderFacts, n_positions: int) -> None:
             super().__init__(library, facts, n_positions)
-            made.append(self.take(0, 1).dtype)
+            made.append(self.take(np.arange(0, 1)).dtype)
 
     monkeypatch.setattr(engine, "DeviceMemory", Watched)
     monkeypatch.setattr(engine, "choose_provider", lambda *_: runtime.CUDA)

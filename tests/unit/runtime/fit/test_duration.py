@@ -13,8 +13,8 @@ from edgecritic.fit.pace import N_MATRICES, SIZES, LayerShape, Pace, PicturePace
 from edgecritic.fit.workload import Picture, Workload
 
 LAYER = LayerShape(64, 96, 4, 4, 16, ("F16",) * N_MATRICES)
-WORK = Work({LAYER: 10}, 1000, 0, 0, LAYER, 512, together=True)
-ALONE = replace(WORK, together=False)
+WORK = Work({LAYER: 10}, 1000, 0, 0, LAYER, 512, together=True, apart=True)
+ALONE = replace(WORK, together=False, apart=False)
 PICTURE = Picture(2, (384, 384), 1485)
 FREE = PicturePace(0.0, 0.0)
 EVEN = Pace(tuple(1e-3 * n for n in SIZES), (0.0,) * len(SIZES), 0.0)
@@ -25,12 +25,14 @@ EVEN = Pace(tuple(1e-3 * n for n in SIZES), (0.0,) * len(SIZES), 0.0)
     tokens=st.integers(1, 200),
     image_tokens=st.integers(0, 8000),
     together=st.booleans(),
+    apart=st.booleans(),
 )
 def test_every_token_is_in_one_call(
-    responses: int, tokens: int, image_tokens: int, together: bool
+    responses: int, tokens: int, image_tokens: int, together: bool, apart: bool
 ) -> None:
     workload = Workload((640, 480), responses, tokens)
-    work, picture = replace(WORK, together=together), Picture(1, (384, 384), image_tokens)
+    work = replace(WORK, together=together, apart=apart)
+    picture = Picture(1, (384, 384), image_tokens)
     found = list(calls(work, workload, picture))
     more = 1 if responses == 1 else 0  # between the levels 1 and 10
     assert sum(call.n_tokens for call in found) == workload.tokens(image_tokens) + more
@@ -45,6 +47,16 @@ def test_answers_are_computed_together_where_the_engine_can() -> None:
     assert len(together) < len(alone)
     assert [call.rows for call in alone if call.rows] == [1] * 25
     assert [call.rows for call in together if call.rows] == [20]
+
+
+def test_pictures_are_computed_with_their_text_where_the_engine_can() -> None:
+    one, picture = Workload((640, 480)), Picture(2, (384, 384), 300)
+    spans = [
+        [call.n_tokens for call in calls(replace(WORK, apart=apart), one, picture)]
+        for apart in (True, False)
+    ]
+    assert len(spans[0]) == len(spans[1]) + 2
+    assert sum(spans[0]) == sum(spans[1])
 
 
 def test_seconds_are_those_of_the_calls() -> None:
