@@ -15,11 +15,12 @@ from edgecritic_bench.speed.tasks import Size, Task
 Clock: TypeAlias = Literal["wall", "processor"]
 _QUARTILES = (25, 50, 75)
 _FEW = 10
+_ALWAYS = ("prompt", "prefill")
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as long another engine takes.
+    """How many times as long another engine takes, or as many tokens a second come.
 
     Attributes:
         median: of the ratios of neighbouring repetitions.
@@ -70,8 +71,7 @@ class Samples:
         """An engine's time by ours: above 1, ours is faster."""
         theirs, mine = self._by_engine[engine], self._by_engine[ours]
         found = [_whole(theirs[n], clock) / _whole(mine[n], clock) for n in mine if n in theirs]
-        low, middle, high = np.percentile(found, _QUARTILES)
-        return Ratio(float(middle), float(low), float(high), len(found))
+        return _ratio(found)
 
     def agreed(self, engine: str, ours: str) -> tuple[int, int]:
         """How many of the answers that both gave are the same, and how many there are."""
@@ -101,9 +101,9 @@ def _whole(row: Row, clock: Clock) -> float:
 
 
 def rates(rows: Rows) -> dict[str, list[dict[str, float]]]:
-    """Medians of tokens a second by engine, a dict for each length: prompt, prefill, decode.
+    """Medians of tokens a second by engine, a dict for each length.
 
-    A reason of a few tokens has no rate.
+    They are called prompt, prefill, decode and, of ours, whole; few tokens have no rate.
     """
     found: dict[str, list[list[dict[str, float]]]] = {}
     for row in rows.of("rates"):
@@ -113,7 +113,7 @@ def rates(rows: Rows) -> dict[str, list[dict[str, float]]]:
         engine: [
             {
                 name: median(one[n][name] for one in runs)
-                for name in ("prompt", "prefill", "decode")
+                for name in ("prompt", "prefill", "decode", "whole")
                 if all(name in one[n] for one in runs)
             }
             for n in range(len(runs[0]))
@@ -122,9 +122,29 @@ def rates(rows: Rows) -> dict[str, list[dict[str, float]]]:
     }
 
 
+def share(rows: Rows, length: int, name: str) -> Ratio:
+    """Ours by the plain loop's, turn by turn: the machine may be slower in the next one.
+
+    Args:
+        rows: of the run.
+        length: which of the lengths.
+        name: of the rate.
+    """
+    turns: dict[str, list[float]] = {"edgecritic": [], "plain": []}
+    for row in rows.of("rates"):
+        if "error" not in row:
+            turns[row["engine"]].append(row["rates"][length][name])
+    return _ratio([a / b for a, b in zip(*turns.values(), strict=False)])
+
+
+def _ratio(found: Sequence[float]) -> Ratio:
+    low, middle, high = np.percentile(found, _QUARTILES)
+    return Ratio(float(middle), float(low), float(high), len(found))
+
+
 def _told(rate: dict[str, float]) -> dict[str, float]:
     enough = rate["written"] >= _FEW
-    return {name: value for name, value in rate.items() if name != "decode" or enough}
+    return {name: value for name, value in rate.items() if name in _ALWAYS or enough}
 
 
 def grown(rows: Rows, kind: str, engine: str) -> list[tuple[int, Row]]:

@@ -1,4 +1,4 @@
-"""What only one engine does: reasons together, equal bits, stopping, growth, plain rates."""
+"""What only one engine does: reasons together, equal bits, stopping, growth."""
 
 from __future__ import annotations
 
@@ -9,43 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edgecritic import CancelToken, CompareRequest, Preference, Progress, ScoreRequest, Verdict
-from edgecritic_bench.speed.engines.plain import Plain
 from edgecritic_bench.speed.engines.runtime import Runtime
+from edgecritic_bench.speed.rates import plain, rates
 from edgecritic_bench.speed.tasks import QUESTION, RESPONSES, default_picture, new_picture
 
 Answer = dict[str, Any]
 _WORD: Final = "word "
 _PATIENCE: Final = 10  # seconds until a stage counts as skipped
-
-
-def rates(engine: Runtime, lengths: list[int], tokens: int) -> Answer:
-    """Tokens a second through the public interface, one request at a time.
-
-    Args:
-        engine: to measure.
-        lengths: of texts to read, in words.
-        tokens: of a reason to write behind each.
-    """
-    found = []
-    for length in lengths:
-        engine.critic.forget()
-        text = _WORD * length
-        verdict = engine.critic.score(None, QUESTION, text, max_rationale_tokens=tokens)
-        used, took = verdict.usage, verdict.timings
-        found.append(
-            {
-                "prompt": used.decoded_tokens,
-                "prefill": used.decoded_tokens / took.verdict,
-                "decode": used.rationale_tokens / took.rationale if used.rationale_tokens else None,
-                "written": used.rationale_tokens,
-            }
-        )
-    return {"rates": found}
-
-
-def plain(engine: Plain, lengths: list[int], tokens: int) -> Answer:
-    """The same by llama.cpp itself; lengths in tokens."""
-    return {"rates": [engine.rates(length, tokens) for length in lengths]}
 
 
 def rationales(engine: Runtime, count: int, tokens: int) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -19,7 +19,7 @@ def rates(rows: Rows) -> str:
     if not {"edgecritic", "plain"} <= found.keys():
         return _NOT
     lines = []
-    for ours, plain in zip(found["edgecritic"], found["plain"], strict=True):
+    for n, (ours, plain) in enumerate(zip(found["edgecritic"], found["plain"], strict=True)):
         for name in ("prefill", "decode"):
             if name in ours and name in plain:
                 lines.append(
@@ -27,12 +27,27 @@ def rates(rows: Rows) -> str:
                         f"{name}, prompt of {plain['prompt']:,.0f}",
                         f"{ours[name]:,.0f}",
                         f"{plain[name]:,.0f}",
-                        f"{ours[name] / plain[name]:.1%}",
+                        _share(figures.share(rows, n, name)),
                         _limit(rows, name),
                     ]
                 )
     heads = ["tokens a second", "edgecritic", "plain loop", "share", "limit"]
-    return table(heads, lines) + _limits(rows)
+    return table(heads, lines) + _limits(rows) + _whole(found["edgecritic"])
+
+
+def _share(ratio: figures.Ratio) -> str:
+    spread = f" ({ratio.low:.1%} to {ratio.high:.1%})" if ratio.n > 1 else ""
+    return f"{ratio.median:.1%}{spread}"
+
+
+def _whole(ours: Sequence[Mapping[str, float]]) -> str:
+    said = [f"{one['whole']:,.0f} behind {one['prompt']:,.0f}" for one in ours if "whole" in one]
+    return (
+        "\n\nReasons as a whole, with what is read between verdict and reason and with their ends, "
+        f"came at {' and '.join(said)} tokens."
+        if said
+        else ""
+    )
 
 
 def _limit(rows: Rows, name: str) -> str:

@@ -23,6 +23,7 @@ Measure: TypeAlias = Callable[[Options, Fleet, Cell], Iterator[Answer]]
 _TASKS: Final[tuple[str, ...]] = TASKS
 _EVERY: Final = 0.05  # seconds between looks at the GPU's memory
 _RESPONSES: Final = 5
+_RATES: Final = 5  # turns of ours and of the plain loop
 
 
 def measure(options: Options, rows: Rows) -> Iterator[str]:
@@ -90,7 +91,7 @@ def _rates(options: Options, fleet: Fleet, _: Cell) -> Iterator[Answer]:
     frame, more = (one["prompt"] for one in measured["rates"])
     word = max(1.0, (more - frame) / 100)
     words = [max(1, round((length - frame) / word)) for length in lengths]
-    for _repeat in range(3):
+    for _repeat in range(_RATES):
         yield {
             "engine": "edgecritic",
             **fleet.do("edgecritic", "rates", lengths=words, tokens=parts.written),

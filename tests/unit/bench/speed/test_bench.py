@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from edgecritic import Progress
 from edgecritic.bundle import describe_file, write_bundle
 from edgecritic.manifest import Calibration, DialectRef, Manifest
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
+from edgecritic.verdict import Timings, Usage
 from edgecritic.vision import ImageGeometry
 from edgecritic_bench import cli
 from edgecritic_bench.speed import jobs
@@ -114,12 +118,42 @@ def test_jobs_of_the_runtime_alone(bundle):
     assert told["equal"] == 3
     (rate,) = jobs.rates(engine, lengths=[20], tokens=2)["rates"]
     assert rate["prompt"] > 20
+    assert (rate["decode"], rate["whole"]) == (None, None)  # its verdict cannot be read
     grown = jobs.growth(engine, "responses", (28, 28), 3, 5)
     assert grown["pairs"] > 0
     assert jobs.growth(engine, "tiles", (28, 28), 1, 6)["image_tokens"] == 16 + 4 * 5
     assert jobs.growth(engine, "text", (28, 28), 9, 7)["image_tokens"] == 0
     jobs.close(engine)
     assert engine.critic.closed
+
+
+class Talker:
+    """A critic whose reasons have three tokens, none of which takes long."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def forget(self):
+        assert not self.asked
+
+    def submit(self, request, on_event):
+        self.asked += 1
+        for done in (1, 2, 3):
+            on_event(Progress("token", done, request.max_rationale_tokens))
+        on_event(Progress("prefill", 1, 1))
+        usage = Usage(decoded_tokens=30 if self.asked == 1 else 1, rationale_tokens=3)
+        future = Future()
+        future.set_result(SimpleNamespace(usage=usage, timings=Timings(0.0, 10.0, 6.0)))
+        return future
+
+
+def test_a_token_is_timed_from_the_one_before_it():
+    critic = Talker()
+    (rate,) = jobs.rates(SimpleNamespace(critic=critic), lengths=[20], tokens=5)["rates"]
+    assert critic.asked == 3  # two steps each
+    assert rate["written"] == 6
+    assert (rate["prompt"], rate["prefill"], rate["whole"]) == (30, 3.0, 0.5)
+    assert rate["decode"] > 1
 
 
 def test_the_plain_loop_decodes_what_it_says(bundle):

@@ -9,7 +9,7 @@ import pytest
 
 from edgecritic import InputError
 from edgecritic_bench.speed.engines import Setup
-from edgecritic_bench.speed.figures import Samples, grown, rates
+from edgecritic_bench.speed.figures import Samples, grown, rates, share
 from edgecritic_bench.speed.page import write_page
 from edgecritic_bench.speed.plan import Options, cells
 from edgecritic_bench.speed.rows import Rows
@@ -70,12 +70,20 @@ def test_a_reason_of_a_few_words_has_no_rate(tmp_path):
     rows = Rows(tmp_path / "rows.jsonl")
     for engine, written in (("edgecritic", 3), ("plain", 64)):
         for prefill in (10.0, 30.0, 20.0):
-            rate = {"prompt": 5, "prefill": prefill, "decode": 7.0, "written": written}
-            rows.add("rates", {"engine": engine, "rates": [rate]})
+            rate = {"prompt": 5, "prefill": prefill, "decode": 7.0, "whole": 6.0}
+            rows.add("rates", {"engine": engine, "rates": [rate | {"written": written}]})
     assert rates(rows) == {
         "edgecritic": [{"prompt": 5, "prefill": 20.0}],
-        "plain": [{"prompt": 5, "prefill": 20.0, "decode": 7.0}],
+        "plain": [{"prompt": 5, "prefill": 20.0, "decode": 7.0, "whole": 6.0}],
     }
+
+
+def test_ours_is_compared_with_its_neighbour_in_time(rows):
+    for ours, plain in ((9.0, 10.0), (45.0, 50.0), (20.0, 10.0)):
+        for engine, decode in (("edgecritic", ours), ("plain", plain)):
+            rows.add("rates", {"engine": engine, "rates": [{"decode": decode}]})
+    ratio = share(rows, 0, "decode")
+    assert (ratio.median, ratio.n) == (pytest.approx(0.9), 3)
 
 
 def test_growth_takes_the_quicker_repetition_in_order(tmp_path):
@@ -104,7 +112,8 @@ def test_a_page_tells_every_part(rows, tmp_path, gpu):
     rows.add("start/0", {"engine": "edgecritic", "start": {"loaded": 1.0, "memory": MEMORY}})
     for engine in ("edgecritic", "plain"):
         rate = {"prompt": 1800, "prefill": 900.0, "decode": 50.0, "written": 64}
-        rows.add("rates", {"engine": engine, "rates": [rate]})
+        whole = {"whole": 44.0} if engine == "edgecritic" else {}
+        rows.add("rates", {"engine": engine, "rates": [rate | whole]})
     machine = {"device": "card", "bandwidth": 2e12, "operations": 1e14}
     rows.add("limits", {"machine": machine, "token": {"bytes": 4 * 10**9, "weights": 5 * 10**9}})
     told = {"single": 10.0, "together": 2.0, "tokens": [9, 9], "equal": 20}
@@ -129,6 +138,7 @@ def test_a_page_tells_every_part(rows, tmp_path, gpu):
     assert "| 20 ordered pairs, new picture | 2.00 | about 12.00 |" in text
     assert "| prefill, prompt of 1,800 | 900 | 900 | 100.0% | 10,000 |" in text
     assert "| decode, prompt of 1,800 | 50 | 50 | 100.0% | 500 |" in text
+    assert "came at 44 behind 1,800 tokens." in text
     assert "| edgecritic on llama.cpp | 10.00 s | 2.00 s | **5.00** | 9 | 20 of 20 |" in text
     assert "200 of 200 judgements" in text
     assert "- The fan was loud." in text
