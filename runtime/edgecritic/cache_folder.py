@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import Final
 
 from platformdirs import user_cache_path
 
 from edgecritic.hashing import verify
 from edgecritic.manifest import BundleFile
 
+PART: Final = ".download-"
+"""What such folders' names begin with."""
+
 
 def cache_home() -> Path:
     """Where model files are kept: ``EDGECRITIC_HOME``, or the user's cache folder."""
     override = os.environ.get("EDGECRITIC_HOME")
-    return Path(override) if override else user_cache_path("edgecritic", appauthor=False)
+    return (
+        Path(override).expanduser() if override else user_cache_path("edgecritic", appauthor=False)
+    )
 
 
 def cache_path(file: BundleFile, cache_dir: Path | None = None) -> Path:
@@ -26,6 +32,11 @@ def cache_path(file: BundleFile, cache_dir: Path | None = None) -> Path:
         cache_dir: the cache folder; `cache_home` when left out.
     """
     return (cache_dir or cache_home()) / "models" / file.sha256[:16] / file.path
+
+
+def part_of_file(sha256: str, cache_dir: Path | None = None) -> Path:
+    """The folder of what has been fetched of an external file that is not whole yet."""
+    return (cache_dir or cache_home()) / "models" / f"{PART}{sha256[:16]}"
 
 
 def cached_file(

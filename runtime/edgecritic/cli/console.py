@@ -11,12 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Event, Thread
 from typing import TextIO
 
-from edgecritic.cli.gauge import Gauge
 from edgecritic.cli.terminal import Style, clean, clipped
 from edgecritic.errors import CriticError
+from edgecritic.gauge import Gauge, repeated
 
 _MIN_WIDTH, _MAX_WIDTH = 48, 100
 _COLUMNS_DIGITS = 6
@@ -136,7 +135,7 @@ class Console:
             with self._animated(line):
                 yield
         else:
-            with _repeated(_LINE_EVERY_S, lambda: self.talk(line())):
+            with repeated(_LINE_EVERY_S, lambda: self.talk(line())):
                 yield
 
     @contextmanager
@@ -149,29 +148,11 @@ class Console:
 
         self._animating = True
         try:
-            with _repeated(_FRAME_S, draw):
+            with repeated(_FRAME_S, draw):
                 yield
         finally:
             self._animating = False
             self._tell(_ERASE_LINE)
-
-
-@contextmanager
-def _repeated(seconds: float, action: Callable[[], None]) -> Iterator[None]:
-    """Do something in intervals, in another thread."""
-    ended = Event()
-
-    def repeat() -> None:
-        while not ended.wait(seconds):
-            action()
-
-    thread = Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _columns(environ: Mapping[str, str]) -> int:

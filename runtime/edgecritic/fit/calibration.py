@@ -168,10 +168,13 @@ class EngineCosts:
         paces = {layer: asdict(pace) for layer, pace in self._paces.items()}
         pictures = self._pictures and asdict(self._pictures)
         known = {"key": self._key(), "probes": probes, "paces": paces, "pictures": pictures}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(known, indent=2))
-        partial.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(known, indent=2))
+            partial.replace(self._path)
+        except OSError as error:  # what was measured is known all the same
+            self._tell(f"measurements cannot be kept for the next time: {error}")
 
 
 def _pace(kept: dict[str, Any]) -> Pace:

@@ -16,3 +16,8 @@ def test_the_cache_is_the_users_or_the_one_that_is_named(
     assert cache_home() == tmp_path
     monkeypatch.delenv("EDGECRITIC_HOME")
     assert cache_home().name == "edgecritic"
+
+
+def test_a_tilde_is_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGECRITIC_HOME", "~/models")  # as a file of settings or a container has it
+    assert cache_home() == Path.home() / "models"

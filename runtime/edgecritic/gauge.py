@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Final
 
 _UNITS: Final = ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0))
@@ -54,6 +57,24 @@ class Gauge:
             return f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
         size, unit, digits = _unit(rate)
         return f"{rate / size:.{digits}f} {unit}/s"
+
+
+@contextmanager
+def repeated(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+    """Do something in intervals, in another thread."""
+    ended = Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def clock(seconds: float) -> str:
