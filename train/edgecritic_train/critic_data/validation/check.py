@@ -38,7 +38,7 @@ NOT_COUNTED = Kind(
     "lengths-unknown",
     "note",
     "token lengths were not counted",
-    "name the base model's folder: --base",
+    "name the base model: --base",
 )
 NO_ROWS = Kind("no-rows", "error", "there are no rows to train on", "check the file and its splits")
 

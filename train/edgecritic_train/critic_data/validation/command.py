@@ -12,12 +12,16 @@ from edgecritic_train.critic_data.options import above_zero
 from edgecritic_train.critic_data.validation.check import CheckOptions, Report, check
 from edgecritic_train.critic_data.validation.lengths import BaseTokens
 from edgecritic_train.critic_data.writing import write_bytes, write_json
+from edgecritic_train.tuning.base import find_base
 
 
 def main(argv: Sequence[str]) -> int:
     """Validate rows; returns 0, or 1 if there are errors."""
     args = _parser().parse_args(argv)
-    base = None if args.base is None else BaseTokens.read(args.base, args.max_image_tokens)
+    base = None
+    if args.base is not None:
+        folder = find_base(args.base, None, weights=False)
+        base = BaseTokens.read(folder, args.max_image_tokens)
     options = CheckOptions(load_dialect(args.dialect), base, args.max_length, args.workers)
     report = check(args.files, options)
     text = "\n".join(lines(report))
@@ -75,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", type=Path, nargs="+", metavar="ROWS", help="checked together")
     parser.add_argument("--out", type=Path, help="folder for validation.json and validation.md")
     parser.add_argument("--dialect", default=DEFAULT_DIALECT, help="of the prompts")
-    parser.add_argument("--base", type=Path, help="base model's folder, to count tokens by")
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="base model to count tokens by: a folder, or owner/name on the hub",
+    )
     parser.add_argument(
         "--max-length", type=above_zero, help="tokens that fit; the base's when left out"
     )

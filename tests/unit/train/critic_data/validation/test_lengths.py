@@ -67,3 +67,22 @@ def test_a_folder_that_is_no_base_is_named(tmp_path, pair):
     asked = ["data", "validate", str(tmp_path / "rows.jsonl"), "--base", str(tmp_path)]
     with pytest.raises(ArtifactError, match=r"config\.json"):
         main(asked)
+
+
+def test_a_base_may_be_named_as_on_the_hub(bases, pair, tmp_path, capsys, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    asked_for = []
+
+    def snapshot(name, *, revision, allow_patterns):
+        asked_for.append((name, "*.safetensors" in allow_patterns))
+        return str(bases / "llava_onevision")
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    write_rows(tmp_path / "rows.jsonl", [pair])
+    asked = ["data", "validate", str(tmp_path / "rows.jsonl"), "--max-length", "2000", "--base"]
+    assert main([*asked, "owner/base"]) == 0
+    assert asked_for == [("owner/base", False)]
+    assert "tokens with pictures: median" in capsys.readouterr().out
+    with pytest.raises(ArtifactError, match="llava-7b is no folder") as caught:
+        main([*asked, "llava-7b"])
+    assert "owner/name on the hub" in caught.value.hint
