@@ -45,7 +45,8 @@ def made(folder: Path, precision: Precision) -> Bundle:
     form = onnx_form(original)
     weights = GgufLanguageModel(original.file("language_model"), original.files("adapter"))
     bits = DecoderPrecision.uniform(precision, weights.text.n_layers)
-    written = write_decoder(weights, folder / "decoder.onnx", bits, external=True)
+    path = folder / "decoder.onnx"
+    written = write_decoder(weights, path, bits, external=True, branching=True)
     listed = [describe_file("decoder", written[0])]
     listed += [describe_file("external_data", path) for path in written[1:]]
     old = next(file.path for file in form.manifest.files if file.role == "decoder")
