@@ -17,6 +17,8 @@ from edgecritic.errors import InputError, shown
 
 Settings = TypeVar("Settings")
 
+_DEEPEST: Final = 32
+_MOST_VALUES: Final = 10_000
 _KINDS: Final[Mapping[type, str]] = {
     bool: "true or false",
     int: "a whole number",
@@ -32,11 +34,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or holds something else.
     """
-    import yaml
-
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read: {reason}", "give a YAML file") from error
     if not isinstance(found, dict):
@@ -52,8 +52,6 @@ def assigned(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: an assignment has another form.
     """
-    import yaml
-
     found: dict[str, Any] = {}
     for text in assignments:
         name, separator, value = text.partition("=")
@@ -67,12 +65,55 @@ def assigned(assignments: Sequence[str]) -> dict[str, Any]:
                 raise InputError(f"{shown(text)} sets a key of a value", "write --set key=value")
             place = inner
         try:
-            place[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            place[key] = _parsed(value)
+        except ValueError as error:
             raise InputError(
                 f"the value of {shown(text)} is no YAML", "put it in quotes"
             ) from error
     return found
+
+
+def _parsed(text: str) -> Any:
+    """What YAML says, in plain values.
+
+    Raises:
+        ValueError: it is none, or no settings that people write: a key is there twice, or values
+            are nested deeper or, with all aliases written out, more than any settings are.
+    """
+    import yaml
+
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, 0)
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _count(node: Any, depth: int) -> int:
+    """Values of a YAML node, with all aliases written out."""
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deep, or holds itself")
+    if isinstance(node.value, str):
+        return 1
+    pairs = [part if isinstance(part, tuple) else (part,) for part in node.value]
+    seen: set[str] = set()
+    for key in (pair[0] for pair in pairs if len(pair) > 1 and isinstance(pair[0].value, str)):
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise ValueError(f"line {line} has the key {shown(key.value)} again")
+        seen.add(key.value)
+    n_values = 1
+    for part in (part for pair in pairs for part in pair):
+        n_values += _count(part, depth + 1)
+        if n_values > _MOST_VALUES:
+            raise ValueError(f"it holds more than {_MOST_VALUES:,} values, aliases written out")
+    return n_values
 
 
 def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
