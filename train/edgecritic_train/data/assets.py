@@ -3,7 +3,7 @@
 `Assets.load` opens one or more packs (see `edgecritic_train.data.pack`) and decodes
 lazily. Nothing here draws a random number: what to pick is the caller's business.
 
-Command line: ``python -m edgecritic_train.data.assets build --cache DIR --out DIR``.
+Command line: ``edgecritic train assets build --cache DIR --out DIR``.
 """
 
 from __future__ import annotations
@@ -248,9 +248,9 @@ class Assets:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command ``python -m edgecritic_train.data.assets``; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m edgecritic_train.data.assets")
+def main(arguments: Sequence[str]) -> int:
+    """Carry out ``edgecritic train assets``; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="edgecritic train assets")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="fetch the sources and build both packs")
     build.add_argument("--cache", type=Path, required=True, help="folder kept between builds")
@@ -260,14 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from edgecritic_train.data.build import build_packs
 
-    try:
-        for path in build_packs(options.cache, options.out):
-            sys.stdout.write(f"{path}\n")
-    except AssetError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    for path in build_packs(options.cache, options.out):
+        sys.stdout.write(f"{path}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Generates twin items: a split, a seed and an index name one item for good.
 
-Command line: ``python -m edgecritic_train.data.engine --assets PACK... --split T0 --n 400
---out DIR`` writes an evaluation set, ``--sheet FILE.png`` draws a contact sheet.
+Command line: ``edgecritic train items --assets PACK... --split T0 --n 400 --out DIR`` writes an
+evaluation set, ``--sheet FILE.png`` draws a contact sheet.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgecritic.errors import CriticError
+from edgecritic.cli.options import at_least
+from edgecritic.errors import InputError
 from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.catalogue import KINDS, Kind, kinds_of
 from edgecritic_train.data.dice import chance, generator, sample, shuffled, stable_seed, weighted
@@ -117,36 +118,38 @@ def _responses(setting: Setting, draft: Draft) -> list[Graded]:
     return graded
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Writes an evaluation set or a contact sheet; returns the exit code."""
     options = _parser().parse_args(argv)
-    try:
-        assets = Assets.load(*options.assets)
-        items = generate(assets, options.split, options.seed, options.n, options.kinds)
-        if options.sheet:
-            options.sheet.parent.mkdir(parents=True, exist_ok=True)
-            contact_sheet(list(items)).save(options.sheet)
-            sys.stdout.write(f"{options.sheet}\n")
-        if options.out:
-            items = generate(assets, options.split, options.seed, options.n, options.kinds)
-            sys.stdout.write(f"{export_jsonl(items, options.out)}\n")
-    except CriticError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    if not (options.out or options.sheet):
+        raise InputError("it is not said what to write", "give --out, --sheet or both")
+    assets = Assets.load(*options.assets)
+
+    def items() -> Iterator[TwinItem]:
+        return generate(assets, options.split, options.seed, options.n, options.kinds)
+
+    if options.sheet:
+        options.sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(list(items())).save(options.sheet)
+        sys.stdout.write(f"{options.sheet}\n")
+    if options.out:
+        sys.stdout.write(f"{export_jsonl(items(), options.out)}\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edgecritic_train.data.engine")
+    parser = argparse.ArgumentParser(prog="edgecritic train items")
     parser.add_argument("--assets", nargs="+", required=True, help="asset packs (.zip)")
     parser.add_argument("--split", choices=SPLITS, default="T0")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--n", type=int, default=24, help="how many items")
-    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), help="only these types")
+    parser.add_argument("--n", type=at_least(1), default=24, help="how many items")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=tuple(KINDS),
+        metavar="KIND",
+        help=f"only these types: {', '.join(KINDS)}",
+    )
     parser.add_argument("--out", type=Path, help="folder for items.jsonl and images/")
     parser.add_argument("--sheet", type=Path, help="PNG with the items and their answers")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

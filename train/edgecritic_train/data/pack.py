@@ -113,7 +113,7 @@ class PackManifest:
             if found != FORMAT:
                 raise AssetError(
                     f"pack {where} has format {found}, this version reads {FORMAT}",
-                    hint="build the packs again: python -m edgecritic_train.data.assets build",
+                    hint="build the packs again: edgecritic train assets build",
                 )
             return cls(
                 name=raw["name"],
@@ -130,7 +130,7 @@ class PackManifest:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as cause:
             raise AssetError(
                 f"pack {where} has an unreadable pack.json: {cause!r}",
-                hint="build the packs again: python -m edgecritic_train.data.assets build",
+                hint="build the packs again: edgecritic train assets build",
             ) from cause
 
 
@@ -154,7 +154,7 @@ class PackReader:
         except FileNotFoundError as cause:
             raise AssetError(
                 f"no asset pack at {path}",
-                hint="build it: python -m edgecritic_train.data.assets build",
+                hint="build it: edgecritic train assets build",
             ) from cause
         except zipfile.BadZipFile as cause:
             raise AssetError(

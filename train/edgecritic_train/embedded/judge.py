@@ -3,7 +3,7 @@
 Writes the records that the benches read: the same rows, prompts and verdict code as the runtime,
 with transformers' modules as the engine.
 
-Command line: ``python -m edgecritic_train.embedded.judge --checkpoint RUN/critic.safetensors|FOLDER
+Command line: ``edgecritic train judge --checkpoint RUN/critic.safetensors|FOLDER
 --language-model GGUF --set FOLDER... --out RECORDS.jsonl [--limit N] [--float32]``
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from edgecritic.cli.options import at_least
 from edgecritic.debias import relabelled
+from edgecritic.errors import InputError
 from edgecritic.prompts import load_dialect, render
 from edgecritic.scoring import OutcomeTrie, normalise
 from edgecritic.task import Task
@@ -206,9 +207,9 @@ def load_judge(checkpoint: Path, language_model: Path, *, float32: bool) -> Torc
     return TorchJudge(parts(model), maker, embedded_geometry(), autocast=autocast)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="edgecritic_train.embedded.judge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="edgecritic train judge", description=__doc__)
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -218,22 +219,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--language-model", type=Path, required=True)
     parser.add_argument("--set", type=Path, nargs="+", required=True, dest="sets")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--limit", type=at_least(1))
+    parser.add_argument("--batch", type=at_least(1), default=16)
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--float32", action="store_true")
     options = parser.parse_args(argv)
+    conditions = options.conditions.split(",")
+    if not set(conditions) <= set(CONDITIONS):
+        raise InputError(
+            f"--conditions is {options.conditions!r}", f"give some of {','.join(CONDITIONS)}"
+        )
+    for folder in options.sets:
+        if not (folder / "items.jsonl").is_file():
+            raise InputError(
+                f"{folder} has no items.jsonl", "write a set with: edgecritic train items"
+            )
     judge = load_judge(options.checkpoint, options.language_model, float32=options.float32)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     part = options.out.with_name(f"{options.out.name}.part")
     with part.open("w", encoding="utf-8") as out:
         for folder in options.sets:
-            conditions = options.conditions.split(",")
             for record in judge.records(folder, conditions, options.limit, options.batch):
                 out.write(json.dumps(record) + "\n")
     part.replace(options.out)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """Trains the embedded critic, stage by stage, each resumable.
 
-Command line: ``python -m edgecritic_train.embedded.train --assets PACK --language-model GGUF
---out RUN [--stages pretrain,align,sft] [--seconds sft=600]``. A stage whose checkpoint has spent
-its budget is skipped. The result is ``RUN/critic.safetensors`` with a summary beside it.
+Command line: ``edgecritic train embedded --assets PACK --language-model GGUF --out RUN
+[--stages pretrain,align,sft] [--seconds sft=600]``. A stage whose checkpoint has spent its budget
+is skipped. The result is ``RUN/critic.safetensors`` with a summary beside it.
 ``--start embedded --stages sft --seed N`` goes on with the critic that ships, on other items.
 """
 
@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgecritic.cli.bundles import read_bundle
+from edgecritic.cli.options import at_least
 from edgecritic.errors import CriticError
 from edgecritic.hashing import file_sha256
 from edgecritic.prompts import load_dialect
+from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.catalogue import kinds_of
 from edgecritic_train.embedded.bundled import load_bundle
 from edgecritic_train.embedded.config import (
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 
     from edgecritic.bundle import Bundle
 
-logger = logging.getLogger(__name__)
 STAGES = ("pretrain", "align", "sft")
 WEIGHTS, SUMMARY = "critic.safetensors", "training.json"
 
@@ -196,18 +197,18 @@ def summarise(folder: Path, config: EmbeddedConfig, language_model: Path) -> dic
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgecritic_train.embedded.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="edgecritic train embedded", description=__doc__)
     parser.add_argument("--assets", type=Path, nargs="+", required=True)
     parser.add_argument("--language-model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--stages", default=",".join(STAGES), help="default: all of them")
     parser.add_argument("--seconds", nargs="*", default=[], metavar="STAGE=SECONDS")
     parser.add_argument("--batch", nargs="*", default=[], metavar="STAGE=SIZE")
     parser.add_argument("--start", help="go on from a critic: embedded, or a bundle's folder")
     parser.add_argument("--seed", type=int, default=EmbeddedConfig().seed, help="of the items")
     parser.add_argument(
         "--distractions",
-        type=float,
+        type=_share,
         default=0.0,
         metavar="SHARE",
         help="of the responses, that say something beside their answer",
@@ -219,20 +220,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=FACTOR",
         help="question types that come FACTOR times as often, such as chart_value=5",
     )
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument("--workers", type=at_least(0), default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--no-compile", action="store_true")
     return parser
 
 
 def configured(seconds: Sequence[str], batch: Sequence[str]) -> EmbeddedConfig:
-    """The default configuration with some stages' budgets replaced."""
+    """The default configuration with some stages' budgets replaced.
+
+    Raises:
+        CriticError: there is no such stage, or a budget is not a positive number.
+    """
     config = EmbeddedConfig()
     for setting, pairs in (("seconds", seconds), ("batch", batch)):
         for pair in pairs:
-            stage, _, value = pair.partition("=")
+            stage = pair.partition("=")[0]
             if stage not in STAGES:
                 raise CriticError(f"there is no stage {stage!r}", f"stages: {', '.join(STAGES)}")
-            number = float(value) if setting == "seconds" else int(value)
+            number = _positive(f"--{setting}", pair, float if setting == "seconds" else int)
             budget = replace(getattr(config, stage), **{setting: number})
             config = replace(config, **{stage: budget})
     return config
@@ -246,24 +251,63 @@ def emphasised(pairs: Sequence[str]) -> dict[str, float]:
     """
     factors = {}
     for pair in pairs:
-        kind, _, value = pair.partition("=")
+        kind = pair.partition("=")[0]
         kinds_of("train", [kind])
-        try:
-            factors[kind] = float(value)
-        except ValueError:
-            factors[kind] = math.nan
-        if not 0 < factors[kind] < math.inf:
-            raise CriticError(
-                f"--emphasis {pair}: {value!r} is not a positive number",
-                "write how many times as often the type comes, such as chart_value=5",
-            )
+        factors[kind] = _positive("--emphasis", pair, float)
     return factors
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def chosen(names: str) -> list[str]:
+    """The stages that are named, with commas between them.
+
+    Raises:
+        CriticError: there is no such stage.
+    """
+    stages = names.split(",")
+    for stage in stages:
+        if stage not in STAGES:
+            raise CriticError(f"there is no stage {stage!r}", f"stages: {', '.join(STAGES)}")
+    return stages
+
+
+def _positive(option: str, pair: str, read: Callable[[str], float]) -> float:
+    """The number behind a name."""
+    name, _, value = pair.partition("=")
+    try:
+        number = read(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        kind = "whole number" if read is int else "number"
+        raise CriticError(
+            f"{option} {pair}: {value!r} is not a positive {kind}",
+            f"write one behind the name, such as {name}=5",
+        )
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    stages = chosen(options.stages)
+    config = replace(
+        configured(options.seconds, options.batch),
+        seed=options.seed,
+        distractions=options.distractions,
+        emphasis=emphasised(options.emphasis),
+    )
+    Assets.load(*options.assets)  # a pack that cannot be read is told here, not by a worker
     sources = Sources(
         tuple(options.assets),
         options.language_model,
@@ -271,23 +315,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.workers,
         not options.no_compile,
     )
-    try:
-        config = replace(
-            configured(options.seconds, options.batch),
-            seed=options.seed,
-            distractions=options.distractions,
-            emphasis=emphasised(options.emphasis),
-        )
-        if options.start:
-            start = read_bundle(options.start)
-            config = replace(config, start=f"{start.manifest.name} {start.manifest.version}")
-            begin(start, sources, config)
-        train(config, sources, options.stages.split(","))
-    except CriticError as error:
-        logger.error("%s", error)
-        return 1
+    if options.start:
+        start = read_bundle(options.start)
+        config = replace(config, start=f"{start.manifest.name} {start.manifest.version}")
+        begin(start, sources, config)
+    train(config, sources, stages)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

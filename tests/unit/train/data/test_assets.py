@@ -131,11 +131,11 @@ def test_the_loader_imports_no_heavy_modules() -> None:
     assert done.returncode == 0
 
 
-def test_the_command_reports_errors_in_its_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_build_without_npm_says_so_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     arguments = ["build", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 1
-    assert "npm is not installed" in capsys.readouterr().err
+    with pytest.raises(AssetError, match="npm is not installed"):
+        main(arguments)
     assert not (tmp_path / "out").exists()

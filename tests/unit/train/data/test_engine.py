@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgecritic.errors import InputError
 from edgecritic_train.data.assets import AssetError, Assets
 from edgecritic_train.data.catalogue import KINDS, UnknownKindError, kinds_of
 from edgecritic_train.data.engine import generate, item_at, main
@@ -161,8 +162,12 @@ def test_the_command_writes_a_set_and_a_sheet(packs: tuple[Path, Path], tmp_path
         assert page.width > 800
 
 
-def test_a_missing_pack_is_one_line_on_stderr(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--assets", str(tmp_path / "none.zip")]) == 1
-    assert "no asset pack at" in capsys.readouterr().err
+def test_a_missing_pack_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match="no asset pack at") as caught:
+        main(["--assets", str(tmp_path / "none.zip"), "--out", str(tmp_path / "set")])
+    assert "edgecritic train assets build" in caught.value.hint
+
+
+def test_nothing_to_write_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="what to write"):
+        main(["--assets", str(tmp_path / "none.zip")])

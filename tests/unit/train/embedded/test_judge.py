@@ -9,7 +9,7 @@ from PIL import Image
 from edgecritic import Critic
 from edgecritic.backends.llamacpp import LlamaCppBackend
 from edgecritic.backends.options import EngineOptions
-from edgecritic.errors import CriticError
+from edgecritic.errors import CriticError, InputError
 from edgecritic.profile import CriticProfile
 from edgecritic_export.embedded.bundle import EmbeddedOptions, export_embedded
 from edgecritic_export.features import bundle_features
@@ -113,3 +113,11 @@ def test_a_checkpoint_has_the_shapes_that_its_summary_states(run, tiny_models, t
     (tmp_path / "training.json").write_text(json.dumps(summary))
     with pytest.raises(CriticError, match="does not fit the critic"):
         load_critic(copy, tiny_models.language_model)
+
+
+def test_a_set_or_condition_that_is_none_is_told_before_the_critic_is_loaded(evaluation, tmp_path):
+    asked = ["--checkpoint", "none", "--language-model", "none.gguf", "--out", str(tmp_path / "r")]
+    with pytest.raises(InputError, match=r"has no items\.jsonl"):
+        main([*asked, "--set", str(tmp_path)])
+    with pytest.raises(InputError, match="right,dark"):
+        main([*asked, "--set", str(evaluation), "--conditions", "right,dark"])
