@@ -15,7 +15,7 @@ def test_budgets_replace_those_of_the_named_stages() -> None:
         configured(["sfft=60"], [])
     with pytest.raises(CriticError, match="--seconds sft=long: 'long' is not a positive number"):
         configured(["sft=long"], [])
-    with pytest.raises(CriticError, match="'1.5' is not a positive whole number"):
+    with pytest.raises(CriticError, match=r"'1\.5' is not a positive whole number"):
         configured([], ["sft=1.5"])
 
 
