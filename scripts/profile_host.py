@@ -134,14 +134,14 @@ class Plain:
         before = reused(self._llama, self._context)
         times = [time.perf_counter()]
         for at in range(0, prompt, 512):
-            self._decode([TOKEN] * min(512, prompt - at))
+            self.decode([TOKEN] * min(512, prompt - at))
         for _ in range(tokens + 1):
             times.append(time.perf_counter())
             choose()
-            self._decode([TOKEN])
+            self.decode([TOKEN])
         steps = [after - before for before, after in pairwise(times)]
         graphs = reused(self._llama, self._context) - before
-        self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
+        self.forget()
         return Written(prompt, steps[0], steps[1], steps[2:], graphs)
 
     def argmax(self) -> int:
@@ -153,7 +153,12 @@ class Plain:
         """The likeliest token by llama.cpp's greedy sampler."""
         return int(self._llama.llama_sampler_sample(self._sampler, self._context, -1))
 
-    def _decode(self, ids: Sequence[int]) -> None:
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
+
+    def decode(self, ids: Sequence[int]) -> None:
+        """Decode tokens, and wait for the logits of the last; as many as a batch holds at most."""
         array = (ctypes.c_int32 * len(ids))(*ids)
         batch = self._llama.llama_batch_get_one(array, len(ids))
         if self._llama.llama_decode(self._context, batch):
@@ -298,7 +303,9 @@ class Layers:
         closing: frees it.
 
     Attributes:
-        engine: a loaded critic without the runtime around it.
+        engine: what a critic runs on, without the runtime around it.
+        critic: a critic.
+        inner: what it runs on.
         adapters: of its bundle.
     """
 
@@ -313,11 +320,11 @@ class Layers:
             bundle.file("language_model"), adapters=self.adapters, options=options
         )
         closing.callback(self.engine.close)
-        self._critic = Critic.load(
+        self.critic = Critic.load(
             bundle, backend="llamacpp", device=device, threads=args.threads, n_ctx=args.n_ctx
         )
-        closing.callback(self._critic.close)
-        self._inner: LlamaCppBackend = cast(Any, self._critic)._judging._backend
+        closing.callback(self.critic.close)
+        self.inner: LlamaCppBackend = cast(Any, self.critic)._judging._backend
 
     def ways(self) -> dict[str, Callable[[int], Written]]:
         """Prompt to what was written behind it, by the name of the layer."""
@@ -338,12 +345,12 @@ class Layers:
         return found
 
     def _runtime(self) -> dict[str, Callable[[int], Written]]:
-        n, engine, inner = self.args.tokens, self.engine, self._inner
+        n, engine, inner = self.args.tokens, self.engine, self.inner
         clock, critics = (clocked(one, idle=self.args.idle) for one in (engine, inner))
         return {
             "Backend.append": lambda p: by_engine(engine, clock, p, n, chosen=False),
             "Backend.append, Writer.feed": lambda p: by_engine(engine, clock, p, n, chosen=True),
-            "Critic, a reason": lambda p: by_critic(self._critic, inner, critics, p, n),
+            "Critic, a reason": lambda p: by_critic(self.critic, inner, critics, p, n),
         }
 
     def __str__(self) -> str:

@@ -178,6 +178,7 @@ class CellLedger:
             InputError: a sequence is not open or named twice, or an empty append asks for logits.
         """
         seen: set[int] = set()
+        needed = 0
         for append in appends:
             self._of(append.sequence)
             if append.sequence in seen:
@@ -185,13 +186,14 @@ class CellLedger:
                     f"sequence {append.sequence} is appended to twice at once",
                     "put all its spans into one Append",
                 )
-            if append.logits and len(append) == 0:
+            size = len(append)
+            if append.logits and size == 0:
                 raise InputError(
                     f"logits are asked of an empty append to sequence {append.sequence}",
                     "append at least one token",
                 )
             seen.add(append.sequence)
-        needed = sum(len(append) for append in appends)
+            needed += size
         if needed > self.n_free:
             raise ContextOverflowError(
                 f"{needed} more tokens are needed and {self.n_free} of {self._n_cells} are free",
@@ -201,13 +203,14 @@ class CellLedger:
             self._grow(append)
 
     def _grow(self, append: Append) -> None:
-        if not len(append):
+        size = len(append)
+        if not size:
             return
         blocks = self._blocks[append.sequence]
         if not blocks or blocks[-1].holders > 1:
             blocks.append(_Block([], 1))
         blocks[-1].grow((len(span), span.n_positions) for span in append.spans)
-        self._used += len(append)
+        self._used += size
 
     def _of(self, sequence: int) -> list[_Block]:
         blocks = self._blocks.get(sequence)

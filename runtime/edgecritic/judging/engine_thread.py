@@ -155,7 +155,8 @@ class EngineThread:
                 if self._refusal is not None:
                     return False
                 self._scheduler.beat = monotonic()
-                self._working.set()
+                if not self._working.is_set():
+                    self._working.set()
                 errand = self._errands.popleft() if self._errands else None
                 takes = bool(self._waiting) and self._scheduler.accepts
                 job = self._waiting.popleft() if takes and errand is None else None

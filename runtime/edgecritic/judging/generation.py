@@ -183,15 +183,12 @@ class PieceBuffer:
 
     def _doubtful(self) -> int:
         """Length of the longest ending that may be the beginning of a stop text."""
-        return max(
-            (
-                k
-                for stop in self._stops
-                for k in range(1, min(len(stop), len(self._held) + 1))
-                if self._held.endswith(stop[:k])
-            ),
-            default=0,
-        )
+        longest = 0
+        for stop in self._stops:
+            for length in range(longest + 1, min(len(stop), len(self._held) + 1)):
+                if self._held.endswith(stop[:length]):
+                    longest = length
+        return longest
 
     def _shown(self, text: str) -> str:
         if not self.shown:

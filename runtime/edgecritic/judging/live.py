@@ -58,6 +58,8 @@ class Live:
 
     @property
     def _waiting(self) -> list[tuple[int, Demand]]:
+        if len(self.writers) == len(self.demands):  # asked for every token of a text
+            return []
         served = self.answers.keys() | self.writers.keys()
         return [
             (index, demand)

@@ -174,14 +174,12 @@ class Scheduler:
 
     def _readable(self) -> list[_Wanted]:
         """Prompts for which there is room beside the texts that are being generated."""
-        if not self._pool.free_sequences:
+        reads = [(live, index, read) for live in self._live for index, read in live.reads]
+        if not reads or not self._pool.free_sequences:
             return []
         room = self._backend.info.n_ctx - self._texts.n_cells
         return [
-            (live, index, read)
-            for live in self._live
-            for index, read in live.reads
-            if not self._texts or max(map(count_cells, read.rows)) <= room
+            one for one in reads if not self._texts or max(map(count_cells, one[2].rows)) <= room
         ]
 
     def _read(self, reads: Sequence[_Wanted]) -> None:

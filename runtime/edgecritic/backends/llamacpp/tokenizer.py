@@ -34,6 +34,7 @@ class Tokenizer:
         self._llama = native.llama
         self._vocab = vocab
         self._normalizer: Normalizer | None = normalizer
+        self._pieces: dict[int, bytes] = {}
 
     @property
     def n_vocab(self) -> int:
@@ -58,6 +59,12 @@ class Tokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token of the vocabulary; empty for control tokens."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            self._pieces[token] = piece = self._piece(token)
+        return piece
+
+    def _piece(self, token: int) -> bytes:
         for capacity in (_PIECE_BYTES, 1 << 20):
             buffer = ctypes.create_string_buffer(capacity)
             count = self._llama.llama_token_to_piece(self._vocab, token, buffer, capacity, 0, False)
