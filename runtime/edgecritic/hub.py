@@ -67,7 +67,7 @@ def find_bundle(name: str | os.PathLike[str]) -> Bundle:
     Raises:
         ArtifactError: there is none; for a name the hint says how to fetch it.
     """
-    if name == _EMBEDDED:
+    if os.fspath(name) == _EMBEDDED:
         return Bundle.embedded()
     hub_name = HubName.of(os.fspath(name))
     if hub_name is None or Path(name).exists():

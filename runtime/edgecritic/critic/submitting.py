@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar, cast, overload
 
 from edgecritic.backends.base import CancelToken
+from edgecritic.errors import InputError, shown
 from edgecritic.judging import Job, JudgementJob, Judging
 from edgecritic.judging.generation import Sampling
 from edgecritic.judging.waiting import told
@@ -106,6 +107,10 @@ class Submitting:
         self, asked: Asked[Any], cancel: CancelToken | None, on_event: OnEvent | None = None
     ) -> JudgementJob:
         """The request, checked, by the critic's own rubric where it names none."""
+        if not isinstance(asked, Asked):
+            raise InputError(
+                f"{shown(asked)} is no request", "make a ScoreRequest or a CompareRequest of it"
+            )
         request = cast(Request, asked)
         sampling = Sampling(request.max_rationale_tokens, request.temperature, request.seed)
         rubric = self.profile.rubric if request.rubric is None else request.rubric

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -944,3 +945,9 @@ def test_closing_does_not_wait_for_another_threads_judgement() -> None:
 def test_equal_pictures_are_equal_spans() -> None:
     one, two = (ImageSpan("k", np.full((1, 8), v, dtype=np.float32)) for v in (0, 1))
     assert one == two
+
+
+def test_what_is_no_request_is_refused() -> None:
+    critic, _ = hashed_critic()
+    with pytest.raises(InputError, match="'hello' is no request"):
+        critic.submit(cast(Any, "hello"))

@@ -78,7 +78,8 @@ def test_a_pulled_bundle_is_found_by_its_name(hub: StandInHub) -> None:
 
 
 def test_the_critic_that_ships_is_found_by_its_name() -> None:
-    assert find_bundle("embedded").folder == Bundle.embedded().folder
+    for name in ("embedded", Path("embedded")):  # commands take names for paths, too
+        assert find_bundle(name).folder == Bundle.embedded().folder
 
 
 def test_an_interrupted_pull_goes_on(hub: StandInHub) -> None:

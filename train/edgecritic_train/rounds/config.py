@@ -90,7 +90,8 @@ class JudgeSettings:
     """A critic.
 
     Attributes:
-        bundle: its folder; the embedded critic where neither this nor an endpoint is named.
+        bundle: its folder, or the name it was pulled by; the embedded critic where neither this
+            nor an endpoint is named.
         backend: engine of the bundle.
         device: of the engine.
         endpoint: address of an OpenAI-compatible API, in place of a bundle.

@@ -12,6 +12,7 @@ from edgecritic.bundle import MANIFEST, Bundle
 from edgecritic.critic import Critic
 from edgecritic.errors import InputError
 from edgecritic.hashing import file_sha256
+from edgecritic.hub import find_bundle
 from edgecritic.verdict import Preference, Winner
 from edgecritic_train.rounds.config import JudgeSettings
 from edgecritic_train.rounds.entries import Match, content_key
@@ -176,4 +177,4 @@ def open_judge(settings: JudgeSettings) -> PreferenceJudge:
 
 
 def _bundle(settings: JudgeSettings) -> Bundle:
-    return Bundle.embedded() if settings.bundle is None else Bundle.read(settings.bundle)
+    return Bundle.embedded() if settings.bundle is None else find_bundle(settings.bundle)

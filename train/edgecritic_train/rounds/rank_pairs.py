@@ -148,7 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=above_zero, help="take this many questions")
     add_columns(parser)
     judge = parser.add_argument_group("judge (the embedded critic if left out)")
-    judge.add_argument("--bundle", type=Path, metavar="FOLDER")
+    judge.add_argument(
+        "--bundle", type=Path, metavar="NAME", help="its folder, or the name it was pulled by"
+    )
     judge.add_argument("--backend", default="auto", help="engine of the bundle")
     judge.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     judge.add_argument("--endpoint", metavar="URL", help="any OpenAI-compatible API")

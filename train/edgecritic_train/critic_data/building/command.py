@@ -13,10 +13,11 @@ from itertools import islice
 from pathlib import Path
 
 from edgecritic.backends.options import Device
-from edgecritic.bundle import MANIFEST, Bundle
+from edgecritic.bundle import MANIFEST
 from edgecritic.critic import Critic
 from edgecritic.errors import CriticError, InputError
 from edgecritic.hashing import file_sha256
+from edgecritic.hub import find_bundle
 from edgecritic.prompts import load_dialect
 from edgecritic.remote import RemoteOptions
 from edgecritic.task import Rubric
@@ -142,7 +143,9 @@ def _written(
         "tables": {str(path): file_sha256(path) for path in args.tables},
         "estimated": asdict(estimate),
         "spent": asdict(spent),
-        "cost": round(prices.cost(spent.prompt_tokens, spent.output_tokens), 4),
+        "cost": round(prices.cost(spent.prompt_tokens, spent.output_tokens), 4)
+        if prices.known
+        else None,
         "judgements_dropped": dict(sorted(dropped.items())),
         **intake.to_dict(),
     }
@@ -222,7 +225,7 @@ def _bundle_teacher(
             "a bundle judges for itself, and --known asks for reasons alone",
             "name --endpoint URL and --model NAME for the reasons",
         )
-    bundle = Bundle.read(folder)
+    bundle = find_bundle(folder)
     manifest = file_sha256(bundle.folder / MANIFEST)
     critic = Critic.load(bundle, backend=backend, device=device)
     identity = f"{bundle.name} {manifest} {critic.info.name} {args.max_reason_tokens}"
@@ -254,7 +257,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_teacher(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--endpoint", metavar="URL", help="any OpenAI-compatible API")
     group.add_argument("--model", metavar="NAME", help="its name at the endpoint")
-    group.add_argument("--bundle", type=Path, metavar="FOLDER", help="a critic bundle judges")
+    group.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="NAME",
+        help="a critic judges: its folder, or the name it was pulled by",
+    )
     group.add_argument("--backend", default="auto", help="engine of the bundle")
     group.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     group.add_argument(

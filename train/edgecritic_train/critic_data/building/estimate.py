@@ -36,6 +36,11 @@ class Prices:
         if min(self.prompt, self.output, self.image_tokens) < 0:
             raise InputError("a price or a picture's tokens are below 0", "give 0 or more")
 
+    @property
+    def known(self) -> bool:
+        """Something is charged, so costs can be told."""
+        return self.prompt > 0 or self.output > 0
+
     def cost(self, prompt_tokens: int, output_tokens: int) -> float:
         """The charge for so many tokens."""
         return (prompt_tokens * self.prompt + output_tokens * self.output) / 1e6
@@ -76,7 +81,7 @@ class Estimate:
             f"to ask: {self.requests:,} requests, about {self.prompt_tokens:,} tokens read and "
             f"{self.output_tokens:,} written (a picture counts {prices.image_tokens:,})"
         )
-        if prices.prompt or prices.output:
+        if prices.known:
             yield f"about {prices.cost(self.prompt_tokens, self.output_tokens):,.2f} at your prices"
         else:
             yield "cost unknown: give --price-in and --price-out, per million tokens"

@@ -13,7 +13,7 @@ import pytest
 
 from chat_server import ChatServer, ScriptedModel, said_json
 from critic_tables import picture_bytes
-from edgecritic.errors import BackendUnavailableError, InputError
+from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic.remote import client
 from edgecritic_train.cli import main
 from edgecritic_train.critic_data.rows import read_rows
@@ -112,6 +112,7 @@ def test_pairs_are_judged_in_both_orders_and_ties_kept(table, serve):
         assert row.images[0].path.is_file()
     assert report["spent"]["answers"] == 8
     assert report["estimated"]["asks"] == 8
+    assert report["cost"] is None  # no price was named
     ledger = [json.loads(x) for x in (table.parent / "out/ledger.jsonl").read_text().splitlines()]
     assert {entry["id"] for entry in ledger} == {row.id for row in rows}
     assert all(e["at"] and e["teacher"] and "edgecritic-wide-v1@" in e["template"] for e in ledger)
@@ -234,6 +235,22 @@ def test_a_picture_that_cannot_be_decoded_is_refused_and_counted(table, serve):
 def test_a_teacher_that_cannot_be_asked_is_named(table, more, message):
     with pytest.raises(InputError, match=message):
         main(["data", "build", str(table), "--out", str(table.parent / "o"), *more])
+
+
+def test_a_teacher_may_be_named_as_it_was_pulled(table, monkeypatch):
+    monkeypatch.setenv("EDGECRITIC_HOME", str(table.parent / "home"))
+    with pytest.raises(ArtifactError, match="models pull owner/name"):
+        main(
+            [
+                "data",
+                "build",
+                str(table),
+                "--out",
+                str(table.parent / "o"),
+                "--bundle",
+                "owner/name",
+            ]
+        )
 
 
 def test_a_killed_build_goes_on_without_loss_or_repeat(table, serve):
