@@ -117,6 +117,23 @@ def enough(rows: Sequence[PairRow | ScoreRow]) -> None:
         )
 
 
+def on_one_rubric(rows: Sequence[PairRow | ScoreRow], others: Sequence[PairRow | ScoreRow]) -> None:
+    """Refuse scores on several rubrics before they are judged.
+
+    Args:
+        rows: to fit on; scores that are too few for it do not count.
+        others: to show before and after.
+
+    Raises:
+        InputError: there are several.
+    """
+    fitted = [row for row in rows if isinstance(row, ScoreRow)]
+    shown = [row for row in others if isinstance(row, ScoreRow)]
+    scores = [*fitted, *shown] if len(fitted) >= LEAST_ROWS else shown
+    if scores:
+        whole_rubrics([(row.rubric.low, row.rubric.high) for row in scores])
+
+
 def labelled(rows: Sequence[ScoreRow], judged: Mapping[str, Judged]) -> LabelledScores:
     """Readable scores as columns.
 

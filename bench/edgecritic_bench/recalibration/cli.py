@@ -16,7 +16,13 @@ from edgecritic_bench.judge import uncorrected
 from edgecritic_bench.protocols.rows import PairRow, ScoreRow
 from edgecritic_bench.quantization.journal import Judged, row_digest
 from edgecritic_bench.quantization.rows import Sample, read_rows, sampled
-from edgecritic_bench.recalibration.bundle import enough, fit, judge_labelled, write_calibrated
+from edgecritic_bench.recalibration.bundle import (
+    enough,
+    fit,
+    judge_labelled,
+    on_one_rubric,
+    write_calibrated,
+)
 from edgecritic_bench.recalibration.page import before_and_after
 
 _TELL_EVERY = 20
@@ -31,7 +37,6 @@ def calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
     bundle = find_bundle(args.bundle)
     rows = _rows(args.data, args.rows, args.seed)
     enough(rows)
-    made(args.out)
     known = {row_digest(row) for row in rows}
     items = {row.item or row.key for row in rows}
     others = [
@@ -41,6 +46,8 @@ def calibrate(args: argparse.Namespace, _: Sequence[str]) -> None:
     ]
     if args.test and not others:
         raise InputError("every row of --test was fitted on", "name other rows")
+    on_one_rubric(rows, others)
+    made(args.out)
     judged = _judge(bundle, [*rows, *others], args)
     before = bundle.manifest.calibration
     fitted = fit(rows, judged, before, args.coverage)

@@ -186,6 +186,24 @@ def test_too_few_rows_are_refused_before_they_are_judged(tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("mixed", ["data", "test"])
+def test_scores_on_several_rubrics_are_refused_before_they_are_judged(tmp_path, mixed):
+    files = {name: write_rows(tmp_path / name, 20) for name in ("data", "test")}
+    lines = [json.loads(line) for line in files["test"].read_text().splitlines()]
+    for line in lines:  # other items, so that nothing of it was fitted on
+        line |= {key: f"other {line[key]}" for key in ("id", "group", "question")}
+    files["test"].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [json.loads(line) for line in files[mixed].read_text().splitlines()]
+    scored = next(line for line in lines if line["setting"] == "pointwise")
+    scored |= {"rubric": {"low": 0, "high": 100}}
+    files[mixed].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "calibrated"
+    words = ["calibrate", "--bundle", "embedded", "--data", str(files["data"]), "--out", str(out)]
+    with pytest.raises(InputError, match=r"several rubrics: 0-100, 1-10"):
+        cli.main([*words, "--test", str(files["test"])])
+    assert not out.exists()
+
+
 def test_too_few_rows_promise_nothing():
     with pytest.raises(InputError, match="too few"):
         fit_scores(simulated(49), 0.9)
