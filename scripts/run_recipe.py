@@ -1,16 +1,17 @@
 """The embedded critic's recipes from nothing, with one command that can be stopped and started.
 
     python scripts/run_recipe.py critic WORK [--packs FOLDER] [--items 24000] [--set KEY=VALUE]
-    python scripts/run_recipe.py rounds WORK [--packs FOLDER] [--items 2000] [--set KEY=VALUE]
+    python scripts/run_recipe.py rounds WORK [--packs FOLDER] [--items 500] [--set KEY=VALUE]
 
 ``critic``: SmolLM2-135M with the shipped vision tower learns to judge from the data engine's
 judgements, through `edgecritic train sft` (recipes/critic.yaml); it is merged into a folder that
 `edgecritic export` takes, and judges evaluation sets, T1 to T4 where FOLDER has assets-test.zip:
 ``edgecritic bench report WORK/records/T*.jsonl --out report.md`` makes a page of what it said.
 
-``rounds``: the embedded model as a small policy learns to answer (recipes/policy.yaml), and then
-from the embedded critic's preferences (recipes/rounds.yaml); the data engine's truth is the
-outside judge.
+``rounds``: the embedded model without its adapter, as a small policy, learns to answer for a short
+while (recipes/policy.yaml), and then from the embedded critic's preferences (recipes/rounds.yaml);
+the data engine's truth is the outside judge. Words and charts are not asked for: the policy cannot
+read them, and the critic hardly.
 
 Each step is an `edgecritic` command in WORK. What stands there is not made again, and trainings go
 on where they were. On a machine that is lent by the minute, ``--minutes`` kills what runs when they
@@ -37,6 +38,12 @@ from statistics import median
 RECIPES = Path(__file__).parent.parent / "recipes"
 SETS = {"T0": 300, "T1": 300, "T2": 150, "T3": 100, "T4": 100}
 """Items of each evaluation set, as many as the first version was judged by."""
+ANSWERED = (
+    *("digit", "number", "sign_number", "price", "count", "colour", "shape", "describe"),
+    *("position", "which_side", "size", "object", "category", "presence", "list", "garment"),
+    *("card", "card_suit", "flag"),
+)
+"""Question types of the rounds."""
 PROBE_STEPS = 60
 COMMAND = "import sys; from edgecritic_{}.cli import main; sys.exit(main(sys.argv[1:]))"
 """Of a part of edgecritic, which need not be installed."""
@@ -112,13 +119,14 @@ def judged(split: str, packs: Path) -> list[Step]:
 
 def rounds(args: argparse.Namespace) -> list[Step | Steps]:
     """A policy that learns from the critic."""
-    items = str(args.items or 2000)
+    base = ("train", "hf", "embedded", "--without-adapter", "--out", "base")
+    asked = ("--answers", "--kinds", *ANSWERED)
+    learned = ("--items", "2400", "--validation", "0.05")
+    questions = ("--items", str(args.items or 500), "--seed", "1", "--test", "0.48")
     return [
-        Step(("train", "hf", "embedded", "--out", "base"), "base/processor_config.json"),
-        engine("answers", args.packs, "--answers", "--items", items, "--validation", "0.05"),
-        engine(
-            "questions", args.packs, "--answers", "--items", items, "--seed", "1", "--test", "0.3"
-        ),
+        Step(base, "base/processor_config.json"),
+        engine("answers", args.packs, *asked, *learned),
+        engine("questions", args.packs, *asked, *questions),
         training("sft", "policy.yaml", ()),
         training("rounds", "rounds.yaml", args.assignments),
     ]
@@ -198,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", choices=("critic", "rounds"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--packs", type=Path, help="folder with assets-train.zip")
-    parser.add_argument("--items", type=int, help="twin items of the data engine")
+    parser.add_argument("--items", type=int, help="twin items of the data engine, to judge or ask")
     parser.add_argument(
         "--set", action="append", default=[], dest="assignments", help="of the last training"
     )
