@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -196,10 +197,12 @@ def _watched() -> Iterator[list[float]]:
 
 
 def vram() -> float:
-    """MiB of the GPU's memory that are taken, by whomever; 0 without one."""
+    """MiB that are taken of the first GPU that CUDA may use, by whomever; 0 without one."""
     if shutil.which("nvidia-smi") is None:
         return 0.0
     asked = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    if first := os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]:
+        asked.append(f"--id={first}")  # the driver's tool shows all of them
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[0])
 

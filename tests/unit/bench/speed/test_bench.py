@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from edgecritic_bench.speed.engines.runtime import Runtime
 from edgecritic_bench.speed.figures import Samples
 from edgecritic_bench.speed.plan import tile_sizes
 from edgecritic_bench.speed.rows import Rows
+from edgecritic_bench.speed.run import vram
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +170,13 @@ def test_the_plain_loop_decodes_what_it_says(bundle):
 def test_pictures_of_a_number_of_tiles(bundle):
     assert tile_sizes(Setup(str(bundle)), range(1, 17)) == {1: (28, 28)}
     assert tile_sizes(Setup(str(bundle)), (2, 3)) == {}
+
+
+@pytest.mark.parametrize(("visible", "used"), [("", 10.0), ("1", 20.0), ("1,0", 20.0)])
+def test_the_memory_is_that_of_the_gpu_that_is_used(monkeypatch, tmp_path, visible, used):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\ncase "$*" in *--id=1*) echo 20;; *) printf "10\\n20\\n";; esac\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert vram() == used

@@ -40,6 +40,7 @@ def test_it_learns_to_judge_and_merges(
     write_rows(tmp_path / "judged" / "rows.jsonl", rows)
     monkeypatch.chdir(tmp_path)
     smaller = ["adapter.rank=8", "optimizer.batch=2", "data.workers=0", "base.dtype=float32"]
+    smaller += ["optimizer.compile=false"]  # a compiler takes longer than these steps
     faster = ["optimizer.epochs=4", "optimizer.learning_rate=5e-3", "checkpoints.log_every=1"]
     config = read_config(RECIPES / "critic.yaml", [*smaller, *faster])
     adapter = train_sft(config, lambda _: None)
