@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from edgecritic.errors import ArtifactError
-from edgecritic_train.critic_data.writing import writing
+from edgecritic_train.critic_data.writing import close_flushed, writing
 
 
 class Keyed(Protocol):
@@ -86,7 +86,7 @@ class Journal(Generic[Kept]):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        close_flushed(self._file)
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def close_flushed(file: BinaryIO) -> None:
+    """Close a file that was flushed; where that had failed, it is told already.
+
+    Closing tries again to write what is left, and its own error would hide the one that is told.
+    """
+    with suppress(OSError):
+        file.close()
+
+
 @contextmanager
 def replacing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when the block ends well.
@@ -44,12 +53,14 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = part.open("wb")
-        with file:
+        try:
             yield file
             with writing(path):
                 file.flush()
                 if flush:
                     os.fsync(file.fileno())
+        finally:
+            close_flushed(file)
         with writing(path):
             part.replace(path)
     finally:

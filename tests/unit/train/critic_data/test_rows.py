@@ -156,10 +156,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(tmp_path, pair, monkeypatch):
         def __init__(self, file):
             self.file = file
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exc):
+        def close(self):
             self.file.close()
 
         def write(self, _):
