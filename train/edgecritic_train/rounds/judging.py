@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TypeVar
 
 from edgecritic.errors import InputError
+from edgecritic.progress import Tell
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.journal import Journal
 from edgecritic_train.rounds.config import JudgeSettings
@@ -25,7 +26,6 @@ from edgecritic_train.rounds.entries import (
 from edgecritic_train.rounds.judges import OpenJudge, PreferenceJudge, judge_identity
 from edgecritic_train.rounds.questions import Question
 from edgecritic_train.rounds.sampling import to_rank
-from edgecritic_train.tuning.prepare import Tell
 
 _TOLD_EVERY = 50
 Entry = TypeVar("Entry")

@@ -18,7 +18,6 @@ from edgecritic_train.rounds.judges import is_right
 from edgecritic_train.rounds.questions import Question
 from edgecritic_train.rounds.rewards import flips, has_cycle, rewards
 from edgecritic_train.rounds.selecting import FILTERS
-from edgecritic_train.tuning.logs import read_metrics
 
 
 def sample_facts(
@@ -118,6 +117,8 @@ def choice_facts(choices: Sequence[Choice], questions: Mapping[str, Question]) -
 
 def training_facts(run: Path) -> dict[str, Any]:
     """First and last loss and margin of the round's training."""
+    from edgecritic_train.tuning.logs import read_metrics
+
     lines = [line for line in read_metrics(run) if line["kind"] == "train"]
     if not lines:
         return {}

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecritic.progress import Tell
 from edgecritic_train.critic_data.journal import Journal
 from edgecritic_train.critic_data.templates import stable_number
 from edgecritic_train.rounds.config import RoundsConfig
 from edgecritic_train.rounds.entries import Ranked, Sample, content_key, sample_journal
 from edgecritic_train.rounds.questions import Question
-from edgecritic_train.tuning.pairs import SYSTEM
-from edgecritic_train.tuning.prepare import Tell
 
 if TYPE_CHECKING:
     from edgecritic_train.rounds.policy import Drawing
@@ -41,6 +40,8 @@ class Asking:
 
     def keys(self, question: Question) -> list[str]:
         """A key for each answer to a question."""
+        from edgecritic_train.tuning.pairs import SYSTEM
+
         asked = [SYSTEM, question.content, self.drawing.facts, self.config.seed]
         return [content_key("sample", self.policy, asked, k) for k in range(self.repeats)]
 

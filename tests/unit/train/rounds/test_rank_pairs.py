@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,14 @@ def test_what_is_no_list_keeps_its_order() -> None:
     assert not is_right(
         "A dog on the left and a cat on the right.", "A cat on the left and a dog on the right."
     )
+
+
+def test_ranking_for_others_loads_nothing_that_trains() -> None:
+    program = (
+        "import sys; import edgecritic_train.rounds.rank_pairs; "
+        "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"
