@@ -78,7 +78,7 @@ class Decoder:
     def __init__(self, native: Native, context: int, *, n_batch: int, info: BackendInfo) -> None:
         self._native = native
         self._context = context
-        self._row_bytes = 4 * info.n_vocab
+        self._row = ctypes.c_float * info.n_vocab
         self._batch = _Batch(native, n_batch, info.n_embd, grid=info.grid_positions)
         self._stop = _StopFlag(native)
         native.llama.llama_set_abort_callback(context, self._stop.callback, self._stop.address)
@@ -150,9 +150,9 @@ class Decoder:
                 raise BackendUnavailableError(
                     f"llama.cpp gave no logits for row {row}", "load the critic again"
                 )
+            lent: Any = self._row.from_address(ctypes.addressof(logits.contents))
             # A copy: the engine reuses the memory in the next batch.
-            copy = ctypes.string_at(logits, self._row_bytes)
-            results[index] = np.frombuffer(copy, dtype=np.float32)
+            results[index] = np.frombuffer(lent, dtype=np.float32).copy()
 
 
 class _StopFlag:
