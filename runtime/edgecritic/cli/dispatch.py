@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from edgecritic.backends.threads import wait_briefly
 from edgecritic.cli import batch, bundles, commands, demo, judge, models, serve
 from edgecritic.cli.console import Console
 from edgecritic.cli.options import TEXT_HELP
 from edgecritic.errors import CriticError, InputError
+from edgecritic.openmp import wait_briefly
 from edgecritic.version import installed_version
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias
 
-from edgecritic.backends.threads import brief_waits
 from edgecritic.errors import BackendUnavailableError, MissingExtraError
+from edgecritic.openmp import brief_waits
 
 logger = logging.getLogger("edgecritic.engine")
 

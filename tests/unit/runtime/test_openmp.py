@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from edgecritic.backends.threads import brief_waits
+from edgecritic.openmp import brief_waits
 
 NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 LOADED = "from edgecritic.backends.llamacpp.native import load_native; load_native()"
