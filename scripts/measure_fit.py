@@ -4,7 +4,7 @@
 
 Each cell loads the bundle in a fresh process and judges some pictures of the size; what it took at
 its peak, and the last one's time, stand beside what was estimated before anything was loaded. In a
-page with the two marks (docs/fit.md) the table between them is replaced; any other file is made.
+page with the mark (docs/fit.md) what stands behind it is replaced; any other file is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from edgecritic_bench.provenance import Provenance
 
 SIZES = ("256x256", "640x480", "1920x1080")
 QUESTION = "How many apples are on the table?"
-MARKS = "<!-- measured -->", "<!-- until here -->"
+MARK = "<!-- measured -->"
 PACKAGES = ("edgecritic", "llama-cpp-python", "onnxruntime", "numpy", "pillow")
 
 
@@ -151,13 +151,11 @@ def table(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def write(path: Path, lines: Sequence[str]) -> None:
-    """Replace what stands between the marks of a page, or make a file."""
+    """Replace what stands behind a page's mark, or make a file."""
     text = "\n".join(lines) + "\n"
     page = path.read_text(encoding="utf-8") if path.exists() else ""
-    begin, end = MARKS
-    if begin in page and end in page:
-        before, rest = page.split(begin, 1)
-        text = f"{before}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
+    if MARK in page:
+        text = f"{page.split(MARK)[0]}{MARK}\n\n{text}"
     path.write_text(text, encoding="utf-8")
 
 
