@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Record]]:
     """The records of a table, each with its place for messages, such as ``table.csv:7``.
 
     Lines are counted from 1 in text files, rows from 1 in Parquet. Empty cells of a CSV file are
-    left out: where text may be empty, a missing key reads so too.
+    left out: where text may be empty, a missing key reads so too. What stands between its cells,
+    a comma, a semicolon or a tabulator, is told from its header: spreadsheets write each of them.
 
     Args:
         path: a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file.
@@ -29,12 +31,10 @@ def read_records(path: Path) -> Iterator[tuple[str, Record]]:
         InputError: the file cannot be read, or a line is no record.
         MissingExtraError: Parquet, and pyarrow is not installed.
     """
-    has_cells = path.suffix.lower() in (".csv", ".tsv")
     for place, record in scan_records(path):
         if isinstance(record, InputError):
             raise record
-        filled = {key: cell for key, cell in record.items() if cell != ""}
-        yield place, filled if has_cells else record
+        yield place, filled(path, record)
 
 
 def scan_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
@@ -53,15 +53,26 @@ def scan_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
         )
     try:
         yield from reader(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}", "check the path") from error
+    except UnicodeError as error:
         raise InputError(
-            f"{path} cannot be read: {error}", "check the path and its encoding"
+            f"{path} cannot be read: {error}", "save it as UTF-8 (in Excel: CSV UTF-8)"
         ) from error
+
+
+def filled(path: Path, record: Record) -> Record:
+    """A record of `scan_records` without the empty cells of a CSV file."""
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return record
+    return {key: cell for key, cell in record.items() if cell != ""}
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 place = f"{path}:{number}"
                 yield place, _object(line, place)
@@ -79,13 +90,17 @@ def _object(line: bytes, place: str) -> Record | InputError:
 
 def _csv(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     csv.field_size_limit(min(_MAX_CELL, sys.maxsize))
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(
-            file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True
-        )
+    with path.open("rb") as file:
+        utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    with path.open(encoding="utf-16" if utf16 else "utf-8-sig", newline="") as file:
+        header = file.readline()
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=_delimiter(path, header), strict=True)
         try:
             for record in reader:
                 place = f"{path}:{reader.line_num}"
+                if not any(record.values()):
+                    continue  # spreadsheets write empty rows, too
                 if None in record or None in record.values():
                     yield (
                         place,
@@ -101,6 +116,13 @@ def _csv(path: Path) -> Iterator[tuple[str, Record | InputError]]:
                 f"{path}: behind line {reader.line_num}: {error}",
                 "quote the cells as RFC 4180 says",
             ) from error
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """What cuts the header into most cells."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return max(",;\t", key=lambda mark: len(next(csv.reader([header], delimiter=mark), ())))
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record | InputError]]:

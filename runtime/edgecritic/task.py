@@ -106,7 +106,7 @@ class Rubric:
         if not isinstance(data, Mapping):
             raise InputError(
                 f"rubric is a JSON {type(data).__name__}, not an object",
-                'write {"low": 1, "high": 5, "criteria": "..."}',
+                'write a range such as 1-5, or {"low": 1, "high": 5, "criteria": "..."}',
             )
         unknown = set(data) - {"low", "high", "criteria", "levels"}
         if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,6 +10,19 @@ from edgecritic.errors import InputError, shown
 from edgecritic.task import MAX_LEVELS, Rubric
 
 _FINER = (1, 2, 10, 100)
+
+
+def as_number(score: str | float) -> Fraction:
+    """The value of a score, whose fraction may stand behind a point or a comma.
+
+    Raises:
+        InputError: it is no number; shares such as ``8/10`` are none, since 0.8 is not meant.
+    """
+    text = re.sub(r"^(\d+),(\d{1,2})$", r"\1.\2", str(score).strip())  # 1,000 stays no number
+    try:
+        return Fraction(str(float(text)))
+    except ValueError:
+        raise InputError(f"the score {shown(score)} is no number", "write digits") from None
 
 
 def on_levels(score: str | float, rubric: Rubric) -> tuple[int, Rubric]:
@@ -23,10 +37,7 @@ def on_levels(score: str | float, rubric: Rubric) -> tuple[int, Rubric]:
     Raises:
         InputError: it is no number, lies outside the range, or is finer than 1001 levels.
     """
-    try:
-        value = Fraction(str(score).strip())
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"the score {shown(score)} is no number", "write digits") from None
+    value = as_number(score)
     if not rubric.low <= value <= rubric.high:
         raise InputError(
             f"the score {shown(score)} is outside the range {rubric.low}-{rubric.high}",

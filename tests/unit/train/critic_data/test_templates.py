@@ -83,9 +83,10 @@ def test_halves_double_the_scale_and_whole_scores_leave_it():
     assert on_levels("7.5", Rubric(1, 10)) == (15, Rubric(2, 20))
     assert on_levels("7.0", Rubric(1, 10)) == (7, Rubric(1, 10))
     assert on_levels(0.3, Rubric(0, 1)) == (3, Rubric(0, 10))
+    assert on_levels("7,5", Rubric(1, 10)) == (15, Rubric(2, 20))  # as much of Europe writes it
 
 
-@pytest.mark.parametrize("score", ["eleven", 10.5, -1, "nan", "7.123", "", "1/0"])
+@pytest.mark.parametrize("score", ["eleven", 10.5, -1, "nan", "7.123", "", "1/0", "8/2", "1,000"])
 def test_what_is_no_score_of_the_range_is_refused(score):
     with pytest.raises(InputError, match="score"):
         on_levels(score, Rubric(1, 10))

@@ -25,14 +25,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from edgecritic.errors import CriticError, InputError, shown
 from edgecritic.parsing import parse_winner
 from edgecritic.strict_json import decode
-from edgecritic.tables import Record, read_records
+from edgecritic.tables import Record, filled, scan_records
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import SPLITS, ImageFile, ImageRef, Split
@@ -134,11 +134,13 @@ def read_cases(
     """
     source = options.source or path.stem
     seen: set[str] = set()
-    for number, (place, record) in enumerate(read_records(path)):
-        if number == 0 and path.suffix.lower() == ".parquet":
-            _check_columns(path, record, options)
-        named = _named(record, options.columns)
+    columns = _Columns(path, set(options.columns.values()))
+    for number, (place, record) in enumerate(scan_records(path)):
+        columns.see(record)
         try:
+            if isinstance(record, InputError):
+                raise InputError(record.message.removeprefix(f"{place}: "), record.hint)
+            named = _named(filled(path, record), options.columns)
             case = _case(named, f"{source}-{number:06d}", source, path.parent, store)
             if case.id in seen:
                 raise InputError(f"the id {shown(case.id)} came before", "give each its own")
@@ -147,6 +149,7 @@ def read_cases(
             continue
         seen.add(case.id)
         yield replace(case, place=place)
+    columns.all_seen()
 
 
 def _kind_of(error: CriticError) -> str:
@@ -154,11 +157,30 @@ def _kind_of(error: CriticError) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?", "…", error.message)[:80]
 
 
-def _check_columns(path: Path, record: Record, options: TableOptions) -> None:
-    for column in options.columns.values():
-        if column not in record:
+@dataclass(slots=True)
+class _Columns:
+    """Sees to it that the columns that a caller maps are there.
+
+    A table with a header has them in its first record, JSON Lines in any.
+    """
+
+    path: Path
+    absent: set[str]
+    record: Record = field(default_factory=dict)
+
+    def see(self, record: Record | InputError) -> None:
+        if isinstance(record, InputError):
+            return
+        self.record = record
+        self.absent -= record.keys()
+        if self.path.suffix.lower() not in (".jsonl", ".ndjson"):
+            self.all_seen()
+
+    def all_seen(self) -> None:
+        if self.absent and self.record:
             raise InputError(
-                f"{path} has no column {shown(column)}", f"it has: {', '.join(record)}"
+                f"{self.path} has no column {shown(min(self.absent))}",
+                f"it has: {', '.join(self.record)}",
             )
 
 
@@ -229,7 +251,10 @@ def _responses(named: Mapping[str, Any], case_id: str) -> tuple[tuple[str, ...],
     elif value is None:
         value = [named[name] for _, name in nth]
     if not isinstance(value, list | tuple) or not value:
-        raise InputError("there are no responses", "fill responses, response or response_1 ...")
+        raise InputError(
+            "there are no responses",
+            "fill responses, response or response_1 ..., or map columns: --column response=answer",
+        )
     for response in value:
         if not isinstance(response, str):
             raise InputError(f"a response is {shown(response)}, not text", "write texts alone")

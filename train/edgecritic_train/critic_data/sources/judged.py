@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
 
-from edgecritic.errors import CriticError
+from edgecritic.errors import CriticError, InputError
 from edgecritic.prompts import Setting
 from edgecritic.task import Rubric
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.rows import CriticRow
-from edgecritic_train.critic_data.scales import on_levels
+from edgecritic_train.critic_data.scales import as_number, on_levels
 from edgecritic_train.critic_data.sources.cases import Case
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.templates import PAIRWISE, POINTWISE, stable_choice, stable_number
@@ -27,11 +28,20 @@ class JudgedOptions:
         pair_margin: pairs are made from scores that differ by more than this, and ties from equal
             ones; None makes none.
         seed: another one draws other wordings and orders.
+
+    Raises:
+        InputError: the margin is below 0, or no number.
     """
 
     rubric: Rubric = field(default_factory=Rubric)
     pair_margin: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pair_margin is not None and not 0 <= self.pair_margin < math.inf:
+            raise InputError(
+                f"the margin of pairs from scores is {self.pair_margin:g}", "give 0 or more"
+            )
 
 
 def judged_rows(
@@ -97,7 +107,7 @@ def _compared(case: Case, options: JudgedOptions) -> Iterator[_Found]:
         # Which of the two stands first is drawn, so that the first one does not win more often.
         swapped = stable_number("order", options.seed, case.id, one, other) % 2
         i, j = (other, one) if swapped else (one, other)
-        gap = Fraction(str(case.scores[i])) - Fraction(str(case.scores[j]))
+        gap = as_number(str(case.scores[i])) - as_number(str(case.scores[j]))
         if gap == 0:
             yield _pair(case, i, j, "tie", options)
         elif abs(gap) > Fraction(str(options.pair_margin)):

@@ -30,7 +30,8 @@ class Statistics:
         levels: by scale (``1-10``) and level.
         places: pointwise verdicts by tenth of their scale, 0 the lowest.
         wordings: by setting and number.
-        words: lengths in words of questions, responses and reasons, each by how often it occurs.
+        words: lengths in words of questions, responses and reasons, each by how often it occurs;
+            a row without a reason has none to count.
         images: how many pictures a row has.
         pictures: distinct ones.
         with_reference: rows that show a right answer.
@@ -65,7 +66,8 @@ class Statistics:
         self.with_reference += bool(row.reference)
         self.with_criteria += bool(row.rubric.criteria)
         self.words["question"][len(row.question.split())] += 1
-        self.words["reason"][len(row.reason.split())] += 1
+        if row.reason.strip():
+            self.words["reason"][len(row.reason.split())] += 1
         for response in row.responses:
             self.words["response"][len(response.split())] += 1
         if isinstance(row.verdict, str):

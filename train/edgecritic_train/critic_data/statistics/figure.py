@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from io import BytesIO
@@ -42,7 +43,10 @@ def draw(statistics: Statistics) -> bytes:
     FigureCanvasAgg(figure)
     _panels(figure, statistics)
     file = BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        # A name in letters that the font lacks is drawn as boxes; the JSON file has it in full.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()
 
 
@@ -84,10 +88,11 @@ def _sources(axes: Axes, statistics: Statistics) -> None:
         name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1]}…"
         for name in shown
     ]
-    axes.set_yticks(range(len(shown)), names)
+    axes.set_yticks(range(len(shown)), names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("rows")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(frameon=False, fontsize=9, loc="best")
     _bare(axes, "Sources" + (f" (and {rest} smaller ones)" if rest else ""))
 
 
@@ -99,6 +104,7 @@ def _winners(axes: Axes, statistics: Statistics) -> None:
     axes.bar_label(bars, [f"{c:,}\n{c / total:.0%}" for c in counts], fontsize=9, color=_INK)
     axes.margins(y=0.18)
     axes.set_ylabel("rows")
+    _whole_counts(axes)
     _bare(axes, f"Pairwise: winner ({statistics.rows['pairwise']:,} rows)")
 
 
@@ -118,6 +124,7 @@ def _scores(axes: Axes, statistics: Statistics) -> None:
     axes.set_xticks([0, 0.5, 1], ["lowest level", "middle", "highest"])
     axes.set_xlabel(f"place on the scale ({listed})" if scales else "place on the scale")
     axes.set_ylabel("rows")
+    _whole_counts(axes)
     _bare(axes, f"Pointwise: score ({statistics.rows['pointwise']:,} rows)")
 
 
@@ -137,5 +144,15 @@ def _lengths(axes: Axes, name: str, counts: Counter[int], colour: str) -> None:
     axes.set_xlabel(f"words{tail}")
     axes.set_ylabel(f"{name}s")
     axes.set_xlim(left=0)
-    mean = float((lengths * numbers).sum() / max(1, numbers.sum()))
-    _bare(axes, f"Length of a {name}: {mean:.1f} words on average")
+    axes.locator_params(axis="x", integer=True)
+    _whole_counts(axes)
+    if not counts:
+        _bare(axes, f"Length of a {name}: there are none")
+        return
+    mean = float((lengths * numbers).sum() / numbers.sum())
+    _bare(axes, f"Length of a {name}: {mean:,.1f} words on average")
+
+
+def _whole_counts(axes: Axes) -> None:
+    axes.locator_params(axis="y", integer=True)  # there is no half of a row
+    axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))

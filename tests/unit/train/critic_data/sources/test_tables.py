@@ -86,6 +86,30 @@ def test_all_formats_hold_the_same(folder, suffix):
     assert {row.group for row in rows} == {"pics/1.png", "pics/2.png"}
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding", "delimiter"),
+    [("t.csv", "utf-8-sig", ";"), ("t.csv", "utf-16", "\t"), ("t.tsv", "utf-16", "\t")],
+)
+def test_a_table_as_a_spreadsheet_writes_it(folder, name, encoding, delimiter):
+    path = folder / name
+    with path.open("w", encoding=encoding, newline="") as file:
+        rows = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
+        rows.writerow(["Bild, groß", "question", "response", "score"])
+        rows.writerow(["pics/1.png", f"Größe{delimiter} in m?", "zwei\nMeter, fünf", "8,5"])
+        rows.writerow(["", "", "", ""])
+    cases, intake = cases_of(path, TableOptions({"image": "Bild, groß"}))
+    (row,) = judged_rows(cases, JudgedOptions(Rubric(1, 10)), intake)
+    assert (row.question, row.responses) == (f"Größe{delimiter} in m?", ("zwei\nMeter, fünf",))
+    assert (row.verdict, row.rubric.high) == (17, 20)
+    assert row.images[0].path.is_file()
+
+
+def test_json_lines_may_begin_with_a_mark(folder):
+    path = write_table(folder / "t.jsonl", RECORDS)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(cases_of(path)[0]) == 2
+
+
 def test_pictures_come_in_many_forms(folder):
     data = picture_bytes(5, folder)
     url = "data:image/png;base64," + b64encode(data).decode()
@@ -121,6 +145,14 @@ def test_scores_make_pairs_beyond_a_margin_and_ties(folder):
     for pair in ("ad", "bd", "cd"):
         row = pairs[frozenset(pair)]
         assert row.responses[("first", "second").index(row.verdict)] == "d"
+
+
+@pytest.mark.parametrize("margin", ["nan", "inf", "-1"])
+def test_a_margin_that_is_none_is_refused(folder, margin):
+    path = write_table(folder / "t.jsonl", [])
+    asked = ["data", "import", "table", str(path), "--out", str(folder / "out")]
+    with pytest.raises(InputError, match="the margin of pairs from scores"):
+        main([*asked, f"--pairs-from-scores={margin}"])
 
 
 BAD = {
@@ -177,10 +209,22 @@ def test_a_broken_table_is_named(tmp_path, name, content, message):
         list(read_records(tmp_path / name))
 
 
-def test_a_parquet_file_that_lacks_a_column_says_what_it_has(folder):
-    path = write_table(folder / "t.parquet", RECORDS)
+def test_a_broken_line_is_left_out_like_any_bad_record(folder):
+    path = folder / "t.csv"
+    path.write_text("question,response,score\nq,r,3\nq,r\nq,r,4\n")
+    cases, intake = cases_of(path, TableOptions({}), strict=False)
+    assert ([case.scores for case in cases], intake.n_dropped) == ([("3",), ("4",)], 1)
+    with pytest.raises(InputError, match=r"t\.csv:3: the record has another number"):
+        cases_of(path, TableOptions({}))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_a_table_that_lacks_a_column_says_what_it_has(folder, suffix):
+    records = [{**record, "ask": "q"} for record in RECORDS]
+    cases_of(write_table(folder / f"t.{suffix}", records), TableOptions({"question": "ask"}))
+    path = write_table(folder / f"t.{suffix}", RECORDS)
     with pytest.raises(InputError, match="no column 'ask'") as caught:
-        cases_of(path, TableOptions({"question": "ask"}))
+        cases_of(path, TableOptions({"question": "prompt", "image": "ask"}))
     assert "prompt" in caught.value.hint
 
 

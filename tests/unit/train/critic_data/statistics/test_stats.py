@@ -67,6 +67,15 @@ def test_the_command_writes_numbers_and_a_figure(tmp_path, pair, only):
     assert len(figure.getcolors(figure.width * figure.height)) > 20
 
 
+def test_rows_without_reasons_and_names_that_no_font_has_are_drawn(tmp_path):
+    rows = [replace(scored(3, 1, 5, reason=""), source=name) for name in ("$\\nix{$", "中文")]
+    write_rows(tmp_path / "rows.jsonl", [replace(row, id=row.source) for row in rows])
+    asked = ["data", "stats", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path)]
+    assert main(asked) == 0
+    told = json.loads((tmp_path / "stats.json").read_text())
+    assert (told["words"]["reason"], set(told["sources"])) == ({"count": 0}, {"$\\nix{$", "中文"})
+
+
 def test_a_file_without_rows_of_the_split_is_named(tmp_path, pair):
     write_rows(tmp_path / "rows.jsonl", [pair])
     asked = ["data", "stats", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path)]
