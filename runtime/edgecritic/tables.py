@@ -71,8 +71,6 @@ def filled(path: Path, record: Record) -> Record:
 def _jsonl(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 place = f"{path}:{number}"
                 yield place, _object(line, place)
@@ -80,7 +78,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Record | InputError]]:
 
 def _object(line: bytes, place: str) -> Record | InputError:
     try:
-        value = decode(line.decode("utf-8"))
+        value = decode(line.decode("utf-8-sig"))
     except ValueError as error:
         return InputError(f"{place}: the line is no JSON: {error}", "the file may be cut off")
     if not isinstance(value, Mapping):

@@ -291,7 +291,7 @@ def to_line(row: CriticRow, folder: Path | None = None) -> str:
 
 def _decoded(line: bytes) -> object:
     try:
-        return decode(line.decode("utf-8"))
+        return decode(line.decode("utf-8-sig"))
     except ValueError as error:
         # A decoder counts lines, too, and this is all of the file that it has seen.
         why = str(error)
