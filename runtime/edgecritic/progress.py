@@ -17,8 +17,9 @@ class Progress:
 
     Attributes:
         stage: ``loading`` a critic, encoding its ``image`` (in tiles), reading the prompts
-            (``prefill``, in tokens), or writing the rationale (``token``).
-        done: units that are done, at most `total`.
+            (``prefill``, in tokens, all orders together), or writing the rationale (``token``).
+        done: units that are done; of prompts also those that were kept from before. The last
+            report says `total`, but for a rationale.
         total: units in all; of a rationale the most that it may have.
     """
 

@@ -26,11 +26,11 @@ from edgecritic.judging.demands import Read, Readout
 from edgecritic.judging.jobs import Job, Maker
 from edgecritic.judging.live import Live, prompt_of, stem_of
 from edgecritic.judging.pool import PrefixPool
+from edgecritic.judging.prefill import Prefill
 from edgecritic.judging.reading import Reading
 from edgecritic.judging.texts import Texts
 from edgecritic.judging.trie import count_cells, spans_of
 from edgecritic.judging.walk import Spent
-from edgecritic.progress import Progress
 
 _Wanted: TypeAlias = tuple[Live, int, Read]
 """A prompt to read: whose it is, which of the demands, and the demand."""
@@ -185,10 +185,13 @@ class Scheduler:
     def _read(self, reads: Sequence[_Wanted]) -> None:
         concerned = [live for live, _, _ in reads]
         unread = set(range(len(reads)))
+        prefills: dict[Live, Prefill] = {}
 
         def tell(index: int, found: Readout) -> None:
             unread.discard(index)
             live, demand, _ = reads[index]
+            if live in prefills:
+                prefills[live].found(demand)
             live.answer(demand, found)
 
         def append(appends: Sequence[Append]) -> list[FloatArray | None]:
@@ -202,10 +205,10 @@ class Scheduler:
                 tell,
                 lambda index: not reads[index][0].ended,
             )
-            totals = [0] * len(reads)
+            prefills |= _prefills(reads, reading.walk.spent)
             for _ in reading.walk.steps():
-                for index in unread:
-                    self._tell_prefill(reads[index], reading.walk.spent[index], totals, index)
+                for prefill in prefills.values():
+                    prefill.tell()
                 self._texts.write()
         except Cancelled:
             return
@@ -222,15 +225,6 @@ class Scheduler:
             return
         for live in dict.fromkeys(live for live, _, _ in left):
             self._read([one for one in left if one[0] is live])
-
-    def _tell_prefill(self, read: _Wanted, spent: Spent, totals: list[int], index: int) -> None:
-        job = read[0].job
-        if job.on_event is None:
-            return
-        if not totals[index]:  # rows differ in what the outcomes begin with, a token or two
-            totals[index] = max(map(count_cells, read[2].rows))
-        done = min(spent.decoded + spent.reused, totals[index])
-        job.tell(Progress("prefill", done, totals[index]))
 
     def _begin_alone(self) -> None:
         for live in self._live:
@@ -259,3 +253,12 @@ class Scheduler:
             self._pool.give_back(sequence)
             raise
         self._pool.give_back(sequence, stem)
+
+
+def _prefills(reads: Sequence[_Wanted], spent: Sequence[Spent]) -> dict[Live, Prefill]:
+    """For each judgement that has a listener, who tells it how far its prompts are."""
+    found: dict[Live, dict[int, Spent]] = {}
+    for (live, demand, _), cost in zip(reads, spent, strict=True):
+        if live.job.on_event is not None:
+            found.setdefault(live, {})[demand] = cost
+    return {live: Prefill(live, costs) for live, costs in found.items()}

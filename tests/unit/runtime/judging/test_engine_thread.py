@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import takewhile
 from typing import ClassVar
 
 import pytest
@@ -389,6 +390,59 @@ def test_a_listener_is_told_the_stages() -> None:
     assert "".join(event for event in heard if isinstance(event, str)) == verdict.rationale
     kinds = [type(event) for event in heard if not isinstance(event, Progress)]
     assert kinds == [Verdict, *[str] * (len(kinds) - 1)]
+
+
+def prefill_told(critic: Critic, request: ScoreRequest | CompareRequest) -> list[tuple[int, int]]:
+    """What is told of reading, all of it in front of the verdict."""
+    heard: list[object] = []
+    critic.submit(request, on_event=heard.append).result(WAIT)
+    told = reading_in(heard)
+    before = list(takewhile(lambda event: isinstance(event, Progress), heard))
+    assert reading_in(before) == told
+    return told
+
+
+def reading_in(heard: Sequence[object]) -> list[tuple[int, int]]:
+    reports = (event for event in heard if isinstance(event, Progress))
+    return [(event.done, event.total) for event in reports if event.stage == "prefill"]
+
+
+@pytest.mark.parametrize(
+    "request_",  # `request` is pytest's own
+    [
+        score(image=picture("red"), rationale=True),
+        score(),
+        CompareRequest(picture("red"), QUESTION, "a", "a longer answer"),
+        CompareRequest(None, QUESTION, "a", "b", rationale=True, orders="given"),
+    ],
+    ids=["score", "score without a picture", "compare", "compare in one order"],
+)
+@pytest.mark.parametrize("options", [None, EngineOptions(max_sequences=1, n_ctx=600)])
+def test_reading_is_told_from_none_to_all(
+    request_: ScoreRequest | CompareRequest, options: EngineOptions | None
+) -> None:
+    critic, _ = hashed_critic(options=options)
+    for _ in range(2):  # the second time most of it was kept
+        told = prefill_told(critic, request_)
+        done = [done for done, _ in told]
+        assert done == sorted(set(done))
+        assert done[0] == 0
+        assert {total for _, total in told} == {done[-1]}
+
+
+def test_reading_together_is_told_to_each_of_its_own_prompts() -> None:
+    critic, _ = hashed_critic()
+    pair = CompareRequest(None, QUESTION, "a", "b")
+    requests = [score("a"), score("a much longer response"), pair]
+    alone = [prefill_told(critic, request)[-1] for request in requests]
+    heard: list[list[object]] = [[] for _ in requests]
+    futures = [
+        critic.submit(request, on_event=listener.append)
+        for request, listener in zip(requests, heard, strict=True)
+    ]
+    for future in futures:
+        future.result(WAIT)
+    assert [reading_in(events)[-1] for events in heard] == alone
 
 
 def test_a_listener_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
