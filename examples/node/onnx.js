@@ -5,7 +5,7 @@
  */
 
 // In a project of your own: from 'edgecritic'. Its packages lie in js/node_modules.
-import { Critic } from '../../js/src/index.js';
+import { BundleError, Critic } from '../../js/src/index.js';
 
 const [bundle, picture, question, first, second] = process.argv.slice(2);
 if (second === undefined) {
@@ -13,7 +13,11 @@ if (second === undefined) {
   process.exit(2);
 }
 
-const critic = await Critic.load(bundle);
+const critic = await Critic.load(bundle).catch((error) => {
+  if (!(error instanceof BundleError)) throw error;
+  console.error(`${error.message}\n  ${error.hint}`);
+  process.exit(1);
+});
 try {
   const preference = await critic.compare(picture, { question, responses: [first, second] });
   console.log(JSON.stringify(preference, null, 2));

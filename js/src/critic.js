@@ -3,10 +3,9 @@
  * packing in front and our own verdicts behind.
  */
 
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { readVector } from './npy.js';
+import { readBundle } from './bundle.js';
 import { packFeatures } from './packing.js';
 import { loadPicture } from './pictures.js';
 import { render } from './prompts.js';
@@ -32,26 +31,20 @@ export class Critic {
   /**
    * Load a bundle.
    *
-   * Nothing is fetched. Weights are not checked against critic.json's hashes here: `edgecritic
+   * Nothing is fetched. Files are checked against critic.json's sizes, not its hashes: `edgecritic
    * models verify` does that where the bundle is installed.
    *
    * @param {string} folder with critic.json
    * @param {object} [options] of transformers.js, such as `session_options`
+   * @throws {import('./bundle.js').BundleError} it cannot be judged with; `hint` says what mends it
    */
   static async load(folder, options = {}) {
+    const { root, tokenizer, tokenizerConfig, ...bundle } = await readBundle(folder);
     const transformers = await import('@huggingface/transformers');
     const { AutoTokenizer, LlavaOnevisionForConditionalGeneration: Model } = transformers;
-    const absolute = path.resolve(folder);
     const local = { local_files_only: true };
-    const [manifest, dialect, tokenizer, tokenizerConfig] = await Promise.all(
-      ['critic.json', 'prompts.json', 'tokenizer.json', 'tokenizer_config.json'].map((name) =>
-        readJson(path.join(absolute, name)),
-      ),
-    );
-    if (dialect.reason_first) throw new Error(`dialect ${dialect.name} wants its reason first`);
-    const newline = readVector(await readFile(path.join(absolute, 'image_newline.npy')));
-    transformers.env.localModelPath = path.dirname(absolute);
-    const name = path.basename(absolute);
+    transformers.env.localModelPath = path.dirname(root);
+    const name = path.basename(root);
     const [withControl, model] = await Promise.all([
       AutoTokenizer.from_pretrained(name, local),
       Model.from_pretrained(name, { ...local, ...options }),
@@ -62,7 +55,7 @@ export class Critic {
       { ...tokenizer, added_tokens: added },
       tokenizerConfig,
     );
-    return new Critic({ manifest, dialect, newline, model, withControl, plain, transformers });
+    return new Critic({ ...bundle, model, withControl, plain, transformers });
   }
 
   constructor(parts) {
@@ -220,8 +213,4 @@ function joined(spans) {
     at += span.embeddings.length;
   }
   return new Span(embeddings, spans.flatMap((span) => span.keys));
-}
-
-async function readJson(file) {
-  return JSON.parse(await readFile(file, 'utf8'));
 }

@@ -1,3 +1,4 @@
+export { BundleError } from './bundle.js';
 export { Critic } from './critic.js';
 export { packFeatures } from './packing.js';
 export { loadPicture } from './pictures.js';

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,40 @@ def assert_same(made: Any, expected: Any) -> None:
         assert made == pytest.approx(expected, rel=1e-12)
     else:
         assert made == expected
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "there is no bundle at {folder}: it has no critic.json": lambda f: (f / "critic.json").unlink(),
+    "{folder}/critic.json is no JSON": lambda f: (f / "critic.json").write_text("{"),
+    "{folder}/critic.json holds no object": lambda f: (f / "critic.json").write_text("5"),
+    "the bundle at {folder} is for other engines": lambda f: (f / "critic.json").write_text("{}"),
+    "{folder}/prompts.json is missing": lambda f: (f / "prompts.json").unlink(),
+    "{folder}/onnx/decoder_model_merged.onnx is missing": lambda f: (
+        f / "onnx" / "decoder_model_merged.onnx"
+    ).unlink(),
+    "{folder}/onnx/embed_tokens.onnx_data has 9 bytes, and critic.json says": lambda f: (
+        f / "onnx" / "embed_tokens.onnx_data"
+    ).write_bytes(bytes(9)),
+}
+
+
+def test_a_bundle_that_is_missing_or_damaged_is_told(bundle: Path, tmp_path: Path) -> None:
+    folders = {message: tmp_path / str(k) for k, message in enumerate(DAMAGES)}
+    for message, folder in folders.items():
+        DAMAGES[message](Path(shutil.copytree(bundle, folder)))
+    nowhere = tmp_path / "nowhere"
+    for (message, folder), told in zip(
+        [*folders.items(), ("there is no bundle at {folder}", nowhere)],
+        node("load.js", *folders.values(), nowhere),
+        strict=True,
+    ):
+        assert told["message"].startswith(message.format(folder=folder))
+        assert told["hint"]
+        assert told["expected"]
+    example = JS.parent / "examples" / "node" / "onnx.js"
+    command = ["node", str(example), str(nowhere), "a.png", "What is it?", "A.", "B."]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 2)
 
 
 def test_the_example_judges_without_python(bundle: Path, pictures: list[Path]) -> None:
