@@ -1,9 +1,9 @@
 """Rows of a table as requests.
 
-A row has ``question`` and either ``response``, which is scored, or two responses, of which the
-better one is told: ``first`` and ``second``, ``response_1`` and ``response_2``, or the two of a
-list ``responses``. It may have ``id``, ``image`` or ``images``, ``reference``, ``rubric`` and
-``wording``; other columns are passed over, so files of training rows can be judged as they are.
+A row has ``question`` and either one response, which is scored, or two, of which the better one is
+told; `edgecritic.response_columns` has their names. It may have ``id``, ``image`` or ``images``,
+``reference``, ``rubric`` and ``wording``; other columns are passed over, so files of training rows
+can be judged as they are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final, TypeAlias
 from edgecritic.batch.images import images_of
 from edgecritic.errors import CriticError, InputError, shown
 from edgecritic.requests import CompareRequest, Orders, Request, ScoreRequest
+from edgecritic.response_columns import responses_in
 from edgecritic.tables import scan_records
 from edgecritic.task import Rubric, Task
 
 Record: TypeAlias = Mapping[str, Any]
-_FORMS: Final = (("response",), ("first", "second"), ("response_1", "response_2"))
 _MOST_DIGITS: Final = 9
 
 
@@ -145,31 +145,24 @@ def _request(
 
 
 def _responses(record: Record) -> list[str]:
-    """One response or two; of several forms the one that says something."""
-    forms = [
-        [text for text in texts if text is not None]
-        for names in _FORMS
-        if None not in (texts := [_text(record, name) for name in names])
-    ]
-    listed = record.get("responses")
-    if listed is not None:
-        if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
-            raise InputError(f"responses is {shown(listed)}, not a list of texts", "give a list")
-        forms.append(listed)
-    told = [form for form in forms if any(form)]
+    """One response or two; of several ways to name them the one that says something."""
+    forms = [(form.names, form.texts) for form in responses_in(record)]
+    told = [form for form in forms if any(form[1])]
     if len(told) > 1:
+        places = " and in ".join(", ".join(map(repr, names)) for names, _ in told)
         raise InputError(
-            "the row has responses to score and responses to compare",
-            "make two rows of it: one with 'response', one with 'first' and 'second'",
+            f"the row has responses in {places}",
+            "make two rows of it, or leave out what is not to be judged",
         )
     if not forms:
         raise InputError(
             "the row has no response", "name one 'response', or two 'first' and 'second'"
         )
-    chosen = (told or forms)[0]
+    names, chosen = (told or forms)[0]
     if len(chosen) not in (1, 2):
         raise InputError(
-            f"responses holds {len(chosen)} texts", "give one to score, or two to compare"
+            f"the row has {len(chosen)} responses in {', '.join(map(repr, names))}",
+            "give one to score, or two to compare",
         )
     return chosen
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from edgecritic import CompareRequest, InputError, MissingExtraError, Rubric, ScoreRequest
 from edgecritic.batch import BatchOptions, BatchRow, read_rows
+from edgecritic.response_columns import RESPONSE_COLUMNS
 
 QUESTION = "Which digit is it?"
 
@@ -126,8 +127,9 @@ def test_what_is_wrong_with_a_row_is_told_with_its_place(tmp_path: Path) -> None
     assert "rows.jsonl:1: the row has no question" in fault(tmp_path, response="a 7")
     assert "the row has no response" in fault(tmp_path, question=QUESTION, first="a 7")
     assert "the question is empty" in fault(tmp_path, question=" ", response="a 7")
-    assert "to score and responses to compare" in fault(tmp_path, **ok, first="a", second="b")
-    assert "responses holds 3 texts" in fault(tmp_path, question=QUESTION, responses=["a"] * 3)
+    both = "responses in 'response' and in 'first', 'second'"
+    assert both in fault(tmp_path, **ok, first="a", second="b")
+    assert "3 responses in 'responses'" in fault(tmp_path, question=QUESTION, responses=["a"] * 3)
     assert "not a list of texts" in fault(tmp_path, question=QUESTION, responses="a")
     assert "response is 7, not text" in fault(tmp_path, question=QUESTION, response=7)
     assert "there is no picture at" in fault(tmp_path, **ok, image="none.png")
@@ -220,7 +222,7 @@ def test_a_file_that_cannot_be_read_is_told(
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
 )
-NAMES = ("question", "response", "first", "second", "responses", "image", "rubric", "wording", "id")
+NAMES = ("question", *RESPONSE_COLUMNS, "response_3", "image", "rubric", "wording", "id")
 
 
 @given(record=st.dictionaries(st.sampled_from(NAMES), values))

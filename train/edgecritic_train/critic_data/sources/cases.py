@@ -5,8 +5,8 @@ Columns, all optional but ``question`` and the responses:
 =====================  ============================================================================
 ``image``, ``images``  see `edgecritic_train.critic_data.sources.images`
 ``question``           what was asked
-``responses``          a list, or JSON of one in a CSV cell; or ``response``; or ``response_1``,
-                       ``response_2`` ...; or ``chosen`` and ``rejected``
+the responses          by any of the names in `edgecritic.response_columns`; the first of
+                       ``chosen`` and ``rejected`` is the winner, whose place is drawn
 ``reference``          a right answer
 ``score``, ``scores``  for each response, on the range that the caller states
 ``winner``             ``first``, ``second``, ``tie``; also ``1``/``2``, ``A``/``B``/``C``,
@@ -31,7 +31,13 @@ from typing import Any, cast
 
 from edgecritic.errors import CriticError, InputError, shown
 from edgecritic.parsing import parse_winner
-from edgecritic.strict_json import decode
+from edgecritic.response_columns import (
+    PREFERENCE,
+    RESPONSE_COLUMNS,
+    is_response_column,
+    responses_in,
+    unpacked,
+)
 from edgecritic.tables import Record, filled, scan_records
 from edgecritic.verdict import Winner
 from edgecritic_train.critic_data.pictures import PictureStore
@@ -41,11 +47,10 @@ from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.templates import stable_number
 
 COLUMNS = (
-    *("id", "image", "images", "question", "responses", "response", "chosen", "rejected"),
+    *("id", "image", "images", "question"),
     *("reference", "score", "scores", "winner", "reason", "reasons"),
     *("source", "group", "split", "judge"),
 )
-_NUMBERED = re.compile(r"response_([1-9]\d?)")
 _WINNERS: Mapping[str, Winner] = {
     "first": "first",
     "1": "first",
@@ -114,12 +119,10 @@ class TableOptions:
     source: str = ""
 
     def __post_init__(self) -> None:
-        known = (*COLUMNS, "response_1", "response_2")
         for name in self.columns:
-            if name not in COLUMNS and not _NUMBERED.fullmatch(name):
-                raise InputError(
-                    f"there is no column {shown(name)} to fill", f"known: {', '.join(known)}"
-                )
+            if not _is_known(name):
+                known = ", ".join((*COLUMNS, *RESPONSE_COLUMNS))
+                raise InputError(f"there is no column {shown(name)} to fill", f"known: {known}")
 
 
 def read_cases(
@@ -186,13 +189,13 @@ class _Columns:
 
 def _named(record: Record, columns: Mapping[str, str]) -> dict[str, Any]:
     taken = set(columns.values())
-    named = {k: v for k, v in record.items() if k not in taken and (k in COLUMNS or _is_nth(k))}
+    named = {k: v for k, v in record.items() if k not in taken and _is_known(k)}
     named |= {name: record[column] for name, column in columns.items() if column in record}
     return {name: value for name, value in named.items() if not _missing(value)}
 
 
-def _is_nth(name: str) -> bool:
-    return _NUMBERED.fullmatch(name) is not None
+def _is_known(name: str) -> bool:
+    return name in COLUMNS or is_response_column(name)
 
 
 def _missing(value: object) -> bool:
@@ -210,7 +213,7 @@ def _case(
     split = named.get("split", "train")
     if split not in SPLITS:
         raise InputError(f"the split is {shown(split)}", f"write one of {', '.join(SPLITS)}")
-    images = image_refs(_unpacked(cell), folder, store)
+    images = image_refs(unpacked(cell), folder, store)
     return Case(
         id=case_id,
         question=_text(named, "question", required=True),
@@ -238,27 +241,20 @@ def _picture_name(images: tuple[ImageRef, ...], folder: Path) -> str:
 
 def _responses(named: Mapping[str, Any], case_id: str) -> tuple[tuple[str, ...], Winner | None]:
     """The responses and, of two, the winner that the table states."""
-    if "chosen" in named and "rejected" in named:
-        pair = (_text(named, "chosen"), _text(named, "rejected"))
-        # The chosen one must not always stand first: a critic would learn the place.
-        if stable_number("order", case_id) % 2:
-            return (pair[1], pair[0]), "second"
-        return pair, "first"
-    value = _unpacked(named.get("responses"))
-    nth = sorted((int(m[1]), name) for name in named if (m := _NUMBERED.fullmatch(name)))
-    if value is None and "response" in named:
-        value = [named["response"]]
-    elif value is None:
-        value = [named[name] for _, name in nth]
-    if not isinstance(value, list | tuple) or not value:
+    form = next(iter(responses_in(named)), None)
+    texts = form.texts if form else []
+    if form is None or not texts:
+        names = ", ".join(RESPONSE_COLUMNS)
         raise InputError(
             "there are no responses",
-            "fill responses, response or response_1 ..., or map columns: --column response=answer",
+            f"fill some of {names}, or map columns: --column response=answer",
         )
-    for response in value:
-        if not isinstance(response, str):
-            raise InputError(f"a response is {shown(response)}, not text", "write texts alone")
-    return tuple(value), _winner(named.get("winner"), len(value))
+    if form.names != PREFERENCE:
+        return tuple(texts), _winner(named.get("winner"), len(texts))
+    # The chosen one must not always stand first: a critic would learn the place.
+    if stable_number("order", case_id) % 2:
+        return tuple(reversed(texts)), "second"
+    return tuple(texts), "first"
 
 
 def _winner(value: object, n_responses: int) -> Winner | None:
@@ -279,7 +275,7 @@ def _winner(value: object, n_responses: int) -> Winner | None:
 
 def _each(named: Mapping[str, Any], name: str, single: str, n_responses: int) -> list[Any]:
     """A value for each response, or an empty list."""
-    value = _unpacked(named.get(name))
+    value = unpacked(named.get(name))
     if value is None and single in named:
         value = [named[single]]
     if value is None:
@@ -290,16 +286,6 @@ def _each(named: Mapping[str, Any], name: str, single: str, n_responses: int) ->
             "give a list with one for each",
         )
     return list(value)
-
-
-def _unpacked(value: object) -> object:
-    """A list that a CSV cell holds as JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return decode(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _text(named: Mapping[str, Any], name: str, *, required: bool = False) -> str:
