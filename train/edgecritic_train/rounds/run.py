@@ -42,7 +42,7 @@ from edgecritic_train.rounds.selecting import pair_rows, select
 from edgecritic_train.rounds.sources import held_out_by_source, learned_by_source
 from edgecritic_train.tuning.base import open_base
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import begin_run
+from edgecritic_train.tuning.manifest import LOCK, begin_run
 from edgecritic_train.tuning.prepare import Tell
 
 REPORT: Final = "report.json"
@@ -125,7 +125,7 @@ def run_rounds(config: RoundsConfig, tell: Tell, open_judge: OpenJudge = open_ju
         )
     begin_run(config, {"questions": fingerprint(questions)}, _FREE)
     tell(", ".join(f"{count} questions for {split}" for split, count in sorted(splits.items())))
-    lock = exclusive(config.output / ".lock", lambda: tell("waiting for another process"))
+    lock = exclusive(config.output / LOCK, lambda: tell("waiting for another process"))
     with told_apart(config.output), lock:
         for number in range(1, config.rounds + 1):
             _round(rounds, number)

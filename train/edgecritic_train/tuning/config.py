@@ -33,7 +33,7 @@ def _check(right: bool, name: str, value: object, hint: str) -> None:
 def _check_positive(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        _check(value is None or value > 0, name, value, "give a number above 0")
+        _check(value is None or 0 < value < math.inf, name, value, "give a number above 0")
 
 
 def _check_share(settings: object, *names: str) -> None:

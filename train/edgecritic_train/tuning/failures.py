@@ -13,6 +13,11 @@ from edgecritic.errors import ArtifactError, BackendUnavailableError, CriticErro
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _SAID: Final = ("no space left", "disk quota exceeded")
+_NO_MEMORY: Final = "DefaultCPUAllocator: can't allocate memory"
+_LESS_MEMORY: Final = (
+    "lower images.max_tokens, data.max_tokens, optimizer.batch or adapter.rank; `edgecritic train "
+    "estimate` tells what each saves"
+)
 _NOTHING_LEFT: Final = 1 << 20
 
 
@@ -25,7 +30,7 @@ def told_apart(folder: Path) -> Iterator[None]:
 
     Raises:
         ArtifactError: the disk is full.
-        BackendUnavailableError: a step does not fit the GPU.
+        BackendUnavailableError: a step does not fit the GPU, or a tensor the memory.
         CriticError: what a process that prepares batches has raised.
     """
     import torch
@@ -35,14 +40,17 @@ def told_apart(folder: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise BackendUnavailableError(
             f"a step does not fit the GPU: {str(error).partition('. ')[0]}",
-            "take the preset of your card, or lower images.max_tokens, data.max_tokens, "
-            "optimizer.batch or adapter.rank; `edgecritic train estimate` tells what each saves",
+            f"take the preset of your card, or {_LESS_MEMORY}",
         ) from error
     except CriticError as error:
         if "DataLoader worker" not in error.message:
             raise
         raise _as_raised(error) from error
     except Exception as error:  # tokenizers raises nothing more particular
+        if _NO_MEMORY in str(error):
+            raise BackendUnavailableError(
+                f"the machine's memory is full: {str(error).rpartition(': ')[2]}", _LESS_MEMORY
+            ) from error
         if not _disk_is_full(error, folder):
             raise
         raise ArtifactError(

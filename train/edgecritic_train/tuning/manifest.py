@@ -18,6 +18,8 @@ from edgecritic_train.tuning.settings import plain
 
 RUN: Final = "run.json"
 CONFIG: Final = "config.yaml"
+LOCK: Final = ".lock"
+"""Held by the one process, or group of processes, that works in the folder."""
 _PACKAGES: Final = (
     *("edgecritic", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
     *("datasets", "tokenizers", "numpy", "pillow"),
@@ -105,7 +107,7 @@ def begin_run(
             f"{folder} holds files, and no {RUN} of a run", "name another output folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    write_whole(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     record = {"config": settings, **facts, "versions": versions(), "git": git_state()}
     write_whole(path, json.dumps(record, indent=2) + "\n")
 

@@ -13,6 +13,8 @@ LOSS_PLOT: Final = "loss.png"
 AGREEMENT_PLOT: Final = "agreement.png"
 _FLAT: Final = 10.0
 """A tenth of an axis is too little for half of what it shows."""
+_EDGE: Final = 0.03
+_HELD_OUT: Final = "held-out "
 _Curve: TypeAlias = tuple[list[int], list[float]]
 
 
@@ -26,11 +28,12 @@ def plot(folder: Path, lines: Sequence[Mapping[str, Any]], losses: Sequence[str]
     """
     train = [line for line in lines if line["kind"] == "train"]
     judged = [line for line in lines if line["kind"] == "evaluation"]
-    curves = {name: _curve(train, name) for name in losses}
-    curves |= {f"held-out {name}": _curve(judged, name) for name in losses}
+    told = {name: name.replace("_", " ") for name in losses}
+    curves = {told[name]: _curve(train, name) for name in losses}
+    curves |= {f"{_HELD_OUT}{told[name]}": _curve(judged, name) for name in losses}
     values = [value for _, own in curves.values() for value in own]
     scale = "log" if wants_logarithm(values) else "linear"
-    _draw(folder / LOSS_PLOT, curves, "nats a token", scale)
+    _draw(folder / LOSS_PLOT, curves, "nats a token", scale=scale)
     named = {
         "verdict_accuracy": "verdict token, train",
         **dict.fromkeys(("agreement", "pairwise_accuracy", "position_consistency"), ""),
@@ -40,7 +43,9 @@ def plot(folder: Path, lines: Sequence[Mapping[str, Any]], losses: Sequence[str]
         text or key.replace("_", " "): _curve(train if text else judged, key)
         for key, text in named.items()
     }
-    _draw(folder / AGREEMENT_PLOT, shares, "share, or correlation")
+    lowest = min((value for _, own in shares.values() for value in own), default=0.0)
+    limits = (min(0.0, lowest) - _EDGE, 1 + _EDGE)
+    _draw(folder / AGREEMENT_PLOT, shares, "share, or correlation", limits)
 
 
 def wants_logarithm(values: Sequence[float]) -> bool:
@@ -53,7 +58,13 @@ def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> _Curve:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def _draw(path: Path, curves: Mapping[str, _Curve], unit: str, scale: str = "linear") -> None:
+def _draw(
+    path: Path,
+    curves: Mapping[str, _Curve],
+    unit: str,
+    limits: tuple[float, float] | None = None,
+    scale: str = "linear",
+) -> None:
     if find_spec("matplotlib") is None:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -66,9 +77,18 @@ def _draw(path: Path, curves: Mapping[str, _Curve], unit: str, scale: str = "lin
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel="step", ylabel=unit, yscale=scale)
+    axes.locator_params(axis="x", integer=True)
+    colours: dict[str, str] = {}
     for name, (steps, values) in curves.items():
         few = len(steps) < 50
-        axes.plot(steps, values, label=name, marker="o" if few else None, markersize=3)
+        # What is held out has the colour of what is learned, dashed.
+        colour = colours.setdefault(name.removeprefix(_HELD_OUT), f"C{len(colours)}")
+        line = "--" if name.startswith(_HELD_OUT) else "-"
+        axes.plot(
+            steps, values, line, color=colour, label=name, marker="o" if few else "", markersize=3
+        )
+    if limits is not None:
+        axes.set_ylim(limits)
     if scale == "log":
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter("{x:g}")

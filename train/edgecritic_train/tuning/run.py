@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgecritic.locking import exclusive
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.checkpoints import (
     drop_newer,
@@ -26,7 +28,13 @@ from edgecritic_train.tuning.checkpoints import (
 )
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import begin_run, data_fingerprint, git_state, versions
+from edgecritic_train.tuning.manifest import (
+    LOCK,
+    begin_run,
+    data_fingerprint,
+    git_state,
+    versions,
+)
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.settings import plain
 
@@ -78,18 +86,22 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     facts = _facts(stage, base, rows)
     out = config.output / ADAPTER
     state = PartialState(cpu=not torch.cuda.is_available())
-    with told_apart(config.output), state.main_process_first():
-        begin_run(config, facts)
-        restore_folder(out)
-        restore_folder(config.output / "best")
-        start = newest_complete(config.output)
-        drop_newer(config.output, -1 if start is None else step_of(start))
-    if (out / "training.json").is_file():
-        tell(f"{out} is finished already")
-        return out
-    if start is not None:
-        tell(f"going on from {start}")
-    with without_renamings(), told_apart(config.output):
+    with told_apart(config.output), ExitStack() as held:
+        with state.main_process_first():
+            begin_run(config, facts)
+            if state.is_main_process:  # the others wait for it here
+                lock = exclusive(config.output / LOCK, lambda: tell("waiting for another process"))
+                held.enter_context(lock)
+            restore_folder(out)
+            restore_folder(config.output / "best")
+            start = newest_complete(config.output)
+            drop_newer(config.output, -1 if start is None else step_of(start))
+        if (out / "training.json").is_file():
+            tell(f"{out} is finished already")
+            return out
+        if start is not None:
+            tell(f"going on from {start}")
+        held.enter_context(without_renamings())
         trainer = stage.trainer(config, base, rows, start is None)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
         _finish(trainer, config, {**facts, "base": _base_facts(config, base)}, out)

@@ -38,11 +38,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         found = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read: {reason}", "give a YAML file") from error
+        hint = "save it as UTF-8" if isinstance(error, UnicodeError) else "give a YAML file"
+        if "'\\t'" in reason:
+            hint = "indent with blanks, not with tabulators"
+        raise InputError(f"{path} cannot be read: {reason}", hint) from error
     if not isinstance(found, dict):
-        raise InputError(
-            f"{path} holds {shown(found)}, not settings", "write one `key: value` a line"
-        )
+        held = "nothing" if found is None else shown(found)
+        raise InputError(f"{path} holds {held}, not settings", "write one `key: value` a line")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def test_one_file_need_not_be_a_list(tmp_path: Path) -> None:
         ({"data": {"dialect": "other"}}, ["data.dialect is 'other'", "edgecritic-v1"]),
         ({"data": {"train": []}}, ["data.train is ()"]),
         ({"loss": {"verdict": -1}}, ["loss.verdict is -1.0"]),
+        ({"optimizer": {"learning_rate": math.inf}}, ["optimizer.learning_rate is inf"]),
         ({"optimizer": {"name": "sgd"}}, ["optimizer.name is 'sgd'"]),
         ({"preset": "8gb"}, ["preset is '8gb'", "12gb, 16gb, 24gb"]),
         ({"seed": -1}, ["seed is -1"]),

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
 
 import pytest
 import torch
@@ -17,9 +19,10 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
+from edgecritic.locking import exclusive
 from edgecritic_train.critic_data.rows import ImageFile, read_rows, write_rows
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import begin_run
+from edgecritic_train.tuning.manifest import LOCK, begin_run
 from edgecritic_train.tuning.sft import train_sft
 from edgecritic_train.tuning.trainer import CriticTrainer
 from tiny_tuning import Configure
@@ -64,6 +67,29 @@ def test_a_full_gpu_ends_a_run_with_what_helps(
     with pytest.raises(BackendUnavailableError, match="does not fit the GPU: CUDA out") as caught:
         train_sft(configure("llava_onevision", "evaluation.every=50"), lambda _: None)
     assert "images.max_tokens" in caught.value.hint
+
+
+def test_a_full_memory_is_told_as_such(tmp_path: Path) -> None:
+    said = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+    error = RuntimeError(f"{said}memory: you tried to allocate 9 bytes. Error code 12")
+    refused = pytest.raises(BackendUnavailableError, match="you tried to allocate 9 bytes")
+    with refused as caught, told_apart(tmp_path):
+        raise error
+    assert "adapter.rank" in caught.value.hint
+
+
+def test_a_second_process_waits_for_the_first(configure: Configure) -> None:
+    config = configure("llava_onevision", "optimizer.max_steps=1", "evaluation.every=50")
+    train_sft(config, lambda _: None)
+    said: list[str] = []
+    second = Thread(target=train_sft, args=(config, said.append))
+    with exclusive(config.output / LOCK):
+        second.start()
+        while second.is_alive() and "waiting for another process" not in said:
+            sleep(0.05)
+        assert second.is_alive()
+    second.join()
+    assert said[-1].endswith("is finished already")
 
 
 def test_a_start_that_was_killed_is_started_again(configure: Configure) -> None:

@@ -39,6 +39,22 @@ def test_what_no_settings_are_is_refused(tmp_path: Path, text: str, told: str) -
         read_yaml(_written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        (b"base:\n\tmodel: a\n", "not with tabulators"),
+        ("output: läufe\n".encode("latin-1"), "UTF-8"),
+        (b"", "key: value"),
+    ],
+)
+def test_what_mends_a_file_is_told(tmp_path: Path, content: bytes, cure: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_yaml(path)
+    assert cure in caught.value.hint
+
+
 def test_anchors_and_merged_keys_are_read(tmp_path: Path) -> None:
     text = "base: &b {model: a, revision: r}\ndata:\n  <<: *b\n  model: c\n"
     assert read_yaml(_written(tmp_path, text))["data"] == {"model": "c", "revision": "r"}
