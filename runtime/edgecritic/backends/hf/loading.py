@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgecritic.backends.hf.artifacts import ADAPTER, LLAVA, QWEN, CheckpointFacts
 from edgecritic.backends.options import Device, Weights
 from edgecritic.errors import ArtifactError, BackendUnavailableError, MissingExtraError
+from edgecritic.remarks import pass_over_kernel_remark
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +114,7 @@ def apply_adapter(model: Any, folder: Path) -> Any:
         ArtifactError: the adapter does not fit the model.
     """
     _require("peft", "pip install peft", "an adapter")
+    pass_over_kernel_remark()
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
