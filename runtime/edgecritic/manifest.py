@@ -79,7 +79,8 @@ _OPTIONAL = frozenset({"rounding", "derived_from"})
 _MAX_FILE_BYTES = 1 << 40
 _MAX_CONTEXT = 1 << 20
 _LEAST_TEMPERATURE = 0.01  # what is colder divides log-probabilities out of range
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
+"""What names of critics and versions match: they are parts of files' names, too."""
 _SHA256 = r"[0-9a-f]{64}"
 
 
@@ -306,8 +307,8 @@ class Manifest:
         required = {"schema", *(field.name for field in fields(cls))} - _OPTIONAL
         top = JsonObject(where, data, frozenset(required), _OPTIONAL)
         manifest = cls(
-            name=top.text("name", _NAME),
-            version=top.text("version", _NAME),
+            name=top.text("name", NAME),
+            version=top.text("version", NAME),
             family=_family(top),
             files=tuple(_file(place, item) for place, item in top.items("files")),
             base_model=top.text("base_model"),
@@ -366,7 +367,7 @@ def _file(where: str, data: object) -> BundleFile:
         raise ArtifactError(f"{where}: an external file, and no other, names its sources", HINT)
     return BundleFile(
         role=cast(Role, file.text("role", "|".join(get_args(Role)))),
-        path=file.text("path", _NAME) if external else relative_path(file, "path"),
+        path=file.text("path", NAME) if external else relative_path(file, "path"),
         sha256=file.text("sha256", _SHA256),
         size=file.integer("size", 1, _MAX_FILE_BYTES),
         quant=file.text("quant", r"\w*"),
@@ -380,15 +381,15 @@ def _source(where: str, data: object) -> Source:
     if kind == "pypi":
         wheel = JsonObject(where, data, frozenset({"kind", "package", "version", "member"}))
         return PypiSource(
-            wheel.text("package", _NAME),
-            wheel.text("version", _NAME),
+            wheel.text("package", NAME),
+            wheel.text("version", NAME),
             relative_path(wheel, "member"),
         )
     if kind == "hub":
         repository = JsonObject(where, data, frozenset({"kind", "repo", "revision", "file"}))
         return HubSource(
-            repository.text("repo", f"{_NAME}/{_NAME}"),
-            repository.text("revision", _NAME),
+            repository.text("repo", f"{NAME}/{NAME}"),
+            repository.text("revision", NAME),
             relative_path(repository, "file"),
         )
     raise ArtifactError(f"{where}: kind is {shown(kind)}, neither 'pypi' nor 'hub'", HINT)
@@ -412,7 +413,7 @@ def relative_path(parent: JsonObject, key: str) -> str:
 
 
 def _dialect(dialect: JsonObject) -> DialectRef:
-    return DialectRef(dialect.text("name", _NAME), dialect.text("digest", _SHA256))
+    return DialectRef(dialect.text("name", NAME), dialect.text("digest", _SHA256))
 
 
 def _rubric(rubric: JsonObject) -> Rubric:
@@ -468,7 +469,7 @@ def _derivation(top: JsonObject) -> Derivation | None:
     if top.raw("derived_from") is None:
         return None
     derivation = top.below("derived_from", "recipe", "files")
-    return Derivation(derivation.text("recipe", _NAME), derivation.texts("files"))
+    return Derivation(derivation.text("recipe", NAME), derivation.texts("files"))
 
 
 def _check_files(where: str, manifest: Manifest) -> None:

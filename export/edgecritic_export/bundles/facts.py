@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from edgecritic.manifest import BundleFile, Calibration, DialectRef, Manifest
+from edgecritic.errors import InputError, shown
+from edgecritic.manifest import NAME, BundleFile, Calibration, DialectRef, Manifest
 from edgecritic.prompts import load_dialect
 from edgecritic.task import Rubric
 from edgecritic_export.checkpoints.families import load_family
@@ -36,6 +38,9 @@ class CriticFacts:
         data_licences: of what it was trained on, in words.
         good_for: what it judges well, in words.
         bad_for: what it does not.
+
+    Raises:
+        InputError: name or version is none that a manifest may hold.
     """
 
     name: str
@@ -51,6 +56,14 @@ class CriticFacts:
     data_licences: str = ""
     good_for: tuple[str, ...] = ()
     bad_for: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, value in (("name", self.name), ("version", self.version)):
+            if not isinstance(value, str) or not re.fullmatch(NAME, value):
+                raise InputError(
+                    f"the critic's {what} is {shown(value)}",
+                    "use up to 128 Latin letters, digits and . _ + -, a letter or digit first",
+                )
 
     def manifest(self, checkpoint: Checkpoint, files: tuple[BundleFile, ...]) -> Manifest:
         """The manifest of a bundle of these files, not verified yet."""

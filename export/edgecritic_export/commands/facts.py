@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def read_facts(args: argparse.Namespace, source: Source) -> CriticFacts:
     found = _read_json(args.facts) if args.facts else {}
     given = {"name": args.name, "version": args.critic_version, "licence": args.licence}
     found |= {key: value for key, value in given.items() if value is not None}
-    found.setdefault("name", source.name.rpartition("/")[2])
+    found.setdefault("name", _named(source))
     found.setdefault("version", "1.0")
     found.setdefault("base_model", source.described)
     if (training := _training(args, source)) is not None:
@@ -60,6 +61,12 @@ def read_facts(args: argparse.Namespace, source: Source) -> CriticFacts:
         return CriticFacts(**found)
     except TypeError as error:
         raise InputError(f"{args.facts}: {error}", "look at the keys of a critic.json") from error
+
+
+def _named(source: Source) -> str:
+    """The checkpoint's own name, in the letters that a critic's may have."""
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", source.name.rpartition("/")[2])
+    return plain.strip("-._+")[:128] or "critic"
 
 
 def _training(args: argparse.Namespace, source: Source) -> object:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from edgecritic import Bundle
 from edgecritic.cli import main
 from edgecritic_export.checkpoints.folder import Checkpoint
+from edgecritic_export.checkpoints.source import Source
+from edgecritic_export.commands.facts import read_facts
 from edgecritic_export.gguf.imatrix import ImportanceMatrix
 from tiny_adapters import write_adapter
 from tiny_checkpoints import write_llava_onevision, write_qwen2_5_vl
@@ -79,6 +82,15 @@ def test_all_writes_bundles_of_both_formats_and_verifies_them(run, checkpoint, r
     status, again, err = run(*arguments, "--facts", facts, "--rows", rows, *ENGINE)
     assert (status, again) == (0, out)
     assert "writing" not in err
+
+
+def test_a_folder_of_any_name_becomes_a_critic(run, checkpoint, tmp_path):
+    arguments = ("all", checkpoint, "--out", tmp_path / "out", "--quants", "F32")
+    status, _, err = run(*arguments, "--licence", "MIT", "--name", "a b")
+    assert (status, "the critic's name is 'a b'" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    options = Namespace(facts=None, name=None, critic_version=None, licence="MIT")
+    assert read_facts(options, Source(tmp_path / "mein Kritiker (ü)")).name == "mein-Kritiker"
 
 
 def test_importance_is_measured_on_a_checkpoint_or_on_its_bundle(run, checkpoint, items, tmp_path):

@@ -296,7 +296,7 @@ def _decoded(line: bytes) -> object:
         # A decoder counts lines, too, and this is all of the file that it has seen.
         why = str(error)
         if isinstance(error, json.JSONDecodeError):
-            why = f"{error.msg} at character {error.pos + 1}"
+            why = f"{error.msg.removesuffix(' starting at')} at character {error.pos + 1}"
         raise InputError(
             f"the line is no JSON: {why}", "the file may be cut off; write it again"
         ) from error

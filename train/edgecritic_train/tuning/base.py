@@ -58,6 +58,11 @@ def find_base(model: str, revision: str | None, *, weights: bool = True) -> Path
     """
     local = Path(model)
     if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise ArtifactError(
+                f"{model} is a folder without config.json",
+                "name a folder that transformers loads; adapter.start takes adapters",
+            )
         return local
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise ArtifactError(f"{model} is no folder", "name a folder, or owner/name on the hub")

@@ -52,7 +52,9 @@ class RunLog(TrainerCallback):
         """Forget what was logged after the step that the run goes on from."""
         if not state.is_world_process_zero:
             return
-        kept = [line for line in read_metrics(self._folder) if line["step"] <= state.global_step]
+        # A run that begins anew judges its base anew, too.
+        logged = read_metrics(self._folder) if state.global_step else []
+        kept = [line for line in logged if line["step"] <= state.global_step]
         write_whole(self._folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
         if missing := [name for name in _DRAWING if find_spec(name) is None]:
             logger.warning("%s not installed: metrics are in %s alone", missing[0], METRICS)

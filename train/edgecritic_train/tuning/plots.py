@@ -15,6 +15,15 @@ _FLAT: Final = 10.0
 """A tenth of an axis is too little for half of what it shows."""
 _EDGE: Final = 0.03
 _HELD_OUT: Final = "held-out "
+_SHARES: Final[Mapping[str, str]] = {
+    "verdict_accuracy": "verdict token",
+    "answer_accuracy": "answer token",
+    "rewards/accuracies": "chosen answer preferred",
+}
+_JUDGED: Final = (
+    *("agreement", "pairwise_accuracy", "position_consistency"),
+    *("pearson", "spearman"),
+)
 _Curve: TypeAlias = tuple[list[int], list[float]]
 
 
@@ -28,24 +37,27 @@ def plot(folder: Path, lines: Sequence[Mapping[str, Any]], losses: Sequence[str]
     """
     train = [line for line in lines if line["kind"] == "train"]
     judged = [line for line in lines if line["kind"] == "evaluation"]
-    told = {name: name.replace("_", " ") for name in losses}
-    curves = {told[name]: _curve(train, name) for name in losses}
-    curves |= {f"{_HELD_OUT}{told[name]}": _curve(judged, name) for name in losses}
+    curves = _both(train, judged, {name: name.replace("_", " ") for name in losses})
     values = [value for _, own in curves.values() for value in own]
     scale = "log" if wants_logarithm(values) else "linear"
-    _draw(folder / LOSS_PLOT, curves, "nats a token", scale=scale)
-    named = {
-        "verdict_accuracy": "verdict token, train",
-        **dict.fromkeys(("agreement", "pairwise_accuracy", "position_consistency"), ""),
-        **dict.fromkeys(("pearson", "spearman", "reward_accuracy"), ""),
-    }
-    shares = {
-        text or key.replace("_", " "): _curve(train if text else judged, key)
-        for key, text in named.items()
-    }
+    unit = "nats a pair" if "rewards/margins" in losses else "nats a token"
+    _draw(folder / LOSS_PLOT, curves, unit, scale=scale)
+    shares = _both(train, judged, _SHARES)
+    shares |= {name.replace("_", " "): _curve(judged, name) for name in _JUDGED}
     lowest = min((value for _, own in shares.values() for value in own), default=0.0)
     limits = (min(0.0, lowest) - _EDGE, 1 + _EDGE)
     _draw(folder / AGREEMENT_PLOT, shares, "share, or correlation", limits)
+
+
+def _both(
+    train: Sequence[Mapping[str, Any]],
+    judged: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+) -> dict[str, _Curve]:
+    """Curves of metrics that are logged of learned rows and of held-out ones."""
+    learned = {name: _curve(train, key) for key, name in names.items()}
+    held_out = {f"{_HELD_OUT}{name}": _curve(judged, key) for key, name in names.items()}
+    return learned | held_out
 
 
 def wants_logarithm(values: Sequence[float]) -> bool:

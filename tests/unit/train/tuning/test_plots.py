@@ -58,3 +58,10 @@ def test_the_losses_are_drawn_on_the_axis_that_they_want(
     for name in ("loss.png", "agreement.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert drawn[1].axes[0].get_ylim()[1] > 1  # shares that hardly differ look so
+
+
+def test_what_a_policy_prefers_is_drawn_too(tmp_path: Path) -> None:
+    logged = {"loss": 0.6, "rewards/accuracies": 0.5, "rewards/margins": 0.1}
+    lines = [{"step": 1, "kind": kind, **logged} for kind in ("train", "evaluation")]
+    plot(tmp_path, lines, ("loss", "rewards/margins"))
+    assert (tmp_path / "agreement.png").read_bytes().startswith(b"\x89PNG")

@@ -73,7 +73,7 @@ def test_a_run_leaves_what_it_says(finished: dict[str, Path], family: str) -> No
     names = {path.name for path in run.iterdir()}
     assert names == {
         *("adapter", "best", "config.yaml", "run.json", "metrics.jsonl", "tensorboard"),
-        *("loss.png", "agreement.png", "checkpoint-4", "checkpoint-5"),
+        *("loss.png", "agreement.png", "checkpoint-4", "checkpoint-5", ".lock"),
     }
     assert {path.name for path in (run / "adapter").iterdir()} == {
         "adapter_config.json",
