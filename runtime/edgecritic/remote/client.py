@@ -20,7 +20,7 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from edgecritic.errors import CriticError
+from edgecritic.errors import BackendUnavailableError, CriticError
 from edgecritic.remote.address import Address
 from edgecritic.remote.calls import Line
 from edgecritic.remote.events import JsonObject, decoded, events
@@ -73,6 +73,7 @@ class Client:
         self.address = address
         self._timeout = options.timeout
         self._retries = options.retries
+        self._has_answered = False
 
     def post(self, body: JsonObject, line: Line) -> JsonObject:
         """The JSON object that answers `body`.
@@ -90,7 +91,7 @@ class Client:
             line.check()
             if not content:
                 raise IncompleteRead(b"")
-            return self._checked(decoded(content, self.address.name))
+            return self._checked(self._decoded(content))
 
         return self._persistently(attempt, line)
 
@@ -207,6 +208,17 @@ class Client:
         for event in events(chunks, self.address.name):
             deadline.renew()
             yield self._checked(event)
+
+    def _decoded(self, content: bytes) -> JsonObject:
+        """A whole answer; once one was right, something else is a mishap on its way."""
+        try:
+            answer = decoded(content, self.address.name)
+        except BackendUnavailableError as error:
+            if self._has_answered:
+                raise Passing(error) from error
+            raise
+        self._has_answered = True
+        return answer
 
     def _checked(self, answer: JsonObject) -> JsonObject:
         """Some endpoints report a failure with status 200."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from contextlib import suppress
 
 from edgecritic.errors import InputError, shown
 from edgecritic_train.critic_data.splitting import Shares
@@ -17,6 +19,18 @@ def above_zero(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number from 1 up")
     return int(text)
+
+
+def from_zero(text: str) -> float:
+    """A finite number from 0 up.
+
+    Raises:
+        ArgumentTypeError: it is none; argparse tells.
+    """
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{shown(text)} is no number from 0 up")
 
 
 def add_splits(parser: argparse.ArgumentParser) -> None:

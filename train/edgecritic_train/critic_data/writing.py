@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from edgecritic.errors import ArtifactError
+from edgecritic.locking import exclusive
+
+LOCK: Final = ".lock"
+"""Held by the one process, or group of processes, that works in a folder."""
 
 
 @contextmanager
@@ -35,6 +40,25 @@ def close_flushed(file: BinaryIO) -> None:
     """
     with suppress(OSError):
         file.close()
+
+
+@contextmanager
+def alone(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Make a folder and work in it; another process that does so, too, waits.
+
+    Args:
+        folder: made if need be.
+        tell: is told if somebody else is there.
+
+    Raises:
+        ArtifactError: the folder cannot be written to.
+    """
+    with ExitStack() as held:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            waiting = partial(tell, "waiting for another process")
+            held.enter_context(exclusive(folder / LOCK, waiting))
+        yield
 
 
 @contextmanager

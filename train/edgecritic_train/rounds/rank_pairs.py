@@ -15,7 +15,7 @@ from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import CriticRow, read_rows, write_rows
 from edgecritic_train.critic_data.sources.cases import Case, TableOptions, read_cases
 from edgecritic_train.critic_data.sources.intake import Intake
-from edgecritic_train.critic_data.writing import write_json
+from edgecritic_train.critic_data.writing import alone, write_json
 from edgecritic_train.rounds.config import JudgeSettings, SelectionSettings
 from edgecritic_train.rounds.entries import Sample
 from edgecritic_train.rounds.formats import FORMATS, write_format
@@ -53,6 +53,11 @@ def rank_tables(asked: Ranking, open_judge: OpenJudge = open_judge) -> list[Crit
     Raises:
         CriticError: a table, a picture or the judge cannot be used, or the disk is full.
     """
+    with alone(asked.out, _say):
+        return _ranked(asked, open_judge)
+
+
+def _ranked(asked: Ranking, open_judge: OpenJudge) -> list[CriticRow]:
     questions, samples = _read(asked)
     with chair(asked.judge, open_judge) as seat:
         ranked = rank_all(seat, questions, samples, asked.out / "rankings.jsonl", _say)

@@ -23,7 +23,7 @@ from typing import Any, Final
 from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.locking import exclusive
 from edgecritic_train.critic_data.rows import write_rows
-from edgecritic_train.critic_data.writing import write_bytes, write_json
+from edgecritic_train.critic_data.writing import LOCK, write_bytes, write_json
 from edgecritic_train.rounds.config import JudgeSettings, RoundsConfig, dpo_config, policy_config
 from edgecritic_train.rounds.entries import Sample
 from edgecritic_train.rounds.figure import draw_rounds
@@ -42,7 +42,7 @@ from edgecritic_train.rounds.selecting import pair_rows, select
 from edgecritic_train.rounds.sources import held_out_by_source, learned_by_source
 from edgecritic_train.tuning.base import open_base
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import LOCK, begin_run
+from edgecritic_train.tuning.manifest import begin_run
 from edgecritic_train.tuning.prepare import Tell
 
 REPORT: Final = "report.json"

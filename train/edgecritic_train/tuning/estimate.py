@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgecritic.errors import InputError, shown
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.probe import Probe, probe
@@ -211,9 +212,15 @@ def described(found: Estimate, config: TuningConfig) -> str:
         f"{found.peak / gib:8.2f} GiB  at the peak",
     ]
     if found.steps is not None:
-        time = "" if found.seconds is None else f", about {found.seconds / 3600:.1f} hours"
+        time = "" if found.seconds is None else f", about {_duration(found.seconds)}"
         lines.append(f"{found.steps:8d}      steps{time}")
     return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def lengths_of(config: TuningConfig, base: Base, *, dpo: bool) -> list[int]:
@@ -221,7 +228,8 @@ def lengths_of(config: TuningConfig, base: Base, *, dpo: bool) -> list[int]:
     from edgecritic_train.tuning import sft
     from edgecritic_train.tuning.pairs import prepare_pairs
 
-    if not all(path.is_file() for path in config.data.train):
+    if absent := [path for path in config.data.train if not path.is_file()]:
+        sft.told(f"{absent[0]} is not there: rows as long as data.max_tokens are counted")
         return []
     if not dpo:
         return list(sft.stage_of(config).prepare(config, base, sft.told).lengths)
@@ -270,9 +278,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(options: argparse.Namespace) -> None:
+    if options.device and device_tflops(options.device) is None:
+        raise InputError(
+            f"--device is {shown(options.device)}", f"name one of {', '.join(DEVICE_TFLOPS)}"
+        )
+    if options.cap is not None and not 0 < options.cap < math.inf:
+        raise InputError(f"--cap is {options.cap:g} GiB", "give a number above 0")
+    if options.cap is not None and not options.probe:
+        raise InputError("--cap limits a probe, and none is asked for", "add --probe")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, 1 where a probe does not fit."""
     options = build_parser().parse_args(argv)
+    _check(options)
     config = read_config(options.config, options.assignments)
     base = open_base(config, weights=False)
     lengths = lengths_of(config, base, dpo=options.dpo)

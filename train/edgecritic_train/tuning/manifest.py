@@ -18,8 +18,6 @@ from edgecritic_train.tuning.settings import plain
 
 RUN: Final = "run.json"
 CONFIG: Final = "config.yaml"
-LOCK: Final = ".lock"
-"""Held by the one process, or group of processes, that works in the folder."""
 _PACKAGES: Final = (
     *("edgecritic", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
     *("datasets", "tokenizers", "numpy", "pillow"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.locking import exclusive
+from edgecritic_train.critic_data.writing import LOCK
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.checkpoints import (
     drop_newer,
@@ -28,13 +29,7 @@ from edgecritic_train.tuning.checkpoints import (
 )
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import (
-    LOCK,
-    begin_run,
-    data_fingerprint,
-    git_state,
-    versions,
-)
+from edgecritic_train.tuning.manifest import begin_run, data_fingerprint, git_state, versions
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.settings import plain
 

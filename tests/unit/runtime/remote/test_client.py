@@ -192,6 +192,13 @@ def test_what_is_no_json_object_is_told(remote: Remote, content: bytes) -> None:
     assert len(server.asked) == 1
 
 
+def test_a_page_between_right_answers_is_a_mishap(remote: Remote) -> None:
+    page = Said([b"<html>Just a moment</html>"])
+    critic, server = remote(in_turn(OK, page, page, OK), prefill="never")
+    assert [judge(critic).level, judge(critic).level] == [7, 7]
+    assert len(server.asked) == 4
+
+
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [7]}])
 def test_json_that_is_no_completion_is_told(remote: Remote, answer: object) -> None:
     critic, _ = remote(lambda asked: said_json(answer), prefill="never")

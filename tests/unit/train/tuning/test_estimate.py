@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
 
-from edgecritic.errors import BackendUnavailableError
+from edgecritic.errors import BackendUnavailableError, InputError
 from edgecritic.prompts import load_dialect
 from edgecritic_train import cli
 from edgecritic_train.tuning.adapters import adapted
@@ -121,7 +121,7 @@ def test_the_command_needs_no_weights(
     assert cli.main([*command, "--device", "RTX 4090"]) == 0
     said = capsys.readouterr().out
     assert "at the peak" in said
-    assert "5      steps, about 0.0 hours" in said
+    assert "5      steps, about 1 min" in said
     assert cli.main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["peak"] == record["weights"] + record["trained"] + record["activations"]
@@ -201,3 +201,29 @@ def test_cards_are_known_by_their_names() -> None:
     assert device_tflops("NVIDIA L40S") == 362
     assert device_tflops("NVIDIA GeForce RTX 4070 Ti SUPER") == 88
     assert device_tflops("a toaster") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--device", "a toaster"], "RTX 3060"),
+        (["--cap", "11"], "--probe"),
+        (["--cap", "nan", "--probe"], "above 0"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(
+    configure: Configure, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    configure("llava_onevision")
+    with pytest.raises(InputError) as caught:
+        cli.main(["estimate", str(tmp_path / "config.yaml"), *arguments])
+    assert told in caught.value.hint
+
+
+def test_rows_that_are_not_there_are_told(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("llava_onevision")
+    config = str(tmp_path / "config.yaml")
+    assert cli.main(["estimate", config, "--set", "data.train=[nowhere.jsonl]"]) == 0
+    assert "nowhere.jsonl is not there" in capsys.readouterr().err

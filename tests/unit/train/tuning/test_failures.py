@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 from edgecritic.errors import ArtifactError, BackendUnavailableError, ImageError
 from edgecritic.locking import exclusive
 from edgecritic_train.critic_data.rows import ImageFile, read_rows, write_rows
+from edgecritic_train.critic_data.writing import LOCK
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import LOCK, begin_run
+from edgecritic_train.tuning.manifest import begin_run
 from edgecritic_train.tuning.sft import train_sft
 from edgecritic_train.tuning.trainer import CriticTrainer
 from tiny_tuning import Configure

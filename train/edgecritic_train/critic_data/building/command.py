@@ -39,6 +39,7 @@ from edgecritic_train.critic_data.options import (
     add_columns,
     add_splits,
     column_map,
+    from_zero,
     shares_of,
 )
 from edgecritic_train.critic_data.pictures import PictureStore
@@ -48,7 +49,7 @@ from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions
 from edgecritic_train.critic_data.splitting import held_out
 from edgecritic_train.critic_data.templates import DIALECT
-from edgecritic_train.critic_data.writing import write_json
+from edgecritic_train.critic_data.writing import alone, write_json
 
 _TALK_SECONDS = 10.0
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     prices = Prices(args.price_in, args.price_out, args.image_tokens)
     pace = Pace(args.requests_per_minute)
-    with closing(_teacher(args)) as teacher:
+    with closing(_teacher(args)) as teacher, alone(args.out, _say):
         questions = _Questions(args, _plan_options(args), teacher, PictureHashes())
         with Ledger(args.out / "ledger.jsonl", tuple(args.reuse)) as ledger:
             estimate = _estimated(questions, ledger, prices, args)
@@ -291,10 +292,12 @@ def _add_plan(group: argparse._ArgumentGroup) -> None:
 
 def _add_cost(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--estimate", action="store_true", help="say what it would cost, and stop")
-    group.add_argument("--price-in", type=float, default=0.0, help="per million tokens read")
-    group.add_argument("--price-out", type=float, default=0.0, help="per million tokens written")
+    group.add_argument("--price-in", type=from_zero, default=0.0, help="per million tokens read")
+    group.add_argument(
+        "--price-out", type=from_zero, default=0.0, help="per million tokens written"
+    )
     group.add_argument("--image-tokens", type=int, default=1000, help="that a picture counts")
-    group.add_argument("--max-cost", type=float, help="never spend more than this")
+    group.add_argument("--max-cost", type=from_zero, help="never spend more than this")
     group.add_argument("--requests-per-minute", type=float, help="at most")
     group.add_argument(
         "--reuse",

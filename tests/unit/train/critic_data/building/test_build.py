@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -133,6 +134,22 @@ def test_scores_are_asked_on_many_scales_and_what_cannot_be_read_is_dropped(tabl
     assert all(row.verdict in row.rubric.range for row in rows)
     assert report["judgements_dropped"]["no verdict or no reason could be read"] == 6
     assert report["spent"]["unparsed"] == 6
+
+
+def test_two_builds_of_a_folder_ask_once(table, serve):
+    server = serve(ScriptedModel(honest, delay=0.02))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(build, table, server, "--setting", "pairwise") for _ in range(2)]
+    assert [run.result()[0] for run in runs] == [0, 0]
+    assert len(judgements(server)) == 8
+
+
+@pytest.mark.parametrize("option", ["--price-in", "--max-cost"])
+@pytest.mark.parametrize("value", ["nan", "-1", "x"])
+def test_a_price_is_a_number(table, option, value, capsys):
+    asked = ["data", "build", str(table), "--out", str(table.parent / "o"), f"{option}={value}"]
+    assert main(asked) == 2
+    assert "no number from 0 up" in capsys.readouterr().err
 
 
 def test_what_was_answered_is_not_asked_again(table, serve):
