@@ -8,7 +8,7 @@ from typing import Any
 
 from edgecritic_train.tuning.base import Base, load_base
 from edgecritic_train.tuning.config import TuningConfig
-from edgecritic_train.tuning.families import Family
+from edgecritic_train.tuning.families import LANGUAGE, Family
 from edgecritic_train.tuning.prepare import Prepared
 
 
@@ -45,16 +45,18 @@ def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
 def compile_blocks(model: Any) -> None:
     """Let torch compile each block's attention, perceptron and norms, when they first run.
 
-    All of a kind share the result. Lengths and numbers of tiles differ from batch to batch: from
-    the second on they are symbols. The block around them is left to transformers, which
-    checkpoints there.
+    All of a kind share the result. The block around them is left to transformers, which checkpoints
+    there.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, GradientCheckpointingLayer):
+            # Sequences differ in length, and a pass's last batch in their number: symbols from the
+            # start. Of a tower's patches there are always as many; of its tiles torch finds out.
+            symbols = True if LANGUAGE in name else None
             for part in module.children():
-                part.compile()
+                part.compile(dynamic=symbols)
 
 
 def rates_of(config: TuningConfig, family: Family) -> dict[str, float]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 from torch._dynamo.utils import counters
 
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.dpo import train_dpo
 from edgecritic_train.tuning.logs import read_metrics
 from edgecritic_train.tuning.sft import train_sft
-from tiny_tuning import Configure
+from tiny_checkpoints import TEXT_SHAPE
+from tiny_tuning import FAMILIES, Configure
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -25,17 +28,26 @@ PAIRS = ("optimizer.batch=1", "optimizer.accumulation=2")
 
 
 @pytest.fixture(autouse=True)
-def _traced_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Traced and differentiated as always, and run by torch: C++ compilers take minutes."""
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The shape of a batch's cells that each was compiled for.
+
+    Traced and differentiated as always, and run by torch: C++ compilers take minutes.
+    """
     whole = torch.nn.Module.compile
+    found: list[Any] = []
 
-    def traced(module: torch.nn.Module) -> None:
-        whole(module, backend="aot_eager")
+    def traced(graph: Any, inputs: Any) -> Any:
+        held = [node.meta.get("example_value") for node in graph.graph.nodes]
+        found.extend([x.shape for x in held if getattr(x, "ndim", 0) == 3][:1])
+        return aot_eager(graph, inputs)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    def compiled(module: torch.nn.Module, **options: Any) -> None:
+        whole(module, backend=traced, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     torch._dynamo.reset()
     counters.clear()
-    yield
+    yield found
     torch._dynamo.reset()
 
 
@@ -71,3 +83,18 @@ def test_compiled_blocks_learn_the_same(
     for one, other in zip(*lines, strict=True):
         assert other.get("loss") == pytest.approx(one.get("loss"), abs=1e-4)
         assert other.get("eval_loss") == pytest.approx(one.get("eval_loss"), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graphs_of_a_decoder_are_for_any_number_of_sequences(
+    configure: Configure, graphs: list[Any], family: str
+) -> None:
+    """The last batch of a pass is smaller: for that one they would be compiled anew."""
+    asked = ("optimizer.batch=4", "optimizer.accumulation=1", "optimizer.compile=true")
+    settings = ("data.share=true", "optimizer.max_steps=1", "evaluation.every=100")
+    train_sft(configure(family, *asked, *settings), _quiet)
+    decoder = [shape for shape in graphs if shape[-1] == TEXT_SHAPE["hidden_size"]]
+    assert len(decoder) >= 3  # attention, perceptron, norms
+    for n_sequences, length, _ in decoder:
+        assert isinstance(n_sequences, torch.SymInt)
+        assert isinstance(length, torch.SymInt)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,25 @@ def test_going_on_is_exact_and_passes_over_truncated_checkpoints(
     # The evaluation at step 4 is in the log already and is not made again.
     assert logged(again, "evaluation") == logged(run, "evaluation")
     assert_same_weights(again / "adapter", run / "adapter")
+
+
+def test_going_on_draws_the_same_dropout_in_the_next_pass(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """A pass has five steps. Processes that prepare batches are seeded from torch's generator."""
+    changes = ["adapter.dropout=0.2", "data.workers=1", "optimizer.max_steps=7"]
+    saved = ["checkpoints.every=3", "checkpoints.keep=9", "evaluation.every=50"]
+    run = configure("llava_onevision", *changes, *saved, "optimizer.epochs=2")
+    train_sft(run, quiet)
+    again = replace(run, output=tmp_path / "again")
+    shutil.copytree(run.output, again.output)
+    for later in ("adapter", "checkpoint-6", "checkpoint-7"):
+        shutil.rmtree(again.output / later, ignore_errors=True)
+    told: list[str] = []
+    train_sft(again, told.append)
+    assert any("checkpoint-3" in line for line in told)
+    assert logged(again.output) == logged(run.output)
+    assert_same_weights(again.output / "adapter", run.output / "adapter")
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
