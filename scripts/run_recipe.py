@@ -85,7 +85,7 @@ def engine(out: str, packs: Path, *words: str) -> Step:
 def critic(args: argparse.Namespace) -> list[Step | Steps]:
     """A critic from a base that sees."""
     base = ("train", "hf", "embedded", "--without-adapter", "--out", "base")
-    items = ("--items", str(args.items or 48_000), "--per-picture", "6")
+    items = ("--items", str(args.items or 48_000), "--per-picture", "6", "--with-answers")
     merge = ("export", "merge", "base", "critic/adapter", "--out", "merged")
     workers = f"data.workers={max(2, cores() - 2)}"
     assignments = [workers, *args.assignments]

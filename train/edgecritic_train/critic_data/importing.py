@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from edgecritic_train.critic_data.options import (
     shares_of,
 )
 from edgecritic_train.critic_data.pictures import PictureStore
-from edgecritic_train.critic_data.rows import CriticRow, write_rows
+from edgecritic_train.critic_data.rows import CriticRow, to_line, write_rows
 from edgecritic_train.critic_data.sources.cases import TableOptions, read_cases
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions, judged_rows
@@ -28,7 +28,7 @@ from edgecritic_train.critic_data.sources.llava_critic import (
     llava_critic_rows,
 )
 from edgecritic_train.critic_data.splitting import held_out
-from edgecritic_train.critic_data.writing import write_json
+from edgecritic_train.critic_data.writing import replacing, write_json, writing
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     else:
         rows = _engine(args, store, intake)
     rows = store.settled(held_out(islice(rows, args.limit), shares_of(args)))
+    if args.source == "engine" and args.with_answers:
+        rows = without_answers(rows, args.out / "answers.jsonl")
     count = write_rows(args.out / "rows.jsonl", rows)
     report = {"rows": count, **intake.to_dict()}
     write_json(args.out / "import.json", report)
@@ -78,10 +80,27 @@ def _engine(args: argparse.Namespace, store: PictureStore, intake: Intake) -> It
         seed=args.seed,
         items=args.items,
         kinds=args.kinds,
-        answers=args.answers,
+        answers="instead" if args.answers else "beside" if args.with_answers else "none",
         per_picture=args.per_picture,
     )
     return intake.take(engine_rows(options, store, args.workers))
+
+
+def without_answers(rows: Iterable[CriticRow], path: Path) -> Iterator[CriticRow]:
+    """The judgements among the data engine's rows; its right answers go to a file of their own.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    from edgecritic_train.critic_data.sources.engine import REFERENCE
+
+    with replacing(path) as file:
+        for row in rows:
+            if row.judge != REFERENCE:
+                yield row
+                continue
+            with writing(path):
+                file.write(f"{to_line(row, path.parent)}\n".encode())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,10 +146,17 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--assets", type=Path, nargs="+", required=True, help="asset packs (.zip)")
     engine.add_argument("--split", default="train", help="train, or T0 to T4")
     engine.add_argument("--items", type=int, default=1000, help="twin items to generate")
-    engine.add_argument(
+    answers = engine.add_mutually_exclusive_group()
+    answers.add_argument(
         "--answers",
         action="store_true",
         help="no judgements: the right answer for each picture, for a policy to learn or be asked",
+    )
+    answers.add_argument(
+        "--with-answers",
+        action="store_true",
+        help="beside the judgements, in answers.jsonl: the right answer for each picture and a "
+        "list of what it shows, for a critic to learn as well (data.answers)",
     )
     engine.add_argument("--kinds", nargs="+", help="only these question types")
     engine.add_argument(

@@ -17,11 +17,11 @@ teaches exactly what will be asked::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from edgecritic.errors import InputError
-from edgecritic.prompts import Dialect, Prompt, render
+from edgecritic.prompts import Dialect, Prompt, Text, render
 from edgecritic.prompts.template import AnswerForm
 from edgecritic_train.critic_data.rows import CriticRow
 
@@ -97,6 +97,14 @@ def render_row(row: CriticRow, dialect: Dialect) -> RenderedRow:
     else:
         taught, ends = (stated,), False
     return RenderedRow(prompt, outcome, taught, _label(form, stated.text), ends)
+
+
+def asking(row: CriticRow, dialect: Dialect) -> Prompt:
+    """The row's question itself, in the place of a judgement's words: what is in front is equal."""
+    prompt = render(row.task, dialect)
+    *opening, _, closing = prompt.pieces
+    break_ = dialect.pictures_end if row.images else ""
+    return replace(prompt, pieces=(*opening, Text(break_ + row.question.strip()), closing))
 
 
 def _label(form: AnswerForm, stated: str) -> tuple[int, int]:

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgecritic.prompts import Dialect, load_dialect
 from edgecritic_train.critic_data.rows import CriticRow
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.examples import (
-    IGNORED,
-    PARTS,
     Example,
     ExampleMaker,
     IntArray,
@@ -27,9 +23,7 @@ from edgecritic_train.tuning.examples import (
 )
 from edgecritic_train.tuning.families import Size
 from edgecritic_train.tuning.pairs import policy_prompt
-from edgecritic_train.tuning.prepare import Lesson, Prepared, Tell, prepare
-
-_ANSWER = PARTS.index("answer")
+from edgecritic_train.tuning.prepare import Lesson, Prepared, Tell, at_the_top, prepare
 
 
 class AnswerMaker:
@@ -75,11 +69,7 @@ class AnswerMaker:
 
     def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
         prompt = policy_prompt(row.question, len(sizes), framed=self._eye.framed)
-        asked = self._maker.prompt(prompt, sizes)
-        end = self._maker.text(prompt.end.text, control=True)[:1]
-        answer = [*self._maker.text(row.responses[0]), *end]
-        parts = [IGNORED] * len(asked) + [_ANSWER] * len(answer)
-        return np.array([*asked, *answer], dtype=np.int64), np.array(parts, dtype=np.int64)
+        return self._maker.answered(prompt, sizes, row.responses[0])
 
 
 def prepare_answers(config: TuningConfig, base: Base, tell: Tell) -> Prepared[AnswerMaker]:
@@ -89,8 +79,4 @@ def prepare_answers(config: TuningConfig, base: Base, tell: Tell) -> Prepared[An
         CriticError: as `edgecritic_train.tuning.prepare.prepare`.
     """
     maker = AnswerMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
-    return prepare(config, Lesson(maker, _best, "right answers"), tell)
-
-
-def _best(row: CriticRow) -> bool:
-    return row.setting == "pointwise" and row.verdict == row.rubric.high
+    return prepare(config, Lesson(maker, at_the_top, "right answers"), tell)

@@ -105,6 +105,9 @@ class DataSettings:
             `train` when left out.
         learn: ``verdicts`` makes a critic; ``answers`` a policy, which learns to give the
             responses at the top of their scale. `edgecritic train dpo` ignores it.
+        answers: rows files whose responses at the top of their scale a critic learns to give as
+            well, behind the opening of its own prompt, so that it learns to see and not to judge
+            alone; their rows of the split ``train`` are used. `edgecritic train dpo` ignores it.
         dialect: of the prompts.
         max_tokens: longest sequence, image tokens included.
         too_long: refuse a file with longer rows, or drop those rows.
@@ -117,6 +120,7 @@ class DataSettings:
     train: tuple[Path, ...]
     validation: tuple[Path, ...] = ()
     learn: Learned = "verdicts"
+    answers: tuple[Path, ...] = ()
     dialect: str = DEFAULT_DIALECT
     max_tokens: int = 8192
     too_long: TooLong = "refuse"
@@ -154,14 +158,16 @@ class LossSettings:
         verdict: the tokens that tell the verdict from all others.
         form: the words around it, the same in every answer.
         reason: the rationale and the end of the turn.
+        answer: the whole of an answer to the question itself (`DataSettings.answers`).
     """
 
     verdict: float = 1.0
     form: float = 1.0
     reason: float = 1.0
+    answer: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("verdict", "form", "reason"):
+        for name in ("verdict", "form", "reason", "answer"):
             value = getattr(self, name)
             _check(0 <= value < math.inf, name, value, "give 0 or a number above it")
         _check(self.verdict + self.reason > 0, "verdict", self.verdict, "one weight must count")

@@ -22,7 +22,7 @@ from edgecritic.errors import CriticError, ImageError, InputError
 from edgecritic.prompts import Control, Dialect, ImageSlot, Prompt
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.vision import load_image
-from edgecritic_train.critic_data.rendering import RenderedRow, render_row
+from edgecritic_train.critic_data.rendering import RenderedRow, asking, render_row
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile, ImageRef
 from edgecritic_train.tuning.base import Base
 from edgecritic_train.tuning.config import LossSettings
@@ -31,7 +31,7 @@ from edgecritic_train.tuning.families import Eye, Picture, Size
 IntArray: TypeAlias = NDArray[np.int64]
 Part: TypeAlias = Literal["verdict", "form", "reason", "answer"]
 PARTS: Final[tuple[Part, ...]] = ("verdict", "form", "reason", "answer")
-"""Of what is learned; an answer is a policy's, the others are a critic's."""
+"""Of what is learned; a policy learns answers, and a critic the rest or all."""
 IGNORED: Final = -100
 """What torch's losses pass over."""
 _TURNED: Final = frozenset((5, 6, 7, 8))  # EXIF orientations that swap the sides
@@ -83,12 +83,14 @@ class ExampleMaker:
     Args:
         base: its tokenizer and its eye are used.
         dialect: of the prompts.
+        answers: ids of the rows whose response is learned as an answer to their question; the
+            others' verdicts are.
 
     Raises:
         InputError: the base needs control tokens around pictures, and the dialect has none.
     """
 
-    def __init__(self, base: Base, dialect: Dialect) -> None:
+    def __init__(self, base: Base, dialect: Dialect, answers: frozenset[str] = frozenset()) -> None:
         if base.eye.framed and not dialect.picture_open:
             raise InputError(
                 f"data.dialect is {dialect.name}, which does not tell this base where a picture "
@@ -98,6 +100,7 @@ class ExampleMaker:
         self._tokenizer = base.folder.tokenizer
         self._eye = base.eye
         self._image_token = base.folder.image_token
+        self._answers = answers
         self.dialect = dialect
         self.trie = lru_cache(maxsize=64)(self._trie)
 
@@ -123,7 +126,7 @@ class ExampleMaker:
         """
         seen = seen or self.look(row)
         with naming(row):
-            tokens, parts = self._laid(render_row(row, self.dialect), seen.sizes)
+            tokens, parts = self._laid(row, seen.sizes)
         return Example(row.id, tokens, parts, seen.pictures)
 
     def measure(self, row: CriticRow) -> Measure:
@@ -134,7 +137,7 @@ class ExampleMaker:
         """
         with naming(row):
             sizes = [picture_size(ref) for ref in row.images]
-            return self.measured(self._laid(render_row(row, self.dialect), sizes)[0])
+            return self.measured(self._laid(row, sizes)[0])
 
     def measured(self, tokens: IntArray) -> Measure:
         """What the tokens of a row take."""
@@ -163,7 +166,22 @@ class ExampleMaker:
         ends = closing if self.dialect.reason_first else []
         return OutcomeTrie.build([[*self.text(answer), *ends] for answer in answers])
 
-    def _laid(self, rendered: RenderedRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
+    def answered(
+        self, prompt: Prompt, sizes: Sequence[Size], answer: str
+    ) -> tuple[IntArray, IntArray]:
+        """Tokens of a prompt and the answer to it, and their parts as in `Example`."""
+        asked = self.prompt(prompt, sizes)
+        end = self.text(prompt.end.text, control=True)[:1]
+        said = [*self.text(answer), *end]
+        parts = [IGNORED] * len(asked) + [_ANSWER] * len(said)
+        return np.array([*asked, *said], dtype=np.int64), np.array(parts, dtype=np.int64)
+
+    def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
+        if row.id in self._answers:
+            return self.answered(asking(row, self.dialect), sizes, row.responses[0])
+        return self._judged(render_row(row, self.dialect), sizes)
+
+    def _judged(self, rendered: RenderedRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
         prompt = rendered.prompt
         tokens = self.prompt(prompt, sizes)
         parts = [IGNORED] * len(tokens)
@@ -187,7 +205,7 @@ _VERDICT, _FORM, _REASON, _ANSWER = range(len(PARTS))
 
 def weights_of(parts: IntArray, loss: LossSettings) -> NDArray[np.float32]:
     """Weight of every token, 0 where nothing is learned."""
-    table = np.array([loss.verdict, loss.form, loss.reason, 1.0, 0.0], dtype=np.float32)
+    table = np.array([loss.verdict, loss.form, loss.reason, loss.answer, 0.0], dtype=np.float32)
     return table[np.where(parts == IGNORED, len(PARTS), parts)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -66,17 +66,36 @@ class Lesson(Generic[MakerT]):
         maker: lays them out.
         takes: whether a row has a part in it.
         named: what such rows are called, for messages.
+        besides: rows to learn from that `DataSettings.train` does not name.
     """
 
     maker: MakerT
     takes: Callable[[CriticRow], bool]
     named: str
+    besides: Sequence[CriticRow] = ()
+
+
+def at_the_top(row: CriticRow) -> bool:
+    """Whether the row's response is as right as its scale can say."""
+    return row.setting == "pointwise" and row.verdict == row.rubric.high
 
 
 def prepare_rows(config: TuningConfig, base: Base, tell: Tell) -> Prepared[ExampleMaker]:
-    """The judgements of a run; see `prepare`."""
-    maker = ExampleMaker(base, load_dialect(config.data.dialect))
-    found = prepare(config, Lesson(maker, lambda _: True, "rows"), tell)
+    """The judgements of a run, and the answers beside them; see `prepare`."""
+    answers = [
+        replace(row, id=f"{row.id} (answer)")  # the same file may be learned from for its verdicts
+        for row in _rows(config.data.answers, "train")
+        if at_the_top(row)
+    ]
+    if config.data.answers and not answers:
+        raise InputError(
+            f"{', '.join(map(str, config.data.answers))}: no right answers of the split train",
+            "name rows files with pointwise rows at the top of their scale, or leave it out",
+        )
+    maker = ExampleMaker(
+        base, load_dialect(config.data.dialect), frozenset(row.id for row in answers)
+    )
+    found = prepare(config, Lesson(maker, lambda _: True, "rows", answers), tell)
     if found.held_out and maker.dialect.reason_first:
         tell("the dialect reasons first: held-out rows are not judged while it trains")
         return replace(found, held_out=())
@@ -91,6 +110,8 @@ def prepare(config: TuningConfig, lesson: Lesson[MakerT], tell: Tell) -> Prepare
     """
     data, named = config.data, lesson.named
     learned, apart = _rows_of(data)
+    learned += lesson.besides
+    check_ids((*learned, *apart))
     train, measures = _fitting(learned, data, lesson, tell)
     if not train:
         raise InputError(
@@ -158,19 +179,22 @@ def _rows_of(data: DataSettings) -> tuple[list[CriticRow], list[CriticRow]]:
 
 
 def _rows(paths: Sequence[Path], *splits: Split) -> list[CriticRow]:
-    rows: list[CriticRow] = []
+    return [row for path in paths for row in read_rows(path) if row.split in splits]
+
+
+def check_ids(rows: Iterable[CriticRow]) -> None:
+    """No two rows have the same id.
+
+    Raises:
+        InputError: two have.
+    """
     seen: dict[str, CriticRow] = {}
-    for path in paths:
-        for row in read_rows(path):
-            if row.split not in splits:
-                continue
-            if (same := seen.setdefault(row.id, row)) is not row:
-                raise InputError(
-                    f"{row.place}: the id {row.id} is there already, at {same.place}",
-                    "give every row an id of its own",
-                )
-            rows.append(row)
-    return rows
+    for row in rows:
+        if (same := seen.setdefault(row.id, row)) is not row:
+            raise InputError(
+                f"{row.place}: the id {row.id} is there already, at {same.place}",
+                "give every row an id of its own",
+            )
 
 
 def _fitting(

@@ -19,7 +19,7 @@ from edgecritic_train.tuning.run import Stage, train
 
 _JUDGING: Final = Shape(
     best="agreement",
-    losses=("loss", "verdict_loss", "reason_loss"),
+    losses=("loss", "verdict_loss", "reason_loss", "answer_loss"),
     shown={"loss": "loss", "verdict_accuracy": "verdict", "eval_agreement": "agreement"},
 )
 _ANSWERING: Final = Shape(
@@ -49,6 +49,11 @@ def stage_of(config: TuningConfig) -> Stage:
             "set base.attention to sdpa, or data.share to false",
         )
     if config.data.learn == "answers":
+        if config.data.answers or not config.loss.answer:
+            raise InputError(
+                "data.learn is answers, and data.answers or a loss.answer of 0 is for a critic",
+                "name the rows files in data.train, and leave loss.answer out",
+            )
         return Stage("answers", prepare_answers, make_trainer)
     return Stage("sft", prepare_rows, make_trainer)
 

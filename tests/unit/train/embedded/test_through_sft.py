@@ -38,6 +38,8 @@ def test_it_learns_to_judge_and_merges(
     (tmp_path / "judged").mkdir()
     rows = [replace(row, split="train") for row in make_rows(tmp_path)]
     write_rows(tmp_path / "judged" / "rows.jsonl", rows)
+    best = [replace(row, verdict=10) for row in rows if row.verdict == 9]
+    write_rows(tmp_path / "judged" / "answers.jsonl", best)
     monkeypatch.chdir(tmp_path)
     smaller = ["adapter.rank=8", "optimizer.batch=2", "data.workers=0", "base.dtype=float32"]
     smaller += ["optimizer.compile=false"]  # a compiler takes longer than these steps

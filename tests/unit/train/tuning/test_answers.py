@@ -1,11 +1,13 @@
-"""A policy learns to answer from the rows at the top of their scale."""
+"""Answers are learned from the rows at the top of their scale: by a policy, and by a critic."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
+import numpy as np
 import pytest
 
 from edgecritic.errors import InputError
@@ -13,9 +15,10 @@ from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.tuning.answers import prepare_answers
 from edgecritic_train.tuning.base import open_base
 from edgecritic_train.tuning.config import TuningConfig
-from edgecritic_train.tuning.examples import IGNORED, PARTS
+from edgecritic_train.tuning.examples import IGNORED, PARTS, weights_of
 from edgecritic_train.tuning.logs import read_metrics
-from edgecritic_train.tuning.sft import train_sft
+from edgecritic_train.tuning.prepare import prepare_rows
+from edgecritic_train.tuning.sft import stage_of, train_sft
 from tiny_tuning import FAMILIES, Configure, make_rows
 
 pytestmark = pytest.mark.filterwarnings(
@@ -84,3 +87,87 @@ def test_rows_without_a_right_answer_are_refused(answering: Configure, rows: Pat
     config = answering("llava_onevision", f"data.train=[{rows}]")
     with pytest.raises(InputError, match="no right answers of the split train are left"):
         prepare_answers(config, open_base(config), quiet)
+
+
+@pytest.fixture
+def beside(answering: Configure, rows: Path) -> Configure:
+    """Settings of a critic that learns the same answers beside its judgements."""
+    answers = answering().data.train[0]
+    changes = [f"data.train=[{rows}]", f"data.answers=[{answers}]", "data.learn=verdicts"]
+
+    def made(family: str = "llava_onevision", *assignments: str) -> TuningConfig:
+        return answering(family, *changes, *assignments)
+
+    return made
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_critic_s_answers_share_the_opening_of_its_judgements(
+    beside: Configure, family: str
+) -> None:
+    config = beside(family, "data.share=true")
+    base = open_base(config)
+    found = prepare_rows(config, base, quiet)
+    answers = [row for row in found.train if row.id.endswith(" (answer)")]
+    assert len(answers) == 6
+    tokenizer = base.folder.tokenizer
+    openings = {}
+    for row in found.train:
+        example = found.maker.make(row)
+        learned = example.parts != IGNORED
+        taught = {PARTS[part] for part in example.parts[learned]}
+        assert taught == {"answer"} if row in answers else "answer" not in taught
+        if row in answers:
+            *said, end = example.tokens[learned].tolist()
+            assert b"".join(map(tokenizer.bytes_of, said)).decode() == row.responses[0]
+            assert end == tokenizer.control_tokens["<|im_end|>"]
+            front = found.maker.measure(row).front
+            asked = b"".join(map(tokenizer.bytes_of, example.tokens[front:][~learned[front:]]))
+            assert asked.decode().count(row.question) == 1
+            assert "score" not in asked.decode()
+        openings.setdefault(row.images, set()).add(found.maker.measure(row).opening)
+    # What a picture is asked stands behind one prefix, whatever it is asked.
+    assert all(len(same) == 1 for same in openings.values())
+    assert len(found.packs) == len(openings)
+
+
+def test_a_critic_learns_to_answer_and_to_judge(beside: Configure) -> None:
+    settings = ("data.share=true", "optimizer.epochs=8", "optimizer.learning_rate=5e-3")
+    config = beside("llava_onevision", *settings, "loss.answer=0.5")
+    train_sft(config, quiet)
+    lines = read_metrics(config.output)
+    train = [line for line in lines if line["kind"] == "train"]
+    for part, less in (("answer", 0.5), ("verdict", 0.5)):
+        losses = [line[f"{part}_loss"] for line in train if f"{part}_loss" in line]
+        assert mean(losses[-4:]) < mean(losses[:4]) - less
+    judged = [line for line in lines if line["kind"] == "evaluation"]
+    assert all("agreement" in line and "answer_loss" not in line for line in judged)
+
+
+def test_the_weight_of_answers_is_their_own(beside: Configure) -> None:
+    weights = weights_of(
+        np.array([PARTS.index("answer"), PARTS.index("reason"), IGNORED]),
+        beside("llava_onevision", "loss.answer=0.25").loss,
+    )
+    assert weights.tolist() == [0.25, 1.0, 0.0]
+
+
+def test_one_file_may_be_learned_from_twice(beside: Configure) -> None:
+    config = beside()
+    same = beside("llava_onevision", f"data.train=[{config.data.answers[0]}]")
+    found = prepare_rows(same, open_base(same), quiet)
+    assert len({row.id for row in found.train}) == len(found.train) == 26
+
+
+def test_answers_that_nobody_can_learn_are_refused(beside: Configure, rows: Path) -> None:
+    config = beside("llava_onevision", f"data.answers=[{rows}]")
+    with pytest.raises(InputError, match="no right answers of the split train"):
+        prepare_rows(config, open_base(config), quiet)
+
+
+@pytest.mark.parametrize("change", ["data.learn=answers", "loss.answer=-1"])
+def test_settings_of_answers_that_contradict_each_other_are_refused(
+    beside: Configure, change: str
+) -> None:
+    with pytest.raises(InputError, match=r"data.answers|answer"):
+        stage_of(beside("llava_onevision", change))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Final
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from edgecritic_train.critic_data.rows import SWAPPED, CriticRow, ImageBytes
 from edgecritic_train.critic_data.templates import PAIRWISE, POINTWISE, stable_choice, stable_number
 from edgecritic_train.data.items import Pair, TwinItem
 from edgecritic_train.data.preferences import preferences
-from edgecritic_train.embedded.rows import CRITERIA, scaled, swap_ordinals
+from edgecritic_train.embedded.rows import CRITERIA, TRANSCRIPT, scaled, swap_ordinals, transcript
 
 _SCALES = (*[(1, 10)] * 12, (1, 5), (1, 5), (0, 10), (0, 100), (1, 7), (1, 4))
 _CRITERIA_PERCENT = 12
@@ -22,37 +23,45 @@ _REFERENCE_PERCENT = 8
 """Of the rows, that name criteria or show a reference: few, so that the picture stays needed."""
 
 
+REFERENCE: Final = "reference"
+"""Judge of a row that holds no judgement: its response is the right one by construction."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Twin:
+class Twin:
     """An item with its pictures encoded."""
 
     item: TwinItem
     name: str
     images: tuple[ImageBytes, ...]
 
+    @classmethod
+    def of(cls, item: TwinItem) -> Twin:
+        """The item, its pictures as lossless WebP."""
+        images = tuple(ImageBytes(_webp(image)) for image in item.images)
+        return cls(item, f"{item.split}-{item.seed:016x}", images)
 
-def item_rows(item: TwinItem) -> Iterator[CriticRow]:
+
+def item_rows(twin: Twin) -> Iterator[CriticRow]:
     """All judgements of an item: its preference pairs, and every response on both pictures.
 
-    The pictures are inside the rows, as lossless WebP. Rows of the training split are for
-    training, those of the engine's held-out splits for ``test``. What is drawn (order, wording,
-    scale, criteria, reference) depends on the item alone.
+    The pictures are inside the rows. Rows of the training split are for training, those of the
+    engine's held-out splits for ``test``. What is drawn (order, wording, scale, criteria,
+    reference) depends on the item alone.
     """
-    images = tuple(ImageBytes(_webp(image)) for image in item.images)
-    twin = _Twin(item, f"{item.split}-{item.seed:016x}", images)
-    for number, pair in enumerate(preferences(item)):
+    for number, pair in enumerate(preferences(twin.item)):
         yield _row(twin, _compared(twin, number, pair))
     for side in (0, 1):
-        for number in range(len(item.responses)):
+        for number in range(len(twin.item.responses)):
             yield _row(twin, _scored(twin, side, number))
 
 
-def fewer_rows(item: TwinItem, most: int) -> Iterator[CriticRow]:
+def fewer_rows(twin: Twin, most: int) -> Iterator[CriticRow]:
     """Of `item_rows` at most so many for each picture, half of them pairs where there are.
 
     More judgements of a picture cost other pictures, which teach more.
     """
-    rows = list(item_rows(item))
+    rows = list(item_rows(twin))
     for images in dict.fromkeys(row.images for row in rows):
         shown = [row for row in rows if row.images == images]
         drawn = sorted(shown, key=lambda row: stable_number("drawn", "of the picture", row.id))
@@ -62,27 +71,39 @@ def fewer_rows(item: TwinItem, most: int) -> Iterator[CriticRow]:
         yield from (*pairs[:n_pairs], *scores[: most - n_pairs])
 
 
-def answer_rows(item: TwinItem) -> Iterator[CriticRow]:
+def answer_rows(twin: Twin) -> Iterator[CriticRow]:
     """The right answer to an item's question on each of its pictures, as a row of the top level.
 
     A policy learns to give them (`data.learn: answers`), and is asked their questions afterwards.
     """
     for side in (0, 1):
-        name = f"{item.split}-{item.seed:016x}"
-        answer = item.references[side]
-        yield CriticRow(
-            id=f"{name}/{'ab'[side]}",
-            setting="pointwise",
-            question=item.question,
-            responses=(answer,),
-            verdict=Rubric().high,
-            images=(ImageBytes(_webp(item.images[side])),),
-            reference=answer,
-            source=f"engine-{item.kind}",
-            judge="truth",
-            group=name,
-            split="train" if item.split == "train" else "test",
-        )
+        yield _answer(twin, side, "", twin.item.question, twin.item.references[side])
+
+
+def list_rows(twin: Twin) -> Iterator[CriticRow]:
+    """All that each picture of an item shows, as the answer to a request for it.
+
+    More of it can be told by looking alone than of the item's own answers.
+    """
+    for side in (0, 1):
+        listed = transcript(twin.item.labels[side])
+        yield _answer(twin, side, "-list", TRANSCRIPT, listed)
+
+
+def _answer(twin: Twin, side: int, suffix: str, question: str, answer: str) -> CriticRow:
+    return CriticRow(
+        id=f"{twin.name}/{'ab'[side]}{suffix}",
+        setting="pointwise",
+        question=question,
+        responses=(answer,),
+        verdict=Rubric().high,
+        images=(twin.images[side],),
+        reference=answer,
+        source=f"engine-{twin.item.kind}",
+        judge=REFERENCE,
+        group=twin.name,
+        split="train" if twin.item.split == "train" else "test",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +119,7 @@ class _Found:
     wording: int
 
 
-def _compared(twin: _Twin, number: int, pair: Pair) -> _Found:
+def _compared(twin: Twin, number: int, pair: Pair) -> _Found:
     part = f"p{number}"
     texts, winner, reason = (pair.first.text, pair.second.text), pair.winner, pair.reason
     if stable_number("order", twin.name, part) % 2:
@@ -107,7 +128,7 @@ def _compared(twin: _Twin, number: int, pair: Pair) -> _Found:
     return _Found(part, pair.side, texts, winner, reason, (1, 10), wording)
 
 
-def _scored(twin: _Twin, side: int, number: int) -> _Found:
+def _scored(twin: Twin, side: int, number: int) -> _Found:
     part = f"s{'ab'[side]}{number}"
     response = twin.item.responses[number]
     scale = stable_choice(_SCALES, "scale", twin.name, part)
@@ -116,7 +137,7 @@ def _scored(twin: _Twin, side: int, number: int) -> _Found:
     return _Found(part, side, (response.text,), level, response.reasons[side], scale, wording)
 
 
-def _row(twin: _Twin, found: _Found) -> CriticRow:
+def _row(twin: Twin, found: _Found) -> CriticRow:
     item, key = twin.item, f"{twin.name}/{found.part}"
     # The gold is correctness, so no other criteria may be named.
     criteria = stable_choice(CRITERIA, "criteria", key) if _drawn(_CRITERIA_PERCENT, key) else None

@@ -7,15 +7,21 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from edgecritic_train.critic_data.pictures import PictureStore
 from edgecritic_train.critic_data.rows import CriticRow, ImageBytes
-from edgecritic_train.critic_data.sources.engine import answer_rows, fewer_rows, item_rows
+from edgecritic_train.critic_data.sources.engine import (
+    Twin,
+    answer_rows,
+    fewer_rows,
+    item_rows,
+    list_rows,
+)
 from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.engine import item_at
-from edgecritic_train.data.items import TwinItem
 
+Answers: TypeAlias = Literal["none", "instead", "beside"]
 _CHUNK: Final = 32
 """Items that a process draws at once."""
 
@@ -30,7 +36,8 @@ class EngineOptions:
         seed: of the series.
         items: how many, from the first.
         kinds: question types; None for all.
-        answers: right answers in place of judgements.
+        answers: right answers in place of the judgements, or behind them, each picture's with a
+            list of what it shows.
         per_picture: judgements of a picture at most; None for all.
     """
 
@@ -39,7 +46,7 @@ class EngineOptions:
     seed: int
     items: int
     kinds: list[str] | None = None
-    answers: bool = False
+    answers: Answers = "none"
     per_picture: int | None = None
 
 
@@ -54,17 +61,20 @@ class _Desk:
         options = self.options
         item = item_at(self.assets, options.split, options.seed, index, options.kinds)
         kept = {}
-        for row in self._judged(item):
+        for row in self._taught(Twin.of(item)):
             if row.images not in kept:
                 refs = [ref for ref in row.images if isinstance(ref, ImageBytes)]
                 kept[row.images] = tuple(self.store.put(ref.data) for ref in refs)
             yield replace(row, images=kept[row.images])
 
-    def _judged(self, item: TwinItem) -> Iterator[CriticRow]:
-        if self.options.answers:
-            return answer_rows(item)
-        most = self.options.per_picture
-        return item_rows(item) if most is None else fewer_rows(item, most)
+    def _taught(self, twin: Twin) -> Iterator[CriticRow]:
+        if self.options.answers != "instead":
+            most = self.options.per_picture
+            yield from item_rows(twin) if most is None else fewer_rows(twin, most)
+        if self.options.answers != "none":
+            yield from answer_rows(twin)
+        if self.options.answers == "beside":
+            yield from list_rows(twin)
 
 
 _desks: list[_Desk] = []

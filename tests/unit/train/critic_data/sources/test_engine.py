@@ -11,7 +11,7 @@ import pytest
 from edgecritic_train.cli import main
 from edgecritic_train.critic_data.rendering import render_row
 from edgecritic_train.critic_data.rows import SWAPPED, ImageFile, read_rows
-from edgecritic_train.critic_data.sources.engine import fewer_rows, item_rows
+from edgecritic_train.critic_data.sources.engine import Twin, fewer_rows, item_rows
 from edgecritic_train.data.assets import Assets
 from edgecritic_train.data.engine import generate
 from edgecritic_train.rounds.config import QuestionSettings
@@ -21,7 +21,7 @@ from edgecritic_train.rounds.questions import read_questions
 @pytest.fixture(scope="module")
 def rows(packs: tuple[Path, Path]):
     items = list(generate(Assets.load(*packs), "train", 3, 60))
-    return items, [row for item in items for row in item_rows(item)]
+    return items, [row for item in items for row in item_rows(Twin.of(item))]
 
 
 def test_every_response_is_scored_on_both_pictures(rows):
@@ -88,6 +88,24 @@ def test_answers_are_right_and_ask_their_questions(packs, tmp_path):
     ]
 
 
+def test_answers_stand_beside_judgements_in_a_file_of_their_own(packs, tmp_path):
+    asked = ["data", "import", "engine", "--assets", *map(str, packs), "--items", "6"]
+    held = ["--validation", "0.5"]
+    assert main([*asked, *held, "--with-answers", "--out", str(tmp_path / "both")]) == 0
+    assert main([*asked, *held, "--out", str(tmp_path / "alone")]) == 0
+    both = {row.id: row for row in read_rows(tmp_path / "both" / "rows.jsonl")}
+    assert list(both) == [row.id for row in read_rows(tmp_path / "alone" / "rows.jsonl")]
+    made = list(read_rows(tmp_path / "both" / "answers.jsonl"))
+    assert len(made) == 4 * 6
+    shown = {row.images: row for row in both.values()}
+    for row in made:
+        assert row.responses == (row.reference,)
+        assert (row.verdict, row.split) == (row.rubric.high, shown[row.images].split)
+    lists = [row for row in made if row.id.endswith("-list")]
+    assert {row.question for row in lists} == {"List what the picture shows."}
+    assert {row.images for row in lists} == shown.keys()
+
+
 def _dialect():
     from edgecritic.prompts import load_dialect
 
@@ -96,8 +114,8 @@ def _dialect():
 
 def test_fewer_judgements_of_a_picture_are_pairs_and_scores(rows):
     for item in rows[0][:20]:
-        whole = {row.id: row for row in item_rows(item)}
-        made = list(fewer_rows(item, 4))
+        whole = {row.id: row for row in item_rows(Twin.of(item))}
+        made = list(fewer_rows(Twin.of(item), 4))
         assert all(whole[row.id] == row for row in made)
         for images in {row.images for row in made}:
             settings = Counter(row.setting for row in made if row.images == images)
