@@ -166,10 +166,14 @@ def _round(rounds: Rounds, number: int) -> None:
     write_rows(rows, pair_rows(choices, by_id, ", ".join(judges)))
     selection = choice_facts(choices, by_id)
     if not any(by_id[c.question].split == "train" for c in choices if not c.dropped):
-        listed = ", ".join(f"{name} {n}" for name, n in selection["dropped"].items() if n)
+        dropped = {name: n for name, n in selection["dropped"].items() if n}
+        listed = ", ".join(f"{name} {n}" for name, n in dropped.items())
+        cut = max(dropped, key=dropped.__getitem__, default="") == "unfinished"
         raise InputError(
             f"round {number}: no pair is left to learn from; left out: {listed}",
-            "ask more questions, or loosen the filters in selection",
+            "raise sampling.max_tokens: most answers had not ended by then"
+            if cut
+            else "ask more questions, or loosen the filters in selection",
         )
     release_memory()
     train_dpo(dpo_config(config, rows, folder / "dpo", start, rounds.dialect), tell)

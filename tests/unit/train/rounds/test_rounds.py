@@ -368,6 +368,13 @@ def test_where_no_pair_is_left_the_filters_are_named(configure: Configure) -> No
         run_rounds(config, quiet, open_scripted)
 
 
+def test_where_no_answer_ends_the_cure_is_told(configure: Configure) -> None:
+    config = configure("sampling.max_tokens=1")
+    with pytest.raises(InputError, match="left out: unfinished 6") as caught:
+        run_rounds(config, quiet, open_scripted)
+    assert "sampling.max_tokens" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("assignments", "said"),
     [
