@@ -24,7 +24,7 @@ class PictureStore:
     """
 
     def __init__(self, folder: Path, *, at_once: bool = True) -> None:
-        self._folder = folder
+        self.folder = folder
         self._at_once = at_once
         self._known: set[str] = set()
 
@@ -35,7 +35,7 @@ class PictureStore:
             ArtifactError: the disk is full.
         """
         digest = hashlib.sha256(data).hexdigest()
-        path = self._folder / digest[:2] / (digest + _suffix(data))
+        path = self.folder / digest[:2] / (digest + _suffix(data))
         if digest not in self._known:
             # After a power cut, a file may have its size and not its content.
             if not path.is_file() or path.read_bytes() != data:

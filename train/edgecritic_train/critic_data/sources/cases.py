@@ -225,18 +225,20 @@ def _case(
         reason=_text(named, "reason"),
         reasons=tuple(str(reason or "") for reason in reasons),
         source=_text(named, "source") or source,
-        group=str(named.get("group", "")) or _picture_name(images, folder) or case_id,
+        group=str(named.get("group", "")) or _picture_name(images, folder, store) or case_id,
         split=cast(Split, split),
         judge=_text(named, "judge"),
     )
 
 
-def _picture_name(images: tuple[ImageRef, ...], folder: Path) -> str:
-    """The first picture, by a name that does not depend on where the table lies."""
+def _picture_name(images: tuple[ImageRef, ...], folder: Path, store: PictureStore) -> str:
+    """The first picture, by a name that does not depend on where table and store lie."""
     if not images or not isinstance(images[0], ImageFile):
         return ""
     path = images[0].path
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.stem
+    if path.is_relative_to(store.folder) or not path.is_relative_to(folder):
+        return path.stem  # of a stored one, the hash of its content
+    return path.relative_to(folder).as_posix()
 
 
 def _responses(named: Mapping[str, Any], case_id: str) -> tuple[tuple[str, ...], Winner | None]:

@@ -124,6 +124,7 @@ def test_pictures_come_in_many_forms(folder):
     path = write_table(folder / "t.jsonl", [{"question": "q", "response": "r", "images": [url]}])
     ((again,), _) = cases_of(path, TableOptions({}))
     assert again.images == kept.images
+    assert again.group == kept.group == kept.images[0].path.stem  # wherever they are kept
 
 
 def test_chosen_and_rejected_stand_in_both_orders(folder):
