@@ -172,7 +172,13 @@ def check_overlap(train: Sequence[CriticRow], held_out: Sequence[CriticRow]) -> 
 def _rows_of(data: DataSettings) -> tuple[list[CriticRow], list[CriticRow]]:
     """Those to learn from and those held out; a file that has both is read once."""
     if data.validation:
-        return _rows(data.train, "train"), _rows(data.validation, "validation")
+        held_out = _rows(data.validation, "validation")
+        if not held_out:
+            raise InputError(
+                f"{', '.join(map(str, data.validation))}: no row of the split validation is there",
+                'write "split": "validation" into the rows: without it a row is for training',
+            )
+        return _rows(data.train, "train"), held_out
     rows = _rows(data.train, "train", "validation")
     learned = [row for row in rows if row.split == "train"]
     return learned, [row for row in rows if row.split == "validation"]

@@ -286,6 +286,18 @@ def test_a_group_that_is_learned_and_held_out_is_refused(
         prepare_rows(config, open_base(config), lambda _: None)
 
 
+def test_a_file_to_judge_by_holds_rows_for_that(
+    configure: Configure, rows: Path, tmp_path: Path
+) -> None:
+    """Rows that name no split are for training: such a file would hold out nothing."""
+    from edgecritic_train.critic_data.rows import write_rows
+
+    write_rows(tmp_path / "apart.jsonl", read_rows(rows, "train"))
+    config = configure("llava_onevision", f"data.validation=[{tmp_path}/apart.jsonl]")
+    with pytest.raises(InputError, match=r"apart\.jsonl: no row of the split validation"):
+        prepare_rows(config, open_base(config), lambda _: None)
+
+
 @pytest.mark.parametrize("key", ["image_token_index", "image_token_id"])
 def test_a_base_without_image_tokens_is_refused(
     configure: Configure, bases: dict[str, Path], tmp_path: Path, key: str
