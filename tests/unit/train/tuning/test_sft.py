@@ -414,3 +414,16 @@ def test_a_run_does_without_what_draws(
     assert not (config.output / "tensorboard").exists()
     assert not (config.output / "loss.png").exists()
     assert "metrics are in metrics.jsonl alone" in caplog.text
+
+
+def test_an_adapter_that_has_learned_nothing_is_not_the_best(
+    finished: dict[str, Path], configure: Configure
+) -> None:
+    """No step changes anything here: one that goes on from an adapter keeps that one."""
+    idle = ("optimizer.learning_rate=1e-30", "optimizer.max_steps=2", "evaluation.every=1")
+    steps = []
+    for name, start in (("new", "null"), ("on", finished["llava_onevision"] / "adapter")):
+        config = configure("llava_onevision", *idle, f"adapter.start={start}")
+        out = train_sft(replace(config, output=config.output.with_name(name)), quiet)
+        steps.append(json.loads((out / "training.json").read_text())["held_out"]["step"])
+    assert steps == [1, 0]
