@@ -23,6 +23,7 @@ from edgecritic_train.critic_data.rows import CriticRow, to_line
 from edgecritic_train.tuning.adapters import CONFIG, SUMMARY, WEIGHTS
 from edgecritic_train.tuning.branches import PADDING
 from edgecritic_train.tuning.checkpoints import mark_complete, prune, replace_folder, write_whole
+from edgecritic_train.tuning.logs import Progress
 
 if TYPE_CHECKING:
     _Base: TypeAlias = Any  # a TRL trainer, which has no types
@@ -84,6 +85,15 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
             apart = _apart(optimizer.param_groups, names, self.guard.rates)
             optimizer.param_groups[:] = apart
         return optimizer
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; where that fails, what is told of it begins a line of its own."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, Progress):
+                    callback.close()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: the run's summary says more."""

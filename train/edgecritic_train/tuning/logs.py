@@ -171,6 +171,10 @@ class Progress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """End the line."""
+        self.close()
+
+    def close(self) -> None:
+        """End the line, also where the run ended before its last step."""
         if self._bar is not None:
             self._bar.close()
 

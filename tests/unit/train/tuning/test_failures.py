@@ -59,7 +59,7 @@ def test_other_failures_stay_what_they_are(tmp_path: Path, error: Exception) -> 
 
 
 def test_a_full_gpu_ends_a_run_with_what_helps(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
@@ -68,6 +68,7 @@ def test_a_full_gpu_ends_a_run_with_what_helps(
     with pytest.raises(BackendUnavailableError, match="does not fit the GPU: CUDA out") as caught:
         train_sft(configure("llava_onevision", "evaluation.every=50"), lambda _: None)
     assert "images.max_tokens" in caught.value.hint
+    assert capsys.readouterr().err.endswith("\n")  # the line of progress does not wait for more
 
 
 def test_a_full_memory_is_told_as_such(tmp_path: Path) -> None:
