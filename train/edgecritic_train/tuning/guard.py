@@ -46,14 +46,12 @@ class GuardOptions:
         keep: checkpoints that stay.
         rates: learning rates of their own, by the path of the module, the innermost first.
         rows: by their id, to be saved when a batch of them gave NaN.
-        new: the adapter has learned nothing at step 0, so it is not the best one there.
     """
 
     folder: Path
     keep: int
     rates: Mapping[str, float]
     rows: Mapping[str, CriticRow]
-    new: bool
 
 
 class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
@@ -178,10 +176,12 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
             )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        if self.guard.new and not self.state.global_step:
-            return False
         better: bool = super()._determine_best_metric(metrics, trial)
-        if better:
+        # Of equals the last has learned most: at the first step of a warmup that is nothing.
+        if (
+            better
+            or metrics.get(f"eval_{self.args.metric_for_best_model}") == self.state.best_metric
+        ):
             self.save_adapter(self.guard.folder / BEST, {"step": self.state.global_step, **metrics})
         self.state.best_global_step = None  # the best adapter is no checkpoint: look for none
         return better

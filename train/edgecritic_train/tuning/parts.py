@@ -103,7 +103,6 @@ def common_parts(
             config.checkpoints.keep,
             rates_of(config, base.family),
             {row.id: row for row in all_rows},
-            new=config.adapter.start is None,
         ),
     }
 

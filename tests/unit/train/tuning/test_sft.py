@@ -416,14 +416,11 @@ def test_a_run_does_without_what_draws(
     assert "metrics are in metrics.jsonl alone" in caplog.text
 
 
-def test_an_adapter_that_has_learned_nothing_is_not_the_best(
-    finished: dict[str, Path], configure: Configure
-) -> None:
-    """No step changes anything here: one that goes on from an adapter keeps that one."""
-    idle = ("optimizer.learning_rate=1e-30", "optimizer.max_steps=2", "evaluation.every=1")
-    steps = []
-    for name, start in (("new", "null"), ("on", finished["llava_onevision"] / "adapter")):
-        config = configure("llava_onevision", *idle, f"adapter.start={start}")
-        out = train_sft(replace(config, output=config.output.with_name(name)), quiet)
-        steps.append(json.loads((out / "training.json").read_text())["held_out"]["step"])
-    assert steps == [1, 0]
+def test_of_equal_adapters_the_last_is_the_best(configure: Configure) -> None:
+    """The first step of a warmup learns nothing, and a short training may not agree more."""
+    few = ("optimizer.max_steps=3", "evaluation.every=1", "optimizer.learning_rate=1e-30")
+    config = configure("llava_onevision", *few)
+    out = train_sft(config, quiet)
+    judged = [line["agreement"] for line in logged(config.output, "evaluation")]
+    assert len(set(judged)) == 1
+    assert json.loads((out / "training.json").read_text())["held_out"]["step"] == 3
