@@ -33,6 +33,7 @@ from edgecritic.remote.failures import (
     too_slow,
 )
 from edgecritic.remote.options import RemoteOptions
+from edgecritic.remote.reply import read_reply
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -91,7 +92,7 @@ class Client:
             line.check()
             if not content:
                 raise IncompleteRead(b"")
-            return self._checked(self._decoded(content))
+            return self._completed(content)
 
         return self._persistently(attempt, line)
 
@@ -209,10 +210,11 @@ class Client:
             deadline.renew()
             yield self._checked(event)
 
-    def _decoded(self, content: bytes) -> JsonObject:
+    def _completed(self, content: bytes) -> JsonObject:
         """A whole answer; once one was right, something else is a mishap on its way."""
         try:
-            answer = decoded(content, self.address.name)
+            answer = self._checked(decoded(content, self.address.name))
+            read_reply(answer, self.address.name)
         except BackendUnavailableError as error:
             if self._has_answered:
                 raise Passing(error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from edgecritic_train.tuning.families import LANGUAGE, Family
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
+logger = logging.getLogger(__name__)
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
 SUMMARY: Final = "training.json"
@@ -139,6 +141,13 @@ def _check_kind(model: Any, folder: Path) -> None:
             f"{folder} is no adapter of this base: it was trained on {shown(base.get('model'))}, "
             f"of model type {trained}, and this one is of {model.config.model_type}",
             "name the adapter that was trained on this base",
+        )
+    name, here = base.get("model"), str(model.name_or_path)
+    # A copy from the hub lies in a folder that has the model's name in its path.
+    if isinstance(name, str) and Path(name).name not in here:
+        logger.warning(
+            "%s was trained on %s, and this base is %s: see that they are the same model",
+            *(folder, name, here),
         )
 
 

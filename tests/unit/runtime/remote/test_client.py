@@ -193,8 +193,8 @@ def test_what_is_no_json_object_is_told(remote: Remote, content: bytes) -> None:
 
 
 def test_a_page_between_right_answers_is_a_mishap(remote: Remote) -> None:
-    page = Said([b"<html>Just a moment</html>"])
-    critic, server = remote(in_turn(OK, page, page, OK), prefill="never")
+    page, nothing = Said([b"<html>Just a moment</html>"]), said_json({"choices": []})
+    critic, server = remote(in_turn(OK, page, nothing, OK), prefill="never")
     assert [judge(critic).level, judge(critic).level] == [7, 7]
     assert len(server.asked) == 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,21 @@ def test_an_adapter_of_another_base_is_refused(configure: Configure, tmp_path: P
         adapted_model(configure, "llava_onevision", start)
     with pytest.raises(ArtifactError, match=r"holds no adapter_model\.safetensors"):
         adapted_model(configure, "llava_onevision", f"adapter.start={tmp_path}")
+
+
+def test_an_adapter_of_a_base_of_another_name_is_told(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same shapes may be those of another model."""
+    model, base = adapted_model(configure, "llava_onevision")
+    folder = tmp_path / "adapter"
+    model.save_pretrained(folder)
+    for name, warned in ((f"org/{base.folder.path.name}", 0), ("org/other", 1)):
+        stated = {"base": {"model": name, "model_type": "llava_onevision"}}
+        (folder / "training.json").write_text(json.dumps(stated))
+        adapted_model(configure, "llava_onevision", f"adapter.start={folder}")
+        assert len(caplog.records) == warned
+    assert "was trained on org/other" in caplog.text
 
 
 def test_a_base_that_lacks_weights_is_refused(
