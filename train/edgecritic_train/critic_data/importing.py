@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     engine.add_argument("--assets", type=Path, nargs="+", required=True, help="asset packs (.zip)")
     engine.add_argument("--split", default="train", help="train, or T0 to T4")
-    engine.add_argument("--items", type=int, default=1000, help="twin items to generate")
+    engine.add_argument("--items", type=above_zero, default=1000, help="twin items to generate")
     answers = engine.add_mutually_exclusive_group()
     answers.add_argument(
         "--answers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,17 @@ from edgecritic.errors import InputError
 from edgecritic_train import cli
 from edgecritic_train.critic_data.rows import CriticRow, ImageBytes, ImageFile, read_rows
 from edgecritic_train.rounds.config import JudgeSettings, SelectionSettings
-from edgecritic_train.rounds.formats import harmless, llamafactory_record, trl_record
+from edgecritic_train.rounds.formats import harmless, llamafactory_record, trl_record, write_format
 from edgecritic_train.rounds.judges import is_right
 from edgecritic_train.rounds.rank_pairs import Ranking, rank_tables
+from tiny_checkpoints import IMAGE_TOKEN_ID, TEXT_SHAPE, write_tokenizer
 from tiny_policies import CountingJudge, open_scripted
 
+TURNS = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+{% for part in message['content'] %}{{ '<image>' if part['type'] == 'image' else part['text'] }}\
+{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 JUDGE = JudgeSettings(endpoint="https://critic.example/v1", model="scripted")
 
 
@@ -76,6 +83,56 @@ def test_rows_are_written_in_both_formats(
     assert info["ranking"] is True
     assert set(info["columns"].values()) <= record.keys()
     assert (out / info["file_name"]).is_file()
+
+
+# TRL itself names a setting by the name that transformers had for it before.
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_trl_trains_on_the_pairs_as_they_are(
+    asked: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own trainer, and a model and processor of transformers' alone."""
+    from datasets import load_dataset
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        Qwen2Config,
+    )
+    from trl import DPOConfig, DPOTrainer
+
+    monkeypatch.setattr(DPOTrainer, "_send_telemetry", lambda _: None)
+    write_format("trl", rank_tables(asked, open_scripted), tmp_path)
+    pairs = load_dataset(
+        "json", data_files=str(tmp_path / "trl.jsonl"), split="train", cache_dir=str(tmp_path)
+    )
+    write_tokenizer(tmp_path)
+    eye = CLIPVisionConfig(
+        image_size=28, patch_size=14, hidden_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    text = Qwen2Config(**TEXT_SHAPE)
+    config = LlavaConfig(vision_config=eye, text_config=text, image_token_index=IMAGE_TOKEN_ID)
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        AutoTokenizer.from_pretrained(tmp_path),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=TURNS,
+    )
+    trainer = DPOTrainer(
+        LlavaForConditionalGeneration.from_pretrained(tmp_path),
+        args=DPOConfig(
+            str(tmp_path / "run"), max_steps=1, use_cpu=True, report_to=[], save_strategy="no"
+        ),
+        processing_class=processor,
+        train_dataset=pairs,
+    )
+    assert trainer.train().training_loss == pytest.approx(math.log(2), abs=1e-4)
 
 
 def row(**changes: object) -> CriticRow:
