@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgecritic.errors import ArtifactError, BackendUnavailableError
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.families import HEAD, Eye, Family, Folder, open_folder
+from edgecritic_train.tuning.settings import home_expanded
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def find_base(model: str, revision: str | None, *, weights: bool = True) -> Path
     Raises:
         ArtifactError: neither is there.
     """
-    local = Path(model)
+    local = home_expanded(model)
     if local.is_dir():
         if not (local / "config.json").is_file():
             raise ArtifactError(

@@ -202,7 +202,7 @@ def _value(hint: Any, value: object, where: str, name: str) -> Any:
 
 def _scalar(kind: type, value: object, where: str, name: str) -> Any:
     if kind is Path and isinstance(value, str) and value:
-        return Path(value)
+        return home_expanded(value)
     if kind is float and isinstance(value, str):
         value = _yaml_float(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -211,6 +211,18 @@ def _scalar(kind: type, value: object, where: str, name: str) -> Any:
     if kind is Path or not fits:
         raise InputError(f"{where}: {name} is {shown(value)}", f"write {_KINDS[kind]}")
     return value
+
+
+def home_expanded(path: str) -> Path:
+    """The path, in which a ``~`` in front is the home folder, as for transformers.
+
+    Raises:
+        InputError: there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"the path {shown(path)} is none: {error}", "write it in full") from error
 
 
 def _yaml_float(text: str) -> object:

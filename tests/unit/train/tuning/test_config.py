@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecritic.errors import InputError
+from edgecritic_train.tuning.base import find_base
 from edgecritic_train.tuning.config import (
     AdapterSettings,
     BaseSettings,
@@ -83,6 +84,19 @@ def test_a_wrong_setting_is_named(tmp_path: Path, changes: dict[str, Any], said:
     with pytest.raises(InputError) as caught:
         read_config(path)
     assert all(part in str(caught.value) for part in [str(path), *said])
+
+
+def test_paths_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers reads them so, and would write checkpoints elsewhere than the run lies."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").touch()
+    path = written(tmp_path, output="~/run", data={"train": ["~/rows.jsonl"]})
+    config = read_config(path)
+    assert (config.output, config.data.train) == (tmp_path / "run", (tmp_path / "rows.jsonl",))
+    assert find_base("~/base", None) == tmp_path / "base"
+    with pytest.raises(InputError, match="'~nobody-of-this-name/run' is none"):
+        read_config(path, ["output=~nobody-of-this-name/run"])
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
