@@ -99,6 +99,11 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
         held.enter_context(without_renamings())
         trainer = stage.trainer(config, base, rows, start is None)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        if trainer.state.global_step < trainer.state.max_steps:
+            tell(
+                f"ended at step {trainer.state.global_step} of {trainer.state.max_steps}: nothing "
+                f"was better in {config.evaluation.patience} evaluations"
+            )
         _finish(trainer, config, {**facts, "base": _base_facts(config, base)}, out)
     return out
 

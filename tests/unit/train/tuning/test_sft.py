@@ -263,9 +263,11 @@ def test_it_stops_when_agreement_does_not_get_better(configure: Configure) -> No
         *("evaluation.every=1", "evaluation.patience=2", "optimizer.epochs=20"),
         "optimizer.learning_rate=1e-12",
     )
-    train_sft(config, quiet)
+    said: list[str] = []
+    train_sft(config, said.append)
     steps = [line["step"] for line in logged(config.output)]
     assert steps == [1, 2, 3]
+    assert said[-1] == "ended at step 3 of 100: nothing was better in 2 evaluations"
 
 
 @each_family
