@@ -119,5 +119,8 @@ class CountingJudge:
         self.asked.append((question.id, tuple(responses)))
         return self.judge.rank(question, responses)
 
+    def stop(self) -> None:
+        self.judge.stop()
+
     def close(self) -> None:
         self.judge.close()

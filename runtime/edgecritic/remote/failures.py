@@ -122,7 +122,7 @@ def too_slow(address: Address, timeout: float) -> BackendUnavailableError:
     """Nothing came in time."""
     return BackendUnavailableError(
         f"{address.name} did not answer within {timeout:g} s",
-        "raise it where the model is slow: RemoteOptions(timeout=)",
+        "raise the timeout where the model is slow: RemoteOptions(timeout=), --timeout",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,6 +101,8 @@ class JudgeSettings:
             beats one that does not.
         wording: number of the prompt's wording.
         parallel: questions that are put to it at once.
+        allow_http: plain http to an endpoint on another machine.
+        timeout: seconds that an endpoint may take for an answer.
     """
 
     bundle: Path | None = None
@@ -110,6 +113,8 @@ class JudgeSettings:
     truth: bool = False
     wording: int = 0
     parallel: int = 4
+    allow_http: bool = False
+    timeout: float = 120.0
 
     def __post_init__(self) -> None:
         named = [self.bundle is not None, self.endpoint is not None, self.truth]
@@ -118,6 +123,7 @@ class JudgeSettings:
         _check(both, "model", self.model, "name endpoint and model together")
         _check(self.wording >= 0, "wording", self.wording, "give 0 or more")
         _check(self.parallel > 0, "parallel", self.parallel, "give 1 or more")
+        _check(0 < self.timeout < math.inf, "timeout", self.timeout, "give a number above 0")
 
 
 @dataclass(frozen=True, slots=True)

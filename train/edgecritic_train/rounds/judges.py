@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol, TypeAlias, cast
 
+from edgecritic.backends.base import CancelToken
 from edgecritic.bundle import MANIFEST, Bundle
 from edgecritic.critic import Critic
 from edgecritic.errors import InputError
 from edgecritic.hashing import file_sha256
 from edgecritic.hub import find_bundle
+from edgecritic.remote import RemoteOptions
 from edgecritic.verdict import Preference, Winner
 from edgecritic_train.rounds.config import JudgeSettings
 from edgecritic_train.rounds.entries import Match, content_key
@@ -41,6 +43,10 @@ class PreferenceJudge(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Give up what is under way, from another thread; nothing more can be ranked then."""
+        ...
+
     def close(self) -> None:
         """Free what is held."""
         ...
@@ -56,10 +62,12 @@ class CriticJudge:
     Attributes:
         critic: is closed with the judge.
         wording: of its prompts.
+        cancel: stops what is under way.
     """
 
     critic: Critic
     wording: int = 0
+    cancel: CancelToken = field(default_factory=CancelToken)
 
     @property
     def name(self) -> str:
@@ -68,11 +76,18 @@ class CriticJudge:
     def rank(self, question: Question, responses: Sequence[str]) -> tuple[Match, ...] | None:
         """See `PreferenceJudge`."""
         ranking = self.critic.rank(
-            question.image_sources, question.text, responses, wording=self.wording
+            question.image_sources,
+            question.text,
+            responses,
+            wording=self.wording,
+            cancel=self.cancel,
         )
         if ranking.status != "ok":
             return None
         return tuple(_match(i, j, preference) for i, j, preference in ranking.preferences)
+
+    def stop(self) -> None:
+        self.cancel.cancel()
 
     def close(self) -> None:
         self.critic.close()
@@ -98,6 +113,9 @@ class TruthJudge:
                 winner = _BY_LEAD[lead]
                 found.append(Match(i, j, (winner, winner), (float(lead), float(lead)), winner))
         return tuple(found)
+
+    def stop(self) -> None:
+        """Nothing takes long."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -171,7 +189,9 @@ def open_judge(settings: JudgeSettings) -> PreferenceJudge:
     if settings.truth:
         return TruthJudge()
     if settings.endpoint is not None and settings.model is not None:
-        return CriticJudge(Critic.remote(settings.endpoint, settings.model), settings.wording)
+        options = RemoteOptions(allow_http=settings.allow_http, timeout=settings.timeout)
+        critic = Critic.remote(settings.endpoint, settings.model, options=options)
+        return CriticJudge(critic, settings.wording)
     critic = Critic.load(_bundle(settings), backend=settings.backend, device=settings.device)
     return CriticJudge(critic, settings.wording)
 

@@ -63,12 +63,14 @@ class JudgeChair:
     ) -> Iterator[Entry]:
         """What comes of the work on each question, in order; some are worked on at once.
 
-        An interrupt or an error leaves out those that were not begun.
+        An interrupt or an error leaves out those that were not begun, and gives up the others.
         """
         with ThreadPoolExecutor(self._settings.parallel) as pool:
             try:
                 yield from pool.map(work, questions)
             except BaseException:
+                if self._judge is not None:
+                    self._judge.stop()
                 pool.shutdown(cancel_futures=True)
                 raise
 

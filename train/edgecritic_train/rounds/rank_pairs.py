@@ -123,7 +123,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _asked(args: argparse.Namespace) -> Ranking:
     judge = JudgeSettings(
-        args.bundle, args.backend, args.device, endpoint=args.endpoint, model=args.model
+        args.bundle,
+        args.backend,
+        args.device,
+        endpoint=args.endpoint,
+        model=args.model,
+        allow_http=args.allow_http,
+        timeout=args.timeout,
     )
     selection = SelectionSettings(
         reward=args.reward,
@@ -160,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     judge.add_argument("--endpoint", metavar="URL", help="any OpenAI-compatible API")
     judge.add_argument("--model", metavar="NAME", help="its name at the endpoint")
+    judge.add_argument("--allow-http", action="store_true", help="plain http to other machines")
+    judge.add_argument("--timeout", type=float, default=120.0, help="seconds")
     chosen = parser.add_argument_group("which pairs are kept")
     chosen.add_argument("--reward", choices=("wins", "probabilities"), default=plain.reward)
     chosen.add_argument("--margin", type=float, default=plain.margin)

@@ -46,9 +46,15 @@ from edgecritic_train.tuning.manifest import begin_run
 from edgecritic_train.tuning.prepare import Tell
 
 REPORT: Final = "report.json"
+_REACHING: Final = ("parallel", "allow_http", "timeout")
 _FREE: Final = (
     *(("rounds",), ("output",), ("questions", "workers"), ("checkpoints", "keep")),
-    *(("sampling", "batch"), ("judge", "parallel"), ("outside", "parallel")),
+    ("sampling", "batch"),
+    *(
+        (judge, key)
+        for judge in ("judge", "outside")
+        for key in ("parallel", "allow_http", "timeout")
+    ),
 )
 """Settings that may change between a start and the next: they decide how far, not what."""
 

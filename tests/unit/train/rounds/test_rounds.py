@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -360,6 +361,24 @@ def test_an_interrupt_closes_the_judge(configure: Configure) -> None:
     assert len(lines(config.output / "round-1" / "rankings.jsonl")) == 2
     with pytest.raises(BackendUnavailableError, match="closed"):
         judge.judge.rank(read_questions(config.questions, config.output, 0)[0], ["a", "b"])
+
+
+def test_an_interrupt_does_not_wait_for_the_judge(configure: Configure) -> None:
+    class Slow(CountingJudge):
+        stopped = Event()
+
+        def rank(self, question: Any, responses: Any) -> Any:
+            if question.id == "q0":
+                raise KeyboardInterrupt
+            assert self.stopped.wait(60)
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+    config = configure()
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(config, quiet, lambda settings: Slow(open_scripted(settings)))
+    assert Slow.stopped.is_set()
 
 
 def test_where_no_pair_is_left_the_filters_are_named(configure: Configure) -> None:
