@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from edgecritic.errors import ContextOverflowError, InputError
 from edgecritic.prompts import Dialect, load_dialect
@@ -21,6 +21,8 @@ from edgecritic_train.tuning.measuring import measured
 logger = logging.getLogger(__name__)
 
 Tell: TypeAlias = Callable[[str], None]
+_MANY: Final = 5_000
+"""Rows that take so long to measure, some 2,000 a second, that it is told."""
 
 
 class Maker(Protocol):
@@ -207,6 +209,8 @@ def _fitting(
     read: Sequence[CriticRow], data: DataSettings, lesson: Lesson[Any], tell: Tell
 ) -> tuple[tuple[CriticRow, ...], tuple[Measure, ...]]:
     rows = [row for row in read if lesson.takes(row)]
+    if len(rows) > _MANY:
+        tell(f"measuring {len(rows):,} {lesson.named}")
     measures = measured(lesson.maker.measure, rows, data.workers)
     lengths = [one.tokens for one in measures]
     kept = [pair for pair in zip(rows, measures, strict=True) if pair[1].tokens <= data.max_tokens]
