@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +30,10 @@ def exclusive(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterato
                 waiting()
                 told = True
             time.sleep(_LOOK_AGAIN_S)
-        yield  # closing the file releases it
+        try:
+            yield
+        finally:
+            _release(file)
 
 
 if sys.platform == "win32":
@@ -44,6 +47,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _release(file: IO[bytes]) -> None:
+        """Nothing: closing the file does."""
+
 else:
     import fcntl
 
@@ -55,3 +61,8 @@ else:
         except OSError:  # a file system without locks: then nobody else can be kept out
             return True
         return True
+
+    def _release(file: IO[bytes]) -> None:
+        """Also where a process that was forked meanwhile has the file open still."""
+        with suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

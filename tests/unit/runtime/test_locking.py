@@ -21,6 +21,21 @@ with exclusive(Path(sys.argv[1])):
     time.sleep(60)
 """
 
+FORKING = """
+import multiprocessing, sys, time
+from pathlib import Path
+from edgecritic.locking import exclusive
+lock = Path(sys.argv[1])
+with exclusive(lock):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+try:
+    with exclusive(lock, lambda: sys.exit("waiting")):
+        pass
+finally:
+    child.kill()
+"""
+
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     inside = 0
@@ -63,3 +78,17 @@ def test_an_error_inside_releases_it(tmp_path: Path) -> None:
         raise KeyError
     with exclusive(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is forked there")
+def test_what_was_forked_inside_does_not_hold_it(tmp_path: Path) -> None:
+    """Such as the processes that prepare a training's batches."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(tmp_path / "lock")],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
