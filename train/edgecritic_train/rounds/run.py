@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import BackendUnavailableError, InputError
-from edgecritic.locking import exclusive
 from edgecritic_train.critic_data.rows import write_rows
-from edgecritic_train.critic_data.writing import LOCK, write_bytes, write_json
+from edgecritic_train.critic_data.writing import alone, write_bytes, write_json
 from edgecritic_train.rounds.config import JudgeSettings, RoundsConfig, dpo_config, policy_config
 from edgecritic_train.rounds.entries import Sample
 from edgecritic_train.rounds.figure import draw_rounds
@@ -50,11 +49,7 @@ _REACHING: Final = ("parallel", "allow_http", "timeout")
 _FREE: Final = (
     *(("rounds",), ("output",), ("questions", "workers"), ("checkpoints", "keep")),
     ("sampling", "batch"),
-    *(
-        (judge, key)
-        for judge in ("judge", "outside")
-        for key in ("parallel", "allow_http", "timeout")
-    ),
+    *((judge, key) for judge in ("judge", "outside") for key in _REACHING),
 )
 """Settings that may change between a start and the next: they decide how far, not what."""
 
@@ -131,8 +126,7 @@ def run_rounds(config: RoundsConfig, tell: Tell, open_judge: OpenJudge = open_ju
         )
     begin_run(config, {"questions": fingerprint(questions)}, _FREE)
     tell(", ".join(f"{count} questions for {split}" for split, count in sorted(splits.items())))
-    lock = exclusive(config.output / LOCK, lambda: tell("waiting for another process"))
-    with told_apart(config.output), lock:
+    with told_apart(config.output), alone(config.output, tell):
         for number in range(1, config.rounds + 1):
             _round(rounds, number)
     return config.output / f"round-{config.rounds}" / "dpo" / "adapter"

@@ -13,11 +13,14 @@ from typing import Any, Final, Protocol
 
 from edgecritic.errors import ArtifactError
 from edgecritic_train.critic_data.rows import CriticRow, ImageFile
+from edgecritic_train.critic_data.writing import LOCK, alone, writing
 from edgecritic_train.tuning.checkpoints import write_whole
 from edgecritic_train.tuning.settings import plain
 
 RUN: Final = "run.json"
 CONFIG: Final = "config.yaml"
+_BEGUN: Final = (LOCK, RUN, f".{RUN}.part", CONFIG, f".{CONFIG}.part")
+"""What others leave in a folder that was empty: a start that was killed, or goes on just now."""
 _PACKAGES: Final = (
     *("edgecritic", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
     *("datasets", "tokenizers", "numpy", "pillow"),
@@ -86,7 +89,7 @@ def begin_run(
         free: keys that may differ from those of the run that is gone on with.
 
     Raises:
-        ArtifactError: the folder holds another run, or something else.
+        ArtifactError: the folder holds another run or something else, or cannot be written to.
     """
     import yaml
 
@@ -98,16 +101,17 @@ def begin_run(
     if path.is_file():
         _check_same(path, {"config": settings, **facts}, free)
         return
-    # A start that was killed here leaves these.
-    begun = {CONFIG, f".{CONFIG}.part", f".{RUN}.part"}
-    if folder.is_dir() and any(path.name not in begun for path in folder.iterdir()):
+    if folder.is_dir() and any(path.name not in _BEGUN for path in folder.iterdir()):
         raise ArtifactError(
             f"{folder} holds files, and no {RUN} of a run", "name another output folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    record = {"config": settings, **facts, "versions": versions(), "git": git_state()}
-    write_whole(path, json.dumps(record, indent=2) + "\n")
+    with alone(folder, lambda _: None), writing(folder):
+        if path.is_file():  # of a process that was started together with this one
+            _check_same(path, {"config": settings, **facts}, free)
+            return
+        write_whole(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        record = {"config": settings, **facts, "versions": versions(), "git": git_state()}
+        write_whole(path, json.dumps(record, indent=2) + "\n")
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgecritic.locking import exclusive
-from edgecritic_train.critic_data.writing import LOCK
+from edgecritic_train.critic_data.writing import alone
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.checkpoints import (
     drop_newer,
@@ -85,8 +84,7 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
         with state.main_process_first():
             begin_run(config, facts)
             if state.is_main_process:  # the others wait for it here
-                lock = exclusive(config.output / LOCK, lambda: tell("waiting for another process"))
-                held.enter_context(lock)
+                held.enter_context(alone(config.output, tell))
             restore_folder(out)
             restore_folder(config.output / "best")
             start = newest_complete(config.output)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -97,7 +98,7 @@ def test_a_second_process_waits_for_the_first(configure: Configure) -> None:
 def test_a_start_that_was_killed_is_started_again(configure: Configure) -> None:
     config = configure("llava_onevision")
     config.output.mkdir()
-    for name in ("config.yaml", ".run.json.part"):  # as far as it had come
+    for name in (".lock", "config.yaml", ".run.json.part"):  # as far as it had come
         (config.output / name).write_text("half")
     begin_run(config, {})
     assert (config.output / "run.json").is_file()
@@ -105,6 +106,28 @@ def test_a_start_that_was_killed_is_started_again(configure: Configure) -> None:
     (config.output / "thesis.odt").touch()
     with pytest.raises(ArtifactError, match=r"holds files, and no run\.json"):
         begin_run(config, {})
+
+
+def test_two_starts_at_once_write_one_record(configure: Configure, tmp_path: Path) -> None:
+    config = configure("llava_onevision")
+    for number in range(5):
+        run = replace(config, output=tmp_path / str(number))
+        with ThreadPoolExecutor(2) as pool:
+            for begun in [pool.submit(begin_run, run, {}) for _ in range(2)]:
+                begun.result()
+        assert {path.name for path in run.output.iterdir()} == {".lock", "config.yaml", "run.json"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="file/run cannot be written"):
+        begin_run(configure("llava_onevision", f"output={tmp_path}/file/run"), {})
+    config = configure("llava_onevision", "optimizer.max_steps=1", "evaluation.every=50")
+    train_sft(config, lambda _: None)
+    (config.output / LOCK).unlink()
+    (config.output / LOCK).mkdir()
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        train_sft(config, lambda _: None)
 
 
 def test_a_picture_that_a_worker_cannot_decode_is_named_as_without_workers(
