@@ -34,6 +34,9 @@ export async function readBundle(folder) {
     hint: 'give the folder of one bundle, such as bundles/onnx/variants/q8',
   });
   const files = Array.isArray(manifest.files) ? manifest.files : [];
+  if (!files.every((file) => typeof file?.path === 'string')) {
+    throw new BundleError(`${path.join(root, 'critic.json')} lists files without a path`, COPY);
+  }
   if (!files.some((file) => file.path === 'prompts.json')) {
     throw new BundleError(
       `the bundle at ${root} is for other engines: critic.json lists no prompts.json`,

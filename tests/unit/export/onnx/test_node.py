@@ -221,6 +221,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "there is no bundle at {folder}: it has no critic.json": lambda f: (f / "critic.json").unlink(),
     "{folder}/critic.json is no JSON": lambda f: (f / "critic.json").write_text("{"),
     "{folder}/critic.json holds no object": lambda f: (f / "critic.json").write_text("5"),
+    "{folder}/critic.json lists files without a path": lambda f: (f / "critic.json").write_text(
+        '{"files": [null]}'
+    ),
     "the bundle at {folder} is for other engines": lambda f: (f / "critic.json").write_text("{}"),
     "{folder}/prompts.json is missing": lambda f: (f / "prompts.json").unlink(),
     "{folder}/onnx/decoder_model_merged.onnx is missing": lambda f: (
