@@ -117,10 +117,15 @@ def _csv(path: Path) -> Iterator[tuple[str, Record | InputError]]:
 
 
 def _delimiter(path: Path, header: str) -> str:
-    """What cuts the header into most cells."""
+    """What cuts the header into most cells; those that begin with a blank are parts of a text."""
     if path.suffix.lower() == ".tsv":
         return "\t"
-    return max(",;\t", key=lambda mark: len(next(csv.reader([header], delimiter=mark), ())))
+
+    def n_cells(mark: str) -> int:
+        cells = next(csv.reader([header], delimiter=mark), ())
+        return sum(not cell.startswith(" ") for cell in cells)
+
+    return max(",;\t", key=n_cells)
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record | InputError]]:

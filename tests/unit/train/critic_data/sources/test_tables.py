@@ -104,6 +104,13 @@ def test_a_table_as_a_spreadsheet_writes_it(folder, name, encoding, delimiter):
     assert row.images[0].path.is_file()
 
 
+@pytest.mark.parametrize("header", ["question,response,scale (1; 2; 3; 4)", "question, answer, x"])
+def test_marks_in_a_header_s_text_cut_nothing(folder, header):
+    (folder / "t.csv").write_text(f"{header}\nWhat?,A cat.,b\n")
+    ((_, record),) = read_records(folder / "t.csv")
+    assert list(record.values()) == ["What?", "A cat.", "b"]
+
+
 def test_json_lines_may_begin_with_a_mark(folder):
     path = write_table(folder / "t.jsonl", RECORDS)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
