@@ -176,11 +176,10 @@ class Steps:
             return []
         path = work / "steps.json"
         if not path.exists():
-            few = work / "judged" / "some.jsonl"
-            with (work / "judged" / "rows.jsonl").open(encoding="utf-8") as rows:
-                few.write_text("".join(islice(rows, 12_000)), encoding="utf-8")
+            write_some(work / "judged", 12_000)
             short = (
                 *("output=speed", "data.train=[judged/some.jsonl]", "evaluation.rows=1"),
+                "data.answers=[judged/some-answers.jsonl]",
                 *(f"optimizer.max_steps={PROBE_STEPS}", "checkpoints.log_every=10"),
                 *("evaluation.every=100000", "checkpoints.every=100000"),
             )
@@ -188,6 +187,17 @@ class Steps:
             path.write_text(json.dumps(int(60 * self.minutes / seconds_a_step(work / "speed"))))
         steps = json.loads(path.read_text())
         return [f"optimizer.max_steps={steps}", f"evaluation.every={max(1, steps // 5)}"]
+
+
+def write_some(folder: Path, count: int) -> None:
+    """The first rows, and the answers of their pictures: others would be short sequences alone."""
+    with (folder / "rows.jsonl").open(encoding="utf-8") as rows:
+        some = list(islice(rows, count))
+    groups = {json.loads(line)["group"] for line in some}
+    with (folder / "answers.jsonl").open(encoding="utf-8") as answers:
+        theirs = [line for line in answers if json.loads(line)["group"] in groups]
+    (folder / "some.jsonl").write_text("".join(some), encoding="utf-8")
+    (folder / "some-answers.jsonl").write_text("".join(theirs), encoding="utf-8")
 
 
 def seconds_a_step(folder: Path) -> float:
