@@ -64,9 +64,6 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     Raises:
         CriticError: settings, data, base or machine do not allow it, or the training diverged.
     """
-    import torch
-    from accelerate import PartialState
-
     from edgecritic_train.tuning.arguments import (
         check_machine,
         make_deterministic,
@@ -79,16 +76,8 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     rows = stage.prepare(config, base, tell)
     facts = _facts(stage, base, rows)
     out = config.output / ADAPTER
-    state = PartialState(cpu=not torch.cuda.is_available())
     with told_apart(config.output), ExitStack() as held:
-        with state.main_process_first():
-            begin_run(config, facts)
-            if state.is_main_process:  # the others wait for it here
-                held.enter_context(alone(config.output, tell))
-            restore_folder(out)
-            restore_folder(config.output / "best")
-            start = newest_complete(config.output)
-            drop_newer(config.output, -1 if start is None else step_of(start))
+        start = _begun(config, facts, held, tell)
         if (out / "training.json").is_file():
             tell(f"{out} is finished already")
             return out
@@ -104,6 +93,23 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
             )
         _finish(trainer, config, {**facts, "base": _base_facts(config, base)}, out)
     return out
+
+
+def _begun(config: TuningConfig, facts: dict[str, Any], held: ExitStack, tell: Tell) -> Path | None:
+    """Take the run's folder for as long as `held`; the checkpoint to go on from, if any."""
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with state.main_process_first():
+        begin_run(config, facts)
+        if state.is_main_process:  # the others wait for it here
+            held.enter_context(alone(config.output, tell))
+        restore_folder(config.output / ADAPTER)
+        restore_folder(config.output / "best")
+        start = newest_complete(config.output)
+        drop_newer(config.output, -1 if start is None else step_of(start))
+    return start
 
 
 def _facts(stage: Stage, base: Base, rows: Prepared[Any]) -> dict[str, Any]:
