@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgecritic.errors import ArtifactError
 from edgecritic_train.critic_data.writing import alone
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.checkpoints import (
@@ -103,13 +104,24 @@ def _begun(config: TuningConfig, facts: dict[str, Any], held: ExitStack, tell: T
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():
         begin_run(config, facts)
-        if state.is_main_process:  # the others wait for it here
-            held.enter_context(alone(config.output, tell))
-        restore_folder(config.output / ADAPTER)
-        restore_folder(config.output / "best")
-        start = newest_complete(config.output)
-        drop_newer(config.output, -1 if start is None else step_of(start))
-    return start
+        if state.is_main_process:  # the others wait for it here, and not for as long as a training
+            waiting = tell if state.num_processes == 1 else _refusing(config.output)
+            held.enter_context(alone(config.output, waiting))
+            restore_folder(config.output / ADAPTER)
+            restore_folder(config.output / "best")
+            start = newest_complete(config.output)
+            drop_newer(config.output, -1 if start is None else step_of(start))
+            return start
+    return newest_complete(config.output)
+
+
+def _refusing(folder: Path) -> Tell:
+    def refuse(_: str) -> None:
+        raise ArtifactError(
+            f"another process trains in {folder}", "start again when it has ended: it goes on"
+        )
+
+    return refuse
 
 
 def _facts(stage: Stage, base: Base, rows: Prepared[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import transformers
 from safetensors.torch import load_file
 
 from edgecritic_train import cli
+from edgecritic_train.critic_data.writing import alone
 from edgecritic_train.tuning.config import read_config
 from edgecritic_train.tuning.dpo import train_dpo
 from edgecritic_train.tuning.launch_config import launch_configs
@@ -23,17 +25,12 @@ from tiny_tuning import write_config
 LAYERS = {"fsdp2": "Qwen2DecoderLayer", "fsdp2-qwen2_5_vl": "Qwen2_5_VLDecoderLayer"}
 
 
-def test_two_processes_learn_what_one_learns(
-    bases: dict[str, Path], rows: Path, tmp_path: Path
-) -> None:
-    """A step of two processes with one row each is a step of one with two, in the same order."""
-    path = write_config(tmp_path / "c.yaml", bases["llava_onevision"], rows, tmp_path / "two")
-    few = ["optimizer.max_steps=3", "evaluation.every=3", "checkpoints.every=3"]
+def trained_by_two(path: Path, *changes: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[4]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
     command += ["-m", "edgecritic_train.tuning.sft", str(path)]
-    for change in ["optimizer.batch=1", *few]:
+    for change in changes:
         command += ["--set", change]
     parts = [str(root / part) for part in ("runtime", "train")]
     environment = {
@@ -42,9 +39,18 @@ def test_two_processes_learn_what_one_learns(
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(
+    return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def test_two_processes_learn_what_one_learns(
+    bases: dict[str, Path], rows: Path, tmp_path: Path
+) -> None:
+    """A step of two processes with one row each is a step of one with two, in the same order."""
+    path = write_config(tmp_path / "c.yaml", bases["llava_onevision"], rows, tmp_path / "two")
+    few = ["optimizer.max_steps=3", "evaluation.every=3", "checkpoints.every=3"]
+    done = trained_by_two(path, "optimizer.batch=1", *few)
     assert done.returncode == 0, done.stderr[-3000:]
     assert str(tmp_path / "two" / "adapter") in done.stdout
     train_sft(read_config(path, [f"output={tmp_path}/one", *few]), lambda _: None)
@@ -61,6 +67,22 @@ def test_two_processes_learn_what_one_learns(
     ]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, atol=2e-4, rtol=0)
+
+
+def test_several_processes_do_not_wait_for_a_training(
+    bases: dict[str, Path], rows: Path, tmp_path: Path
+) -> None:
+    """They would run into torch's limit of some minutes; what the first one writes is its own."""
+    path = write_config(tmp_path / "c.yaml", bases["llava_onevision"], rows, tmp_path / "run")
+    few = ("optimizer.max_steps=1", "evaluation.every=50")
+    shutil.rmtree(train_sft(read_config(path, few), lambda _: None))
+    with alone(tmp_path / "run", lambda _: None):
+        (tmp_path / "run" / "checkpoint-9").mkdir()
+        done = trained_by_two(path, *few)
+        assert (tmp_path / "run" / "checkpoint-9").is_dir()
+    assert done.returncode != 0
+    assert f"another process trains in {tmp_path / 'run'}" in done.stderr
+    assert "Traceback" not in done.stderr.partition("another process")[0]
 
 
 SHARDED = {
