@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 _LOOK_AGAIN_S = 0.2
+_opened: WeakSet[IO[bytes]] = WeakSet()
 
 
 @contextmanager
@@ -24,16 +27,14 @@ def exclusive(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterato
         OSError: the file cannot be made.
     """
     with path.open("ab") as file:
+        _opened.add(file)
         told = False
         while not _locked(file):
             if not told:
                 waiting()
                 told = True
             time.sleep(_LOOK_AGAIN_S)
-        try:
-            yield
-        finally:
-            _release(file)
+        yield  # closing the file releases it
 
 
 if sys.platform == "win32":
@@ -47,9 +48,6 @@ if sys.platform == "win32":
             return False
         return True
 
-    def _release(file: IO[bytes]) -> None:
-        """Nothing: closing the file does."""
-
 else:
     import fcntl
 
@@ -62,7 +60,9 @@ else:
             return True
         return True
 
-    def _release(file: IO[bytes]) -> None:
-        """Also where a process that was forked meanwhile has the file open still."""
-        with suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+    def _let_go() -> None:
+        """Close what was inherited: a lock is held until the last process has closed its file."""
+        for file in _opened:
+            file.close()
+
+    os.register_at_fork(after_in_child=_let_go)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,15 +27,13 @@ FORKING = """
 import multiprocessing, sys, time
 from pathlib import Path
 from edgecritic.locking import exclusive
-lock = Path(sys.argv[1])
-with exclusive(lock):
+with exclusive(Path(sys.argv[1])):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
-try:
-    with exclusive(lock, lambda: sys.exit("waiting")):
-        pass
-finally:
-    child.kill()
+    print(child.pid, flush=True)
+    if sys.argv[2] == "killed":
+        time.sleep(60)
+time.sleep(60)
 """
 
 
@@ -81,14 +81,26 @@ def test_an_error_inside_releases_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is forked there")
-def test_what_was_forked_inside_does_not_hold_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["killed", "left"])
+def test_what_was_forked_inside_does_not_hold_it(tmp_path: Path, end: str) -> None:
     """Such as the processes that prepare a training's batches."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKING, str(tmp_path / "lock")],
+    holder = subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(tmp_path / "lock"), end],
+        stdout=subprocess.PIPE,
         env={"PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        if end == "killed":
+            holder.kill()
+            holder.wait(timeout=10)
+        since = time.monotonic()
+        with exclusive(tmp_path / "lock"):
+            os.kill(child, 0)  # it lives still
+        assert time.monotonic() - since < 30
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.kill()
+        holder.wait(timeout=10)
+        holder.stdout.close()
