@@ -178,10 +178,7 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         better: bool = super()._determine_best_metric(metrics, trial)
         # Of equals the last has learned most: at the first step of a warmup that is nothing.
-        if (
-            better
-            or metrics.get(f"eval_{self.args.metric_for_best_model}") == self.state.best_metric
-        ):
+        if metrics[f"eval_{self.args.metric_for_best_model}"] == self.state.best_metric:
             self.save_adapter(self.guard.folder / BEST, {"step": self.state.global_step, **metrics})
         self.state.best_global_step = None  # the best adapter is no checkpoint: look for none
         return better

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -97,6 +98,9 @@ def test_answers_stand_beside_judgements_in_a_file_of_their_own(packs, tmp_path)
     assert list(both) == [row.id for row in read_rows(tmp_path / "alone" / "rows.jsonl")]
     made = list(read_rows(tmp_path / "both" / "answers.jsonl"))
     assert len(made) == 4 * 6
+    report = json.loads((tmp_path / "both" / "import.json").read_text())
+    assert (report["rows"], report["answers"]) == (len(both), len(made))
+    assert sum(report["taken"].values()) == len(both) + len(made)
     shown = {row.images: row for row in both.values()}
     for row in made:
         assert row.responses == (row.reference,)
