@@ -83,6 +83,7 @@ def adapted(model: Any, family: Family, settings: AdapterSettings) -> PeftModel:
         found = get_peft_model(model, lora_config(family, settings))
     else:
         found = _continued(model, settings.start)
+        _tell_own_shape(found, settings)
     for parameter in found.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -127,6 +128,17 @@ def _continued(model: Any, folder: Path) -> PeftModel:
             another,
         )
     return found
+
+
+def _tell_own_shape(model: Any, settings: AdapterSettings) -> None:
+    """An adapter that is gone on with stays as it was made, whatever the settings say."""
+    own = model.peft_config["default"]
+    shape = {"rank": own.r, "alpha": own.lora_alpha, "dora": own.use_dora}
+    for key, kept in shape.items():
+        if kept != (asked := getattr(settings, key)):
+            logger.warning(
+                "adapter.%s is %s, and %s keeps its own, %s", *(key, asked, settings.start, kept)
+            )
 
 
 def _check_kind(model: Any, folder: Path) -> None:

@@ -106,6 +106,19 @@ def test_a_saved_adapter_is_gone_on_from(configure: Configure, family: str, tmp_
         assert torch.equal(parameter, before[name])
 
 
+def test_an_adapter_that_is_gone_on_with_keeps_its_shape(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, _ = adapted_model(configure, "llava_onevision", "adapter.rank=4", "adapter.alpha=8")
+    model.save_pretrained(tmp_path / "adapter")
+    start = f"adapter.start={tmp_path}/adapter"
+    adapted_model(configure, "llava_onevision", start, "adapter.rank=4", "adapter.alpha=8")
+    assert not caplog.messages
+    again, _ = adapted_model(configure, "llava_onevision", start, "adapter.rank=2")
+    assert again.peft_config["default"].r == 4
+    assert caplog.messages == [f"adapter.rank is 2, and {tmp_path}/adapter keeps its own, 4"]
+
+
 def test_an_adapter_of_another_base_is_refused(configure: Configure, tmp_path: Path) -> None:
     model, _ = adapted_model(configure, "llava_onevision")
     model.save_pretrained(tmp_path / "adapter")
