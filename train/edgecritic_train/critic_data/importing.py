@@ -18,7 +18,7 @@ from edgecritic_train.critic_data.options import (
     shares_of,
 )
 from edgecritic_train.critic_data.pictures import PictureStore
-from edgecritic_train.critic_data.rows import CriticRow, read_rows, to_line, write_rows
+from edgecritic_train.critic_data.rows import CriticRow, to_line, write_rows
 from edgecritic_train.critic_data.sources.cases import TableOptions, read_cases
 from edgecritic_train.critic_data.sources.intake import Intake
 from edgecritic_train.critic_data.sources.judged import JudgedOptions, judged_rows
@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
     count = write_rows(args.out / "rows.jsonl", rows)
     report = {"rows": count, **intake.to_dict()}
     if beside:
-        report["answers"] = sum(1 for _ in read_rows(answers))
+        with answers.open("rb") as lines:
+            report["answers"] = sum(1 for _ in lines)
     write_json(args.out / "import.json", report)
     sys.stderr.write("\n".join(intake.lines()) + "\n")
     sys.stdout.write(f"{args.out / 'rows.jsonl'}\n")

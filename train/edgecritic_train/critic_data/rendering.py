@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from edgecritic.errors import InputError
-from edgecritic.prompts import Dialect, Prompt, Text, render
+from edgecritic.prompts import Dialect, ImageSlot, Prompt, Text, render
 from edgecritic.prompts.template import AnswerForm
 from edgecritic_train.critic_data.rows import CriticRow
 
@@ -99,12 +99,18 @@ def render_row(row: CriticRow, dialect: Dialect) -> RenderedRow:
     return RenderedRow(prompt, outcome, taught, _label(form, stated.text), ends)
 
 
-def asking(row: CriticRow, dialect: Dialect) -> Prompt:
-    """The row's question itself, in the place of a judgement's words: what is in front is equal."""
-    prompt = render(row.task, dialect)
+def asking(prompt: Prompt, question: str, dialect: Dialect) -> Prompt:
+    """A judgement's prompt with a question itself in place of its words; its opening is equal.
+
+    Args:
+        prompt: as `render` lays it out.
+        question: to be answered.
+        dialect: of the prompt.
+    """
     *opening, _, closing = prompt.pieces
-    break_ = dialect.pictures_end if row.images else ""
-    return replace(prompt, pieces=(*opening, Text(break_ + row.question.strip()), closing))
+    shown = any(isinstance(piece, ImageSlot) for piece in opening)
+    text = Text((dialect.pictures_end if shown else "") + question.strip())
+    return replace(prompt, pieces=(*opening, text, closing))
 
 
 def _label(form: AnswerForm, stated: str) -> tuple[int, int]:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, Text, render
+from edgecritic.prompts import Control, Dialect, ImageSlot, Piece, Prompt, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.task import Rubric, Task
 from edgecritic.vision import ImageGeometry, pack_features, tile
+from edgecritic_train.critic_data.rendering import asking
 from edgecritic_train.critic_data.rows import SWAPPED
 from edgecritic_train.data.dice import chance
 from edgecritic_train.data.distractions import REMARKS_ON_FORM, distracted
@@ -134,7 +135,7 @@ class RowMaker:
 
     def plain_answer(self, prompt: Prompt, question: str, answer: str, weight: float) -> Branch:
         """A branch that answers a question itself: reading the picture, without judging."""
-        opening = self.ids([Text("\n" + question), prompt.pieces[-1]])
+        opening = self.split(asking(prompt, question, self.dialect))[1]
         tokens = self.tokenize(answer) + self.ids([prompt.end])[:1]
         share = weight / len(tokens)
         targets = tuple((len(opening) + k - 1, t, share) for k, t in enumerate(tokens))

@@ -158,7 +158,7 @@ class LossSettings:
         verdict: the tokens that tell the verdict from all others.
         form: the words around it, the same in every answer.
         reason: the rationale and the end of the turn.
-        answer: the whole of an answer to the question itself (`DataSettings.answers`).
+        answer: all tokens of an answer to the question itself (`DataSettings.answers`).
     """
 
     verdict: float = 1.0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgecritic.errors import CriticError, ImageError, InputError
-from edgecritic.prompts import Control, Dialect, ImageSlot, Prompt
+from edgecritic.prompts import Control, Dialect, ImageSlot, Prompt, render
 from edgecritic.scoring import OutcomeTrie
 from edgecritic.vision import load_image
 from edgecritic_train.critic_data.rendering import RenderedRow, asking, render_row
@@ -178,7 +178,8 @@ class ExampleMaker:
 
     def _laid(self, row: CriticRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:
         if row.id in self._answers:
-            return self.answered(asking(row, self.dialect), sizes, row.responses[0])
+            prompt = asking(render(row.task, self.dialect), row.question, self.dialect)
+            return self.answered(prompt, sizes, row.responses[0])
         return self._judged(render_row(row, self.dialect), sizes)
 
     def _judged(self, rendered: RenderedRow, sizes: Sequence[Size]) -> tuple[IntArray, IntArray]:

@@ -13,9 +13,9 @@ import pytest
 from edgecritic.errors import InputError
 from edgecritic_train.critic_data.rows import write_rows
 from edgecritic_train.tuning.answers import prepare_answers
-from edgecritic_train.tuning.base import open_base
+from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.config import TuningConfig
-from edgecritic_train.tuning.examples import IGNORED, PARTS, weights_of
+from edgecritic_train.tuning.examples import IGNORED, PARTS, Example, weights_of
 from edgecritic_train.tuning.logs import read_metrics
 from edgecritic_train.tuning.prepare import prepare_rows
 from edgecritic_train.tuning.sft import stage_of, train_sft
@@ -28,6 +28,15 @@ pytestmark = pytest.mark.filterwarnings(
 
 def quiet(_: str) -> None:
     """Nobody listens."""
+
+
+def said_in(example: Example, base: Base) -> str:
+    """What is learned of an answer, which the turn's end closes and no picture is in."""
+    tokenizer = base.folder.tokenizer
+    *said, end = example.tokens[example.parts != IGNORED].tolist()
+    assert end == tokenizer.control_tokens["<|im_end|>"]
+    assert base.folder.image_token not in said
+    return b"".join(map(tokenizer.bytes_of, said)).decode()
 
 
 @pytest.fixture
@@ -61,10 +70,7 @@ def test_the_answer_and_its_end_are_learned_and_nothing_else(
         assert len(example.tokens) == length
         learned = example.parts != IGNORED
         assert {PARTS[part] for part in example.parts[learned]} == {"answer"}
-        *said, end = example.tokens[learned].tolist()
-        assert b"".join(map(tokenizer.bytes_of, said)).decode() == row.responses[0]
-        assert end == tokenizer.control_tokens["<|im_end|>"]
-        assert base.folder.image_token not in said
+        assert said_in(example, base) == row.responses[0]
         asked = b"".join(map(tokenizer.bytes_of, example.tokens[~learned].tolist()))
         assert row.question.encode() in asked
         assert row.responses[0].encode() not in asked
@@ -118,9 +124,7 @@ def test_a_critic_s_answers_share_the_opening_of_its_judgements(
         taught = {PARTS[part] for part in example.parts[learned]}
         assert taught == {"answer"} if row in answers else "answer" not in taught
         if row in answers:
-            *said, end = example.tokens[learned].tolist()
-            assert b"".join(map(tokenizer.bytes_of, said)).decode() == row.responses[0]
-            assert end == tokenizer.control_tokens["<|im_end|>"]
+            assert said_in(example, base) == row.responses[0]
             front = found.maker.measure(row).front
             asked = b"".join(map(tokenizer.bytes_of, example.tokens[front:][~learned[front:]]))
             assert asked.decode().count(row.question) == 1

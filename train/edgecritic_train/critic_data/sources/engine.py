@@ -83,7 +83,7 @@ def answer_rows(twin: Twin) -> Iterator[CriticRow]:
 def list_rows(twin: Twin) -> Iterator[CriticRow]:
     """All that each picture of an item shows, as the answer to a request for it.
 
-    More of it can be told by looking alone than of the item's own answers.
+    The request gives nothing away, as a question may.
     """
     for side in (0, 1):
         listed = transcript(twin.item.labels[side])
