@@ -14,7 +14,7 @@ from edgecritic.errors import BackendUnavailableError
 from edgecritic_train.tuning.config import TuningConfig
 
 _OPTIMIZERS: Final = {
-    "adamw": "adamw_torch",
+    "adamw": "adamw_torch_fused",
     "adamw_8bit": "adamw_8bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
     "paged_adamw_32bit": "paged_adamw_32bit",

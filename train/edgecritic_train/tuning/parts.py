@@ -38,15 +38,15 @@ def adapted_base(config: TuningConfig, base: Base) -> tuple[Any, Any]:
     set_seed(config.seed)
     model = adapted(load_base(base, config), base.family, config.adapter)
     if config.optimizer.compile:
-        compile_blocks(model)
+        compile_blocks(model, checkpointed=config.optimizer.gradient_checkpointing)
     return model, AutoTokenizer.from_pretrained(base.folder.path, local_files_only=True)
 
 
-def compile_blocks(model: Any) -> None:
-    """Let torch compile each block's attention, perceptron and norms, when they first run.
+def compile_blocks(model: Any, *, checkpointed: bool) -> None:
+    """Let torch compile each block when it first runs; all of a kind share the result.
 
-    All of a kind share the result. The block around them is left to transformers, which checkpoints
-    there.
+    Of a block that transformers checkpoints, each part by itself: what is checkpointed stays
+    theirs. A whole block costs the host less, and its norms and sums run in fewer kernels.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -55,7 +55,7 @@ def compile_blocks(model: Any) -> None:
             # Sequences differ in length, and a pass's last batch in their number: symbols from the
             # start. Of a tower's patches there are always as many; of its tiles torch finds out.
             symbols = True if LANGUAGE in name else None
-            for part in module.children():
+            for part in module.children() if checkpointed else [module]:
                 part.compile(dynamic=symbols)
 
 
