@@ -1,6 +1,6 @@
 """The embedded critic's recipes from nothing, with one command that can be stopped and started.
 
-    python scripts/run_recipe.py critic WORK [--packs FOLDER] [--items 48000] [--set KEY=VALUE]
+    python scripts/run_recipe.py critic WORK [--packs FOLDER] [--items 36000] [--set KEY=VALUE]
     python scripts/run_recipe.py rounds WORK [--packs FOLDER] [--items 500] [--set KEY=VALUE]
 
 ``critic``: SmolLM2-135M with the shipped vision tower learns to judge from the data engine's
@@ -85,7 +85,7 @@ def engine(out: str, packs: Path, *words: str) -> Step:
 def critic(args: argparse.Namespace) -> list[Step | Steps]:
     """A critic from a base that sees."""
     base = ("train", "hf", "embedded", "--without-adapter", "--out", "base")
-    items = ("--items", str(args.items or 48_000), "--per-picture", "6", "--with-answers")
+    items = ("--items", str(args.items or 36_000), "--per-picture", "6", "--with-answers")
     merge = ("export", "merge", "base", "critic/adapter", "--out", "merged")
     workers = f"data.workers={max(2, cores() - 2)}"
     assignments = [workers, *args.assignments]

@@ -43,7 +43,8 @@ def test_it_learns_to_judge_and_merges(
     monkeypatch.chdir(tmp_path)
     smaller = ["adapter.rank=8", "optimizer.batch=2", "data.workers=0", "base.dtype=float32"]
     smaller += ["optimizer.compile=false"]  # a compiler takes longer than these steps
-    faster = ["optimizer.epochs=4", "optimizer.learning_rate=5e-3", "checkpoints.log_every=1"]
+    faster = ["optimizer.epochs=4", "optimizer.max_steps=null"]
+    faster += ["optimizer.learning_rate=5e-3", "checkpoints.log_every=1"]
     config = read_config(RECIPES / "critic.yaml", [*smaller, *faster])
     adapter = train_sft(config, lambda _: None)
     lines = [line for line in read_metrics(config.output) if line["kind"] == "train"]
