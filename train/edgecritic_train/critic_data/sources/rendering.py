@@ -90,22 +90,22 @@ def engine_rows(options: EngineOptions, store: PictureStore, workers: int) -> It
         workers: processes that draw.
 
     Raises:
-        CriticError: an unknown split or kind, or an asset is missing.
+        CriticError: an unknown split or kind, or a pack or an asset is missing.
     """
+    desk = _Desk(options, Assets.load(*options.assets), store)
     if workers == 1:
-        desk = _Desk(options, Assets.load(*options.assets), store)
         for index in range(options.items):
             yield from desk.rows(index)
         return
     chunks = [range(k, min(k + _CHUNK, options.items)) for k in range(0, options.items, _CHUNK)]
     spawned = get_context("spawn")
-    with ProcessPoolExecutor(workers, spawned, _open_desk, (options, store)) as pool:
+    with ProcessPoolExecutor(workers, spawned, _open_desk, (desk,)) as pool:
         for rows in pool.map(_rows_of, chunks):
             yield from rows
 
 
-def _open_desk(options: EngineOptions, store: PictureStore) -> None:
-    _desks[:] = [_Desk(options, Assets.load(*options.assets), store)]
+def _open_desk(desk: _Desk) -> None:
+    _desks[:] = [desk]
 
 
 def _rows_of(numbers: range) -> list[CriticRow]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecritic.cli import main as command_line
 from edgecritic_train.cli import main
 from edgecritic_train.critic_data.rendering import render_row
 from edgecritic_train.critic_data.rows import SWAPPED, ImageFile, read_rows
@@ -136,3 +137,13 @@ def test_any_number_of_processes_draws_the_same(packs, tmp_path):
     one, two = ((tmp_path / n / "rows.jsonl").read_text() for n in "12")
     assert one == two
     assert 34 * 4 <= len(one.splitlines()) <= 34 * 6
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_pack_that_is_missing_is_told(tmp_path, capsys, workers):
+    words = ["--items", "40", "--workers", workers, "--out", str(tmp_path / "out")]
+    asked = ["train", "data", "import", "engine", "--assets", str(tmp_path / "nope.zip")]
+    assert command_line([*asked, *words]) == 1
+    told = capsys.readouterr().err
+    assert f"no asset pack at {tmp_path / 'nope.zip'}" in told
+    assert "hint: build it" in told
