@@ -12,10 +12,9 @@ from typing import Any, Final, Self
 import numpy as np
 
 from edgecritic.errors import ArtifactError, shown
-from edgecritic_export.checkpoints.folder import Checkpoint, read_json
+from edgecritic_export.checkpoints.folder import ADAPTER_CONFIG, Checkpoint, read_json
 from edgecritic_export.checkpoints.store import FloatArray, TensorStore
 
-ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _RETRAIN: Final = "train plain LoRA, rank-stabilised LoRA or DoRA"
 _SAVE_AGAIN: Final = "save the adapter again with the base model that it was trained on"

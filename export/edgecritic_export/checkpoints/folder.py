@@ -17,9 +17,10 @@ from edgecritic.vision import Geometry
 from edgecritic_export.checkpoints.families import Numbers, Part, load_family
 from edgecritic_export.checkpoints.store import FloatArray, TensorStore
 
-__all__ = ["Checkpoint", "TextShape", "read_json", "read_processor"]
+__all__ = ["ADAPTER_CONFIG", "Checkpoint", "TextShape", "read_json", "read_processor"]
 
 CONFIG: Final = "config.json"
+ADAPTER_CONFIG: Final = "adapter_config.json"
 _FETCH: Final = "fetch the checkpoint again"
 
 
@@ -55,6 +56,11 @@ class Checkpoint:
                 computes, a file is damaged, or tensors are missing, left over or misshapen.
         """
         where = Path(folder)
+        if (where / ADAPTER_CONFIG).is_file() and not (where / CONFIG).is_file():
+            raise ArtifactError(
+                f"{where} holds an adapter, no checkpoint",
+                "merge it into its base: edgecritic export merge BASE ADAPTER --out MERGED",
+            )
         config, processor = read_json(where / CONFIG), read_processor(where)
         if "quantization_config" in config:
             raise ArtifactError(

@@ -51,7 +51,8 @@ class Merged:
         largest_change: of the tensors that the adapter touches the largest relative change, in
             Frobenius norm.
         most_changed: name of that tensor.
-        vanished: tensors whose update is lost in the rounding to the base's type.
+        vanished: tensors whose update is lost in the rounding to the base's type. One that was
+            trained whole and got no gradient is not among them: it has no update.
         base_model: what the base is called.
     """
 
@@ -154,6 +155,7 @@ class _Merge:
             else set()
         )
         self._changes: dict[str, float] = {}
+        self._unchanged = 0
         self.vanished: list[str] = []
 
     def bits(self, name: str) -> Bits:
@@ -180,7 +182,9 @@ class _Merge:
             )
         bits = narrowed(dtype, after)
         if np.array_equal(bits, narrowed(dtype, before)):
-            self.vanished.append(name)
+            self._unchanged += 1
+            if not np.array_equal(after, before):
+                self.vanished.append(name)
         length = float(np.linalg.norm(before))
         self._changes[name] = float(np.linalg.norm(after - before)) / (length or 1.0)
         return bits
@@ -191,7 +195,7 @@ class _Merge:
         Raises:
             ArtifactError: nothing changed.
         """
-        if len(self.vanished) == len(self._changes):
+        if self._unchanged == len(self._changes):
             raise ArtifactError(
                 f"{self._adapter.folder}: no weight of {self._base.folder} changes by this adapter",
                 "it was trained too little, or the base is stored too coarsely: merge into F32",

@@ -28,6 +28,19 @@ def trained_over_nf4(adapter: Path) -> bool | None:
     return bool(found == "nf4")
 
 
+def other_base(adapter: Path, *names: str) -> str | None:
+    """What the base was called in the training, if none of `names` has it; None if nobody says.
+
+    Args:
+        adapter: its folder.
+        names: what the base is called here, such as its path and its repository.
+    """
+    trained = _base(adapter).get("model")
+    if not isinstance(trained, str) or any(Path(trained).name in name for name in names):
+        return None
+    return trained
+
+
 def check_kind(adapter: Path, model_type: str) -> None:
     """Check that an adapter was trained on a base of this model type, where its summary says.
 

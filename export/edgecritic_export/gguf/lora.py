@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from edgecritic.errors import ArtifactError
 from edgecritic.language_layout import MODULES, permute_for_rope
 from edgecritic.text_shape import Architecture
-from edgecritic_export.checkpoints.folder import Checkpoint, read_json
+from edgecritic_export.checkpoints.folder import ADAPTER_CONFIG, Checkpoint, read_json
 from edgecritic_export.checkpoints.store import TensorStore
 from edgecritic_export.gguf.file import FloatType, Tensor, TensorSource, write_gguf
 
@@ -23,7 +23,6 @@ _ARCHITECTURES: Final[dict[str, GgufArchitecture]] = {
     "qwen2_5_vl": "qwen2vl",  # 4.x keeps the language model's numbers at the top
     "qwen2_5_vl_text": "qwen2vl",
 }
-ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 # "...layers.3.self_attn.q_proj.lora_A.weight"; a live PEFT model has ".default" before ".weight".
 _NAME: Final = re.compile(r"\.layers\.(\d+)\.([a-z_.]+)\.lora_([AB])(?:\.\w+)?\.weight$")

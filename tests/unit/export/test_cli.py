@@ -283,6 +283,22 @@ def test_types_of_towers_are_chosen(run, checkpoint, tmp_path):
     assert Bundle.read(tmp_path / "hf").manifest.having("checkpoint")
 
 
+def test_a_merge_tells_what_nobody_can_check(run, checkpoint, tmp_path):
+    adapter = tmp_path / "adapter"
+    write_adapter(checkpoint, adapter)
+    _, _, err = run("merge", checkpoint, adapter, "--out", tmp_path / "a")
+    assert "no training.json" in err
+    assert "NF4" in err
+    _, _, err = run("merge", checkpoint, adapter, "--out", tmp_path / "b", "--original-base")
+    assert "NF4" not in err
+    for name, doubted in (("critic-mini", False), ("somebody/critic-maxi", True)):
+        summary = {"base": {"model": name, "quantization": "none"}}
+        (adapter / "training.json").write_text(json.dumps(summary))
+        _, _, err = run("merge", checkpoint, adapter, "--out", tmp_path / name.replace("/", "-"))
+        assert ("see that" in err) == doubted
+        assert "NF4" not in err
+
+
 def test_merge_refuses_what_is_no_adapter(run, checkpoint, tmp_path):
     status, _, err = run("merge", checkpoint, checkpoint, "--out", tmp_path / "merged")
     assert status == 1

@@ -19,6 +19,7 @@ from edgecritic.vision import NativeGeometry
 from edgecritic_export.checkpoints.families import NAMES, load_family
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.checkpoints.text_shape import read_text_shape
+from tiny_adapters import write_adapter
 from tiny_checkpoints import PINPOINTS, write_llava_onevision, write_qwen2_5_vl
 
 WEIGHTS = "model.safetensors"
@@ -375,3 +376,10 @@ def test_defaults_are_those_of_transformers() -> None:
         assert (shape.n_vocab, shape.n_ctx) == (config.vocab_size, config.max_position_embeddings)
         assert shape.rms_eps == config.rms_norm_eps
         assert shape.rope_theta == config.rope_parameters["rope_theta"]
+
+
+def test_an_adapter_is_no_checkpoint(llava: Path, tmp_path: Path) -> None:
+    write_adapter(llava, tmp_path / "adapter")
+    with pytest.raises(ArtifactError, match="holds an adapter, no checkpoint") as caught:
+        Checkpoint.open(tmp_path / "adapter")
+    assert "export merge BASE ADAPTER" in caught.value.hint

@@ -236,6 +236,20 @@ def test_an_update_that_rounding_swallows_is_an_error(tmp_path: Path) -> None:
     assert "no weight of" in message
 
 
+def test_what_got_no_gradient_is_not_lost_in_rounding(base: Path, tmp_path: Path) -> None:
+    """Trained whole, a tower's last norm stays as it was where pictures are read before it."""
+    adapter, module = tmp_path / "adapter", "multi_modal_projector"
+    save_adapter(base, adapter, modules_to_save=[module])
+    trained = f"base_model.model.model.{module}.linear_1.bias"
+    untouched = next(
+        v
+        for k, v in load_file(base / "model.safetensors").items()
+        if k.endswith(f"{module}.linear_1.bias")
+    )
+    change_weights(adapter, lambda s: {**s, trained: untouched})
+    assert merge_adapter(base, adapter, tmp_path / "out", dequantise=False).vanished == ()
+
+
 @pytest.mark.parametrize("name", ["ref", "reference"])
 def test_a_reference_policy_is_refused(
     base: Path, adapter: Path, tmp_path: Path, name: str
