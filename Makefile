@@ -42,7 +42,7 @@ docs: $(VENV)/.dev-installed ## the documentation as a site, in site/
 lint: $(VENV)/.dev-installed ## ruff, mypy, pyright, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PARTS)
+	$(BIN)/mypy $(PARTS) scripts
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 

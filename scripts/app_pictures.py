@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -80,7 +80,7 @@ def of_the_page(out: Path) -> None:
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with served() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser: Any = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme, name in (("light", "page.png"), ("dark", "page-dark.png")):
             page = browser.new_page(color_scheme=scheme, viewport=WIDE, device_scale_factor=1.25)
             page.goto(address)
@@ -101,7 +101,7 @@ def of_bundles(out: Path, bundles: list[str]) -> None:
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with served(*bundles) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser: Any = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=WIDE, device_scale_factor=1.25)
         page.goto(address)
         page.locator(".critic").nth(len(bundles) - 1).wait_for()

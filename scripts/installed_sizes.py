@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 PACKAGES = (
     "numpy",
@@ -39,7 +40,7 @@ PACKAGES = (
 def megabytes(package: str) -> float:
     """Size of a package's files, compiled Python files not counted, in MB."""
     files = distribution(package).files or []
-    paths = {file.locate().resolve() for file in files if file.suffix != ".pyc"}
+    paths = {Path(file.locate()).resolve() for file in files if file.suffix != ".pyc"}
     return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
 
 

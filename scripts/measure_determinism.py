@@ -135,7 +135,7 @@ class Tally:
 def tally(name: str, args: argparse.Namespace, until: float) -> tuple[Tally, str]:
     """Ask one critic until the rounds or the time are over; also tells who it was."""
     image = picture(7) if args.pictures else None
-    requests: list[Request] = [
+    requests: Sequence[Request] = [
         CompareRequest(image, question, first, second, rationale=False)
         for (first, second), question in product(combinations(ANSWERS, 2), QUESTIONS)
     ][:: len(QUESTIONS) + 1][: args.requests]

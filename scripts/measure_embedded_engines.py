@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -76,18 +77,16 @@ def measured(engine: str, threads: int, bundle: Path | None) -> dict[str, Any]:
             ask = (case.image, case.question)
             task = "one verdict, new picture" if number else "the first verdict"
             first, second = case.responses
-            verdict = timed(task, lambda a=ask, r=first: critic.score(*a, r, rationale=False))
+            verdict = timed(task, partial(critic.score, *ask, first, rationale=False))
             again = "another answer, same picture"
-            timed(again, lambda a=ask, r=second: critic.score(*a, r, rationale=False))
+            timed(again, partial(critic.score, *ask, second, rationale=False))
             both = "two answers, both orders"
-            pair = timed(
-                both, lambda a=ask, r=case.responses: critic.compare(*a, *r, rationale=False)
-            )
+            pair = timed(both, partial(critic.compare, *ask, *case.responses, rationale=False))
             for kind, found in (("score", verdict), ("pair", pair)):
                 verdicts[f"{case.title}: {kind}"] = {
                     str(outcome): p for outcome, p in found.probabilities.items()
                 }
-            timed("a verdict with its reason", lambda a=ask, r=first: critic.score(*a, r))
+            timed("a verdict with its reason", partial(critic.score, *ask, first))
     return {"costs": costs, "verdicts": verdicts}
 
 

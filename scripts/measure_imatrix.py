@@ -25,6 +25,7 @@ from edgecritic.hashing import file_sha256
 from edgecritic.pictures import VisionProfile
 from edgecritic.profile import CriticProfile
 from edgecritic.prompts import load_dialect
+from edgecritic.vision import ImageGeometry
 from edgecritic_export.checkpoints.folder import Checkpoint
 from edgecritic_export.gguf.calibration import CalibrationRow, critic_rows
 from edgecritic_export.gguf.divergence import divergence, reference
@@ -45,7 +46,7 @@ def export(folder: Path, work: Path) -> tuple[Path, Path, CriticProfile]:
     model, mmproj = work / "model-F16.gguf", work / "mmproj-F16.gguf"
     with Checkpoint.open(folder) as checkpoint:
         geometry, newline = checkpoint.geometry, checkpoint.image_newline
-        if newline is None:
+        if newline is None or not isinstance(geometry, ImageGeometry):
             raise SystemExit(f"{folder} is no critic of tiled pictures")
         write_language_model(checkpoint, model)
         write_checkpoint_mmproj(checkpoint, mmproj)

@@ -229,8 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     if args.packs is None:
         args.packs = args.work / "packs"
-        words = ("train", "assets", "build", "--cache", "assets", "--out", "packs")
-        run(Step(words, "packs/assets-train.zip"), args.work, until)
+        build = ("train", "assets", "build", "--cache", "assets", "--out", "packs")
+        run(Step(build, "packs/assets-train.zip"), args.work, until)
     args.packs = args.packs.resolve()
     chosen: list[str] = []
     for step in {"critic": critic, "rounds": rounds}[args.recipe](args):

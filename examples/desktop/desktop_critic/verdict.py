@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from desktop_critic.bars import ProbabilityBar
 from edgecritic import Preference
+from edgecritic.verdict import Winner
 
 HEADLINES = {"first": "The first is better", "second": "The second is better", "tie": "A tie"}
 STATUSES = {"unparsed": "No verdict could be read", "cancelled": "Stopped before a verdict"}
@@ -26,9 +27,10 @@ class VerdictPanel(QWidget):
         font = self.headline.font()
         font.setPointSizeF(font.pointSizeF() * 1.5)
         self.headline.setFont(font)
-        self.bars = {
-            name: ProbabilityBar(label)
-            for name, label in (("first", "First"), ("second", "Second"), ("tie", "Tie"))
+        self.bars: dict[Winner, ProbabilityBar] = {
+            "first": ProbabilityBar("First"),
+            "second": ProbabilityBar("Second"),
+            "tie": ProbabilityBar("Tie"),
         }
         self.orders = QLabel()
         self.orders.setWordWrap(True)
