@@ -30,6 +30,12 @@ def test_the_commands_are_listed(capsys):
     assert all(name in said for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_a_place_in_the_documentation(command):
+    pages = (Path(__file__).parents[3] / "docs").glob("*.md")
+    assert any(f"train {command}" in page.read_text(encoding="utf-8") for page in pages)
+
+
 @pytest.mark.parametrize("argv", [[], ["nothing"], ["hf"], ["features", "run"]])
 def test_wrong_arguments_are_status_2(argv, capsys):
     assert cli.main(argv) == 2
