@@ -108,6 +108,11 @@ class Policy:
             device=model.device,
         )
 
+    @property
+    def context(self) -> int | None:
+        """Positions that the base was made for; None where it does not say."""
+        return self._base.folder.context
+
     @torch.no_grad()
     def answers(
         self, questions: Sequence[Question], drawing: Drawing, seeds: Sequence[Sequence[int]]

@@ -103,6 +103,7 @@ def run_rounds(config: RoundsConfig, tell: Tell, open_judge: OpenJudge = open_ju
         CriticError: settings, questions, policy, judges or machine do not allow it.
     """
     from edgecritic_train.rounds.policy import dialect_of
+    from edgecritic_train.tuning.adapters import check_start
     from edgecritic_train.tuning.arguments import check_machine
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -115,6 +116,7 @@ def run_rounds(config: RoundsConfig, tell: Tell, open_judge: OpenJudge = open_ju
     tuning = policy_config(config, None)
     check_machine(tuning)
     base = open_base(tuning)
+    check_start(tuning, base)
     pictures = config.output.with_name(f"{config.output.name}-pictures")
     questions = read_questions(config.questions, pictures, config.seed)
     rounds = Rounds(config, tell, open_judge, questions, dialect_of(base))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecritic.errors import ContextOverflowError
 from edgecritic.progress import Tell
 from edgecritic_train.critic_data.journal import Journal
 from edgecritic_train.critic_data.templates import stable_number
@@ -85,6 +86,7 @@ def _draw(
         lengths = {question.id: policy.prompt_tokens(question) for question in questions}
         # The longest first: what does not fit is found at once. Neighbours are padded the least.
         missing.sort(key=lambda asked: -lengths[asked[0].id])
+        _check_room(missing[0][0], lengths, policy.context, asking.drawing.max_tokens)
         size = asking.config.sampling.batch
         for asked in (missing[k : k + size] for k in range(0, len(missing), size)):
             seeds = [[stable_number(key) >> 1 for key in keys] for _, keys in asked]
@@ -96,6 +98,17 @@ def _draw(
             if (done + len(asked)) // _TOLD_EVERY > done // _TOLD_EVERY:
                 tell(f"{done + len(asked)}/{len(questions)} questions answered")
             done += len(asked)
+
+
+def _check_room(
+    longest: Question, lengths: Mapping[str, int], context: int | None, answer: int
+) -> None:
+    if context is not None and (needed := lengths[longest.id] + answer) > context:
+        raise ContextOverflowError(
+            f"question {longest.id} and an answer of {answer} tokens take {needed} positions, and "
+            f"the base was made for {context}",
+            "lower sampling.max_tokens or images.max_tokens",
+        )
 
 
 @dataclass(slots=True)

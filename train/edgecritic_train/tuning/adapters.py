@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgecritic.backends.tokens import read_settings
 from edgecritic.errors import ArtifactError, InputError, shown
-from edgecritic_train.tuning.config import AdapterSettings
+from edgecritic_train.tuning.base import Base, hollow_model
+from edgecritic_train.tuning.config import AdapterSettings, TuningConfig
 from edgecritic_train.tuning.families import LANGUAGE, Family
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"
 SUMMARY: Final = "training.json"
+_ANOTHER: Final = "name the adapter that was trained on this base"
+_HALF: Final = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<half>[AB])\.weight")
 
 
 def targets(family: Family, settings: AdapterSettings) -> str:
@@ -92,6 +95,47 @@ def adapted(model: Any, family: Family, settings: AdapterSettings) -> PeftModel:
     return found
 
 
+def check_start(config: TuningConfig, base: Base) -> None:
+    """Look at the adapter to go on from, if any, before the weights of its base are read.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not of this base.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = config.adapter.start
+    if folder is None:
+        return
+    _check_is_adapter(folder)
+    _check_type(folder, base.folder.config["model_type"])
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{folder / WEIGHTS} cannot be read: {error}", "fetch the adapter again"
+        ) from error
+    layers = dict(hollow_model(base, config).named_modules())
+    for name, shape in shapes.items():
+        if (half := _HALF.fullmatch(name)) is None:
+            continue
+        weight = getattr(layers.get(half["layer"]), "weight", None)
+        side = 1 if half["half"] == "A" else 0
+        if weight is None or shape[side] != weight.shape[side]:
+            there = "has no such layer" if weight is None else f"has {tuple(weight.shape)} there"
+            raise ArtifactError(
+                f"{folder} is no adapter of this base: {name} is {tuple(shape)}, and the base "
+                f"{there}",
+                _ANOTHER,
+            )
+
+
+def _check_is_adapter(folder: Path) -> None:
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder} holds no {name}", "name the folder of an adapter")
+
+
 def _spare_copies(model: Any) -> None:
     """Let autocast round the adapters, where peft would copy their inputs to float32.
 
@@ -110,22 +154,21 @@ def _continued(model: Any, folder: Path) -> PeftModel:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
-    another = "name the adapter that was trained on this base"
-    if not (folder / WEIGHTS).is_file():
-        raise ArtifactError(f"{folder} holds no {WEIGHTS}", "name the folder of an adapter")
-    _check_kind(model, folder)
+    _check_is_adapter(folder)
+    _check_type(folder, model.config.model_type)
+    _tell_other_name(folder, str(model.name_or_path))
     try:
         found = PeftModel.from_pretrained(model, folder, is_trainable=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
-        raise ArtifactError(f"{folder} is no adapter of this base: {reason}", another) from error
+        raise ArtifactError(f"{folder} is no adapter of this base: {reason}", _ANOTHER) from error
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         stray = set(get_peft_model_state_dict(found)) ^ set(file.keys())
     if stray:
         raise ArtifactError(
             f"{folder} is no adapter of this base: {len(stray)} tensors are in one only, "
             f"{min(stray)} first",
-            another,
+            _ANOTHER,
         )
     return found
 
@@ -141,20 +184,28 @@ def _tell_own_shape(model: Any, settings: AdapterSettings) -> None:
             )
 
 
-def _check_kind(model: Any, folder: Path) -> None:
-    """Language models of both families may have the same shapes; the summary tells them apart."""
+def _stated_base(folder: Path) -> dict[str, Any]:
+    """What the adapter's summary says of its base; empty without one."""
     if not (folder / SUMMARY).is_file():
-        return
+        return {}
     stated = read_settings(folder / SUMMARY).get("base")
-    base = stated if isinstance(stated, dict) else {}
-    trained = base.get("model_type")
-    if trained not in (None, model.config.model_type):
+    return stated if isinstance(stated, dict) else {}
+
+
+def _check_type(folder: Path, model_type: str) -> None:
+    """Language models of both families may have the same shapes; the summary tells them apart."""
+    stated = _stated_base(folder)
+    trained = stated.get("model_type")
+    if trained not in (None, model_type):
         raise ArtifactError(
-            f"{folder} is no adapter of this base: it was trained on {shown(base.get('model'))}, "
-            f"of model type {trained}, and this one is of {model.config.model_type}",
-            "name the adapter that was trained on this base",
+            f"{folder} is no adapter of this base: it was trained on {shown(stated.get('model'))}, "
+            f"of model type {trained}, and this one is of {model_type}",
+            _ANOTHER,
         )
-    name, here = base.get("model"), str(model.name_or_path)
+
+
+def _tell_other_name(folder: Path, here: str) -> None:
+    name = _stated_base(folder).get("model")
     # A copy from the hub lies in a folder that has the model's name in its path.
     if isinstance(name, str) and Path(name).name not in here:
         logger.warning(

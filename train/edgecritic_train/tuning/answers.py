@@ -79,4 +79,4 @@ def prepare_answers(config: TuningConfig, base: Base, tell: Tell) -> Prepared[An
         CriticError: as `edgecritic_train.tuning.prepare.prepare`.
     """
     maker = AnswerMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
-    return prepare(config, Lesson(maker, at_the_top, "right answers"), tell)
+    return prepare(config, Lesson(maker, at_the_top, "right answers", base.folder.context), tell)

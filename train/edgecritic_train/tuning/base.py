@@ -98,6 +98,7 @@ def load_base(base: Base, config: TuningConfig) -> Any:
     """
     import torch
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     settings: dict[str, Any] = {
@@ -126,6 +127,8 @@ def load_base(base: Base, config: TuningConfig) -> Any:
             "install what it names, or set base.attention to sdpa and base.quantization to none, "
             "which need nothing more",
         ) from error
+    except StrictDataclassError as error:
+        raise _wrong_settings(path, error) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(
             f"transformers does not load {path}: {str(error).partition(chr(10))[0]}",
@@ -141,6 +144,33 @@ def load_base(base: Base, config: TuningConfig) -> Any:
     base.family.adjust(model.config, base.eye)
     _check_quantized(base, config, model)
     return model.requires_grad_(False)
+
+
+def _wrong_settings(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{path / 'config.json'} contradicts itself: {error.__cause__ or error}",
+        "fetch the base again",
+    )
+
+
+def hollow_model(base: Base, config: TuningConfig) -> Any:
+    """The base without storage; no weights are needed.
+
+    Raises:
+        ArtifactError: its settings contradict each other.
+    """
+    import torch
+    import transformers
+    from huggingface_hub.errors import StrictDataclassError
+
+    model_class = getattr(transformers, base.family.model_class)
+    path = base.folder.path
+    try:
+        settings = model_class.config_class.from_pretrained(path, local_files_only=True)
+    except StrictDataclassError as error:
+        raise _wrong_settings(path, error) from error
+    with torch.device("meta"):
+        return model_class._from_config(settings, attn_implementation=config.base.attention)
 
 
 def nf4_settings(family: Family, config: TuningConfig) -> Any:

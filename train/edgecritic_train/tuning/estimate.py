@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecritic.errors import InputError, shown
-from edgecritic_train.tuning.base import Base, open_base
+from edgecritic_train.tuning.base import Base, hollow_model, open_base
 from edgecritic_train.tuning.config import TuningConfig, read_config
 from edgecritic_train.tuning.probe import Probe, probe
 
@@ -133,17 +133,6 @@ def _longest_allowed(config: TuningConfig, *, dpo: bool) -> int:
     """A pair is measured with one prompt, and computed with two where it takes two rows."""
     twice = dpo and config.dpo.form == "two_rows"
     return config.data.max_tokens * (2 if twice else 1)
-
-
-def hollow_model(base: Base, config: TuningConfig) -> Any:
-    """The base without storage."""
-    import torch
-    import transformers
-
-    model_class = getattr(transformers, base.family.model_class)
-    settings = model_class.config_class.from_pretrained(base.folder.path, local_files_only=True)
-    with torch.device("meta"):
-        return model_class._from_config(settings, attn_implementation=config.base.attention)
 
 
 def _weight_bytes(model: Any, config: TuningConfig, width: int) -> int:

@@ -70,11 +70,18 @@ class Measure:
         tokens: of all of it.
         front: how many of them end with its last picture; 0 without one.
         opening: SHA-1 of the front, pictures' tokens included.
+        beside: how many stand at positions that others have, too, as those of a pair's answers do.
     """
 
     tokens: int
     front: int = 0
     opening: bytes = b""
+    beside: int = 0
+
+    @property
+    def positions(self) -> int:
+        """That the model has to tell apart."""
+        return self.tokens - self.beside
 
 
 class ExampleMaker:

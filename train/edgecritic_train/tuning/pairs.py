@@ -113,7 +113,7 @@ class PairMaker:
         """Tokens of a pair whose answers share their prefix."""
         with naming(row):
             laid = self._laid(row, [picture_size(ref) for ref in row.images])
-        return Measure(sum(map(len, laid)))
+        return Measure(sum(map(len, laid)), beside=min(map(len, laid[1:])))
 
     def computed(self, row: CriticRow, *, shared: bool) -> int:
         """Tokens that a model computes for a pair, whose answers share their prefix or do not."""
@@ -213,7 +213,8 @@ def prepare_pairs(config: TuningConfig, base: Base, tell: Tell) -> Prepared[Pair
             "set base.attention to sdpa, or dpo.form to two_rows",
         )
     maker = PairMaker(ExampleMaker(base, load_dialect(config.data.dialect)), base)
-    return prepare(config, Lesson(maker, _decided, "pairs with a winner"), tell)
+    lesson = Lesson(maker, _decided, "pairs with a winner", base.folder.context)
+    return prepare(config, lesson, tell)
 
 
 def _decided(row: CriticRow) -> bool:

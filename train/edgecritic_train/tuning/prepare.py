@@ -68,12 +68,14 @@ class Lesson(Generic[MakerT]):
         maker: lays them out.
         takes: whether a row has a part in it.
         named: what such rows are called, for messages.
+        context: positions that the base was made for; None where it does not say.
         besides: rows to learn from that `DataSettings.train` does not name.
     """
 
     maker: MakerT
     takes: Callable[[CriticRow], bool]
     named: str
+    context: int | None
     besides: Sequence[CriticRow] = ()
 
 
@@ -97,7 +99,8 @@ def prepare_rows(config: TuningConfig, base: Base, tell: Tell) -> Prepared[Examp
     maker = ExampleMaker(
         base, load_dialect(config.data.dialect), frozenset(row.id for row in answers)
     )
-    found = prepare(config, Lesson(maker, lambda _: True, "rows", answers), tell)
+    lesson = Lesson(maker, lambda _: True, "rows", base.folder.context, answers)
+    found = prepare(config, lesson, tell)
     if found.held_out and maker.dialect.reason_first:
         tell("the dialect reasons first: held-out rows are not judged while it trains")
         return replace(found, held_out=())
@@ -212,16 +215,34 @@ def _fitting(
     if len(rows) > _MANY:
         tell(f"measuring {len(rows):,} {lesson.named}")
     measures = measured(lesson.maker.measure, rows, data.workers)
-    lengths = [one.tokens for one in measures]
-    kept = [pair for pair in zip(rows, measures, strict=True) if pair[1].tokens <= data.max_tokens]
+    context = lesson.context or data.max_tokens
+    kept = [
+        (row, one)
+        for row, one in zip(rows, measures, strict=True)
+        if one.tokens <= data.max_tokens and one.positions <= context
+    ]
     dropped = len(rows) - len(kept)
     if dropped:
-        longest = max(range(len(rows)), key=lengths.__getitem__)
         if data.too_long == "refuse":
-            raise ContextOverflowError(
-                f"{rows[longest].named} has {lengths[longest]} tokens, and data.max_tokens is "
-                f"{data.max_tokens}; {dropped} of {len(rows)} {lesson.named} are too long",
-                "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
-            )
-        tell(f"{dropped} {lesson.named} of more than {data.max_tokens} tokens are left out")
+            raise _too_long(rows, measures, data.max_tokens, lesson)
+        most = min(context, data.max_tokens)
+        tell(f"{dropped} {lesson.named} of more than {most} tokens are left out")
     return tuple(row for row, _ in kept), tuple(one for _, one in kept)
+
+
+def _too_long(
+    rows: Sequence[CriticRow], measures: Sequence[Measure], allowed: int, lesson: Lesson[Any]
+) -> ContextOverflowError:
+    """What is said of the longest row, and of the base where that is what has no room for it."""
+    if over := sum(one.tokens > allowed for one in measures):
+        row, one = max(zip(rows, measures, strict=True), key=lambda pair: pair[1].tokens)
+        return ContextOverflowError(
+            f"{row.named} has {one.tokens} tokens, and data.max_tokens is {allowed}; {over} of "
+            f"{len(rows)} {lesson.named} are too long",
+            "raise data.max_tokens, lower images.max_tokens, or set data.too_long to drop",
+        )
+    row, one = max(zip(rows, measures, strict=True), key=lambda pair: pair[1].positions)
+    return ContextOverflowError(
+        f"{row.named} takes {one.positions} positions, and the base was made for {lesson.context}",
+        "lower images.max_tokens, set data.too_long to drop, or use a base with a longer context",
+    )

@@ -65,6 +65,7 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     Raises:
         CriticError: settings, data, base or machine do not allow it, or the training diverged.
     """
+    from edgecritic_train.tuning.adapters import check_start
     from edgecritic_train.tuning.arguments import (
         check_machine,
         make_deterministic,
@@ -74,6 +75,7 @@ def train(config: TuningConfig, stage: Stage, tell: Tell) -> Path:
     check_machine(config)
     make_deterministic(config)
     base = open_base(config)
+    check_start(config, base)
     rows = stage.prepare(config, base, tell)
     facts = _facts(stage, base, rows)
     out = config.output / ADAPTER

@@ -20,7 +20,12 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
-from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
+from edgecritic.errors import (
+    ArtifactError,
+    BackendUnavailableError,
+    ContextOverflowError,
+    InputError,
+)
 from edgecritic.vision import load_image
 from edgecritic_train import cli
 from edgecritic_train.critic_data.rows import read_rows
@@ -385,6 +390,19 @@ def test_where_no_pair_is_left_the_filters_are_named(configure: Configure) -> No
     config = configure("selection.margin=1000")
     with pytest.raises(InputError, match=r"no pair is left to learn from; left out:.*margin"):
         run_rounds(config, quiet, open_scripted)
+
+
+def test_answers_longer_than_the_base_s_context_are_refused(configure: Configure) -> None:
+    config = configure("sampling.max_tokens=2040")
+    with pytest.raises(ContextOverflowError, match=r"question q\d .* made for 2048"):
+        run_rounds(config, quiet, open_scripted)
+
+
+def test_an_adapter_that_is_none_is_told_before_anything_is_asked(configure: Configure) -> None:
+    config = configure("adapter.start=nowhere")
+    with pytest.raises(ArtifactError, match="nowhere holds no adapter_model"):
+        run_rounds(config, quiet, open_scripted)
+    assert not config.output.exists()
 
 
 def test_where_no_answer_ends_the_cure_is_told(configure: Configure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
-from edgecritic_train.tuning.adapters import adapted
-from edgecritic_train.tuning.base import load_base, open_base
+from edgecritic_train.tuning.adapters import adapted, check_start
+from edgecritic_train.tuning.base import hollow_model, load_base, open_base
 from edgecritic_train.tuning.prepare import prepare_rows
-from edgecritic_train.tuning.sft import make_trainer
+from edgecritic_train.tuning.sft import make_trainer, train_sft
 from tiny_tuning import FAMILIES, Configure
 
 pytestmark = pytest.mark.filterwarnings(
@@ -140,6 +141,36 @@ def test_an_adapter_of_another_base_is_refused(configure: Configure, tmp_path: P
         adapted_model(configure, "llava_onevision", f"adapter.start={tmp_path}")
 
 
+def test_an_adapter_of_another_base_is_refused_before_that_base_is_read(
+    configure: Configure, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """The weights of a 7B take minutes, and room on the GPU."""
+    folder = tmp_path / "adapter"
+    adapted_model(configure, "llava_onevision")[0].save_pretrained(folder)
+    bare = tmp_path / "llava_onevision"
+    shutil.copytree(bases["llava_onevision"], bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    changes = [f"base.model={bare}", f"adapter.start={folder}"]
+    config = configure("llava_onevision", *changes)
+    check_start(config, open_base(config))
+
+    settings = json.loads((bare / "config.json").read_text())
+    whole = dict(settings["text_config"])
+    narrow = {"intermediate_size": 32}
+    shallow = {"num_hidden_layers": 1, "layer_types": whole["layer_types"][:1]}
+    for change in (narrow, shallow):
+        settings["text_config"] = {**whole, **change}
+        (bare / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(ArtifactError, match="is no adapter of this base"):
+            train_sft(config, lambda _: None)
+    for damage in ("", "junk"):
+        (folder / "adapter_model.safetensors").write_text(damage)
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            train_sft(config, lambda _: None)
+    with pytest.raises(ArtifactError, match="nowhere holds no adapter_model"):
+        train_sft(configure("llava_onevision", "adapter.start=nowhere"), lambda _: None)
+    assert not config.output.exists()
+
+
 def test_an_adapter_of_a_base_of_another_name_is_told(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,6 +201,20 @@ def test_a_base_that_lacks_weights_is_refused(
         load_base(open_base(config), config)
     with pytest.raises(ArtifactError, match="is no folder"):
         open_base(configure("llava_onevision", "base.model=./nowhere"))
+
+
+def test_settings_of_a_base_that_contradict_each_other_are_told(
+    configure: Configure, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "llava_onevision"
+    shutil.copytree(bases["llava_onevision"], folder)
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["text_config"]["layer_types"][0]
+    (folder / "config.json").write_text(json.dumps(settings))
+    config = configure("llava_onevision", f"base.model={folder}")
+    for read in (load_base, hollow_model):
+        with pytest.raises(ArtifactError, match=r"config\.json contradicts itself: .*layer_types"):
+            read(open_base(config), config)
 
 
 def test_what_needs_a_gpu_says_so(configure: Configure) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,16 @@ from PIL import Image
 
 from edgecritic.errors import ArtifactError, ContextOverflowError, ImageError, InputError
 from edgecritic.prompts import load_dialect
-from edgecritic_train.critic_data.rows import CriticRow, ImageFile, read_rows
+from edgecritic_train.critic_data.rows import CriticRow, ImageFile, read_rows, write_rows
 from edgecritic_train.tuning import measuring
+from edgecritic_train.tuning.answers import prepare_answers
 from edgecritic_train.tuning.base import Base, open_base
 from edgecritic_train.tuning.collate import CriticCollator
 from edgecritic_train.tuning.config import EvaluationSettings, LossSettings
 from edgecritic_train.tuning.examples import IGNORED, PARTS, Example, ExampleMaker, check_example
 from edgecritic_train.tuning.measuring import measured
-from edgecritic_train.tuning.prepare import drawn, prepare_rows
+from edgecritic_train.tuning.pairs import PairMaker, prepare_pairs
+from edgecritic_train.tuning.prepare import Prepared, drawn, prepare_rows
 from tiny_tuning import DIALECTS, FAMILIES, Configure
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -256,6 +260,40 @@ def test_long_rows_are_refused_or_dropped_and_never_cut(configure: Configure) ->
     assert 0 < len(found.train) < 20
     assert max(found.lengths) <= 250
     assert "rows of more than 250 tokens are left out" in told[0]
+
+
+@pytest.mark.parametrize("stage", [prepare_rows, prepare_answers, prepare_pairs])
+def test_rows_beyond_the_base_s_context_are_refused_before_its_weights_are_read(
+    configure: Configure, bases: dict[str, Path], tmp_path: Path, stage: Callable[..., Prepared]
+) -> None:
+    """Whatever `data.max_tokens` allows: the base has seen no such position."""
+    base = tmp_path / "llava_onevision"
+    shutil.copytree(bases["llava_onevision"], base, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = json.loads((base / "config.json").read_text())
+    settings["text_config"]["max_position_embeddings"] = 20
+    (base / "config.json").write_text(json.dumps(settings))
+    rows = list(read_rows(configure().data.train[0]))
+    rows = [r if r.setting == "pairwise" else replace(r, verdict=10) for r in rows]
+    write_rows(tmp_path / "top.jsonl", rows)
+    changes = [f"base.model={base}", f"data.train={tmp_path}/top.jsonl", "optimizer.batch=1"]
+    config = configure("llava_onevision", *changes)
+    opened = open_base(config)
+    with pytest.raises(ContextOverflowError, match=r"top\.jsonl:\d+: row .* made for 20"):
+        stage(config, opened, lambda _: None)
+    told: list[str] = []
+    config = configure("llava_onevision", *changes, "data.too_long=drop")
+    with pytest.raises(InputError, match="are left"):
+        stage(config, opened, told.append)
+    assert "of more than 20 tokens are left out" in told[0]
+
+
+def test_both_answers_of_a_pair_begin_at_the_same_position(opened: Opened, rows: Path) -> None:
+    base = opened("llava_onevision")
+    maker = PairMaker(ExampleMaker(base, load_dialect("edgecritic-v1")), base)
+    row = next(row for row in read_rows(rows) if row.setting == "pairwise")
+    pair, measure = maker.make(row), maker.measure(row)
+    longer = max(len(pair.chosen), len(pair.rejected))
+    assert measure.positions == len(pair.prompt) + longer < measure.tokens
 
 
 def test_rows_that_are_judged_are_drawn_from_a_file_that_repeats_its_kinds(rows: Path) -> None:

@@ -153,7 +153,7 @@ def _lengths(
     if base is None:
         findings.add(NOT_COUNTED, f"{len(rows):,} rows")
         return None
-    limit = options.max_length or base.context
+    limit = options.max_length or base.folder.context
     totals: list[int] = []
     for row in rows:
         sizes = [pictures[key].size for key in row.images]

@@ -19,12 +19,10 @@ class BaseTokens:
     Attributes:
         folder: the base's settings and tokenizer.
         eye: how it looks at pictures.
-        context: positions that it was made for, or None where its files do not say.
     """
 
     folder: Folder
     eye: Eye
-    context: int | None
 
     @classmethod
     def read(cls, path: Path, max_image_tokens: int | None = None) -> BaseTokens:
@@ -40,13 +38,7 @@ class BaseTokens:
             MissingExtraError: the tokenizers package is not installed.
         """
         family, folder = open_folder(path)
-        text = folder.config.get("text_config") or folder.config
-        context = text.get("max_position_embeddings")
-        return cls(
-            folder,
-            family.eye(folder, max_image_tokens),
-            context if isinstance(context, int) else None,
-        )
+        return cls(folder, family.eye(folder, max_image_tokens))
 
     def text(self, rendered: RenderedRow) -> int:
         """Tokens of prompt and answer without pictures."""

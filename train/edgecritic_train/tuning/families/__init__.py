@@ -130,6 +130,13 @@ class Folder:
     tokenizer: JsonTokenizer
     image_token: int
 
+    @property
+    def context(self) -> int | None:
+        """Positions that the language model was made for; None where its settings do not say."""
+        text = self.config.get("text_config") or self.config
+        stated = text.get("max_position_embeddings")
+        return stated if isinstance(stated, int) else None
+
 
 class Family(Protocol):
     """One family of models.

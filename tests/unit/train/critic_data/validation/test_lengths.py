@@ -47,7 +47,7 @@ def test_lengths_are_those_of_training(bases, tmp_path, pair, family, cap):
         for one in (row, replace(row, reason="")):
             counted = counter.text(render_row(one, dialect)) + counter.pictures(sizes[:n])
             assert counted == maker.measure(one).tokens
-    assert counter.context == 2048
+    assert counter.folder.context == 2048
 
 
 def test_a_row_that_is_too_long_is_an_error(bases, pair, tmp_path, capsys):
