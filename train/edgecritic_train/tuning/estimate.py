@@ -4,11 +4,12 @@ Weights, adapters, gradients and optimizer are counted exactly, on a model of th
 without storage. Activations follow from shapes::
 
     layer inputs that checkpointing keeps   2 L d n
-    the largest layer, computed again       (6 f + 10 d) n, in bytes of the computing type
+    the largest layer, computed again       (9.5 f + 10 d) n, in bytes of the computing type
     the tower's pictures                    12 w patches, where it is frozen
 
-for n tokens, L layers of width d and hidden width f, and a tower of width w. The factors are
-fitted to peaks measured on an H100 with a base in four bits (docs/training.md).
+for n tokens, L layers of width d and hidden width f, and a tower of width w. A batch takes as long
+as its arithmetic, or as the processor needs to launch its kernels. The factors are fitted to what
+was measured on an H100 and an H200 with a base in four bits (docs/training.md).
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ _NF4_BYTES: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Of a weight: four bits, a scale of 8 bits for 64 of them, one of 32 bits for 256 of those."""
 _OPTIMIZER_BYTES: Final = {
     "adamw": 8.0,
-    "paged_adamw_32bit": 8.0,
+    "paged_adamw_32bit": 0.0,
     "adamw_8bit": 2.0,
-    "paged_adamw_8bit": 2.0,
+    "paged_adamw_8bit": 0.0,
 }
+"""Of a trained weight, on the GPU; a paged state gives way to whatever else wants the room."""
 _DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
-_HIDDEN_COPIES, _WIDTH_COPIES, _TOWER_COPIES = 6, 10, 12
+_HIDDEN_COPIES, _WIDTH_COPIES, _TOWER_COPIES = 9.5, 10, 12
 _PASSES: Final = {True: 3, False: 2}
 """Forward, again with checkpointing, and backward without gradients of frozen weights."""
 _ANSWER_TOKENS: Final = 256
 """Of a long rationale; logits are computed for learned tokens only, and for some at a time."""
+_GRADIENT_BYTES: Final = 4
 _REFERENCE_BYTES: Final = 4
 """Of a weight of the reference that preference learning keeps beside the trained adapter."""
 _HEAD_BYTES: Final = 8
@@ -53,8 +56,10 @@ DEVICE_TFLOPS: Final = {
     "RTX 4090": 165, "L4": 121, "L40S": 362, "A100": 312, "H100": 989, "H200": 989,
 }  # fmt: skip
 """Dense bfloat16 with float32 sums, from the makers' data sheets."""
-_EFFICIENCY: Final = 0.32
-"""Share of it that training reached on an H100: 7,500 tokens/s of a 7.6B with checkpointing."""
+_EFFICIENCY: Final = 0.38
+"""Share of it that training reached: 7,900 tokens/s of a 7.6B on an H200, 31,000 at once."""
+_LAUNCHING: Final = {"nf4": 0.012, "none": 0.0045}
+"""Seconds that a processor took to launch the kernels of a layer in one pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,9 @@ class Estimate:
     Attributes:
         tokens: of the longest row.
         weights: bytes of the base.
-        trained: bytes of trained weights, their gradients and the optimizer's state, and of a
-            preference learning's reference.
-        activations: bytes at the peak of a step.
+        trained: bytes of trained weights, their gradients where a step has several batches, the
+            optimizer's state, and of a preference learning's reference.
+        activations: bytes at the peak of a batch, or of its gradients.
         parameters: that are trained.
         steps: of the run; None where the rows are not known.
         seconds: of the run; None where rows or device are not known.
@@ -107,7 +112,7 @@ def estimate(
     model = hollow_model(base, config)
     width = _DTYPE_BYTES[config.base.dtype]
     parameters = _trained(model, base, config)
-    each = 8 + _OPTIMIZER_BYTES[config.optimizer.name] + (_REFERENCE_BYTES if dpo else 0)
+    each = 4 + _OPTIMIZER_BYTES[config.optimizer.name] + (_REFERENCE_BYTES if dpo else 0)
     tokens = max(lengths, default=_longest_allowed(config, dpo=dpo)) * config.optimizer.batch
     steps, seconds = None, None
     if lengths:
@@ -116,13 +121,18 @@ def estimate(
         steps = optimizer.max_steps or math.ceil(rows) * math.ceil(optimizer.epochs)
         if tflops is not None:
             share = optimizer.epochs if optimizer.max_steps is None else steps / max(rows, 1)
-            flops = _flops(model, config, lengths, reference=dpo)
-            seconds = share * flops / (tflops * 1e12 * _EFFICIENCY)
+            seconds = share * _seconds(model, config, lengths, tflops, reference=dpo)
+    gradients = parameters * _GRADIENT_BYTES
+    activations = _activation_bytes(model, config, tokens)
+    if config.optimizer.accumulation > 1:  # those of earlier batches are there all the time
+        each += _GRADIENT_BYTES
+    else:  # they come while activations go
+        activations = max(activations, gradients)
     return Estimate(
         tokens=tokens,
         weights=_weight_bytes(model, config, width),
         trained=round(parameters * each),
-        activations=_activation_bytes(model, config, tokens),
+        activations=activations,
         parameters=parameters,
         steps=steps,
         seconds=seconds,
@@ -170,18 +180,23 @@ def _activation_bytes(model: Any, config: TuningConfig, tokens: int) -> int:
     )
     pictures = min(tokens, config.images.max_tokens or tokens)
     tower = pictures * vision.hidden_size * _TOWER_COPIES * width
-    unrounded = 2 * text.intermediate_size * text.hidden_size * width
-    logits = min(_ANSWER_TOKENS, tokens) * text.vocab_size * _HEAD_BYTES
-    return round(float(tokens * per_token + tower + max(unrounded, logits) + _CONTEXT))
+    logits = min(_ANSWER_TOKENS, tokens) * text.vocab_size * _HEAD_BYTES  # gone before the layers
+    computed = max(tokens * per_token, tokens * text.num_hidden_layers * kept + logits)
+    return round(float(computed + tower + _CONTEXT))
 
 
-def _flops(model: Any, config: TuningConfig, lengths: Sequence[int], *, reference: bool) -> float:
+def _seconds(
+    model: Any, config: TuningConfig, lengths: Sequence[int], tflops: float, *, reference: bool
+) -> float:
     """Of one pass over all rows; a reference is computed forwards."""
     text = model.config.text_config
     dense = sum(p.numel() for p in model.model.language_model.layers.parameters())
-    passes = 2 * (_PASSES[config.optimizer.gradient_checkpointing] + reference)
+    passes = _PASSES[config.optimizer.gradient_checkpointing] + reference
     attended = 2 * text.num_hidden_layers * text.hidden_size  # causal: half of all pairs
-    return float(sum(passes * (dense * n + attended * n * n) for n in lengths))
+    flops = (2 * passes * (dense * n + attended * n * n) for n in lengths)
+    launching = _LAUNCHING[config.base.quantization] * text.num_hidden_layers * passes
+    least = launching / config.optimizer.batch
+    return float(sum(max(one / (tflops * 1e12 * _EFFICIENCY), least) for one in flops))
 
 
 def device_tflops(name: str) -> float | None:
