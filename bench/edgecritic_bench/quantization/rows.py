@@ -126,14 +126,14 @@ def read_rows(wanted: Sample, work: Path) -> Rows:
 def _source(word: str) -> str:
     """A data set's name for people: its file's or folder's, or the benchmark's."""
     name, _, rest = word.partition(":")
-    if name in BENCHMARKS and (not rest or rest.startswith(PREFIX)):
+    if name in BENCHMARKS and rest.startswith(PREFIX):
         return name
     return Path(word).stem
 
 
 def _rows_of(word: str) -> Sequence[AnyRow]:
-    name, _, rest = word.partition(":")
-    if name in BENCHMARKS:
+    name, colon, rest = word.partition(":")
+    if colon and name in BENCHMARKS:  # a folder may have a benchmark's name
         known = benchmark(name)
         return known.load(locate(rest, known.hub).path)
     if word.startswith(PREFIX):

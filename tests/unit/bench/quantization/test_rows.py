@@ -59,6 +59,13 @@ def test_data_that_gives_nothing(tmp_path):
     assert Sample.from_dict(Sample((data,)).to_dict()) == Sample((data,))
 
 
+def test_a_folder_may_have_a_benchmarks_name(tmp_path, monkeypatch):
+    write_rows(tmp_path / "rows", 3)
+    (tmp_path / "other.jsonl").write_text("{}\n")  # would be read if "rows" meant the protocol
+    monkeypatch.chdir(tmp_path)
+    assert read_rows(Sample(("rows",), attacks=0), tmp_path).sample
+
+
 def test_a_digest_is_of_everything_that_a_judgement_depends_on(tmp_path):
     data = str(write_rows(tmp_path / "data", 2))
     rows = read_rows(Sample((data,), attacks=0), tmp_path).sample
