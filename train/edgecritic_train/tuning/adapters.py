@@ -162,6 +162,8 @@ def _continued(model: Any, folder: Path) -> PeftModel:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise ArtifactError(f"{folder} is no adapter of this base: {reason}", _ANOTHER) from error
+    # peft asks the hub for what the base was called then, whenever it gathers the weights.
+    found.peft_config["default"].base_model_name_or_path = model.name_or_path
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         stray = set(get_peft_model_state_dict(found)) ^ set(file.keys())
     if stray:

@@ -107,6 +107,22 @@ def test_a_saved_adapter_is_gone_on_from(configure: Configure, family: str, tmp_
         assert torch.equal(parameter, before[name])
 
 
+def test_going_on_asks_nobody_for_the_base_of_then(configure: Configure, tmp_path: Path) -> None:
+    """A run is moved, or names its base by a relative path: peft would take that for a repository.
+
+    Its warning of a failed look-up would be an error here.
+    """
+    model, _ = adapted_model(configure, "llava_onevision")
+    model.save_pretrained(tmp_path / "adapter")
+    config = tmp_path / "adapter" / "adapter_config.json"
+    facts = json.loads(config.read_text())
+    config.write_text(json.dumps({**facts, "base_model_name_or_path": "somebody/base"}))
+    again, _ = adapted_model(configure, "llava_onevision", f"adapter.start={tmp_path}/adapter")
+    again.save_pretrained(tmp_path / "again")
+    named = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    assert named["base_model_name_or_path"] == facts["base_model_name_or_path"]
+
+
 def test_an_adapter_that_is_gone_on_with_keeps_its_shape(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
