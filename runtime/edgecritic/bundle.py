@@ -24,6 +24,7 @@ from edgecritic.strict_json import decode
 
 MANIFEST = "critic.json"
 _MAX_MANIFEST_BYTES = 1 << 20
+_OF_CHECKPOINTS = ("model.safetensors", "model.safetensors.index.json")
 _MAX_NEWLINE_BYTES = 1 << 20
 # How NumPy begins the file of a float32 vector. Its own reader parses the head as Python, and sets
 # aside as much memory as that asks for.
@@ -203,9 +204,12 @@ def _read_json(path: Path) -> object:
             raise ArtifactError(f"{path} is over 1 MiB, no manifest", "name a bundle folder")
         return decode(content.decode())
     except (FileNotFoundError, NotADirectoryError) as error:
+        checkpoint = any((path.parent / name).is_file() for name in _OF_CHECKPOINTS)
         raise ArtifactError(
             f"there is no bundle at {path.parent}: {path.name} is missing",
-            "name a folder that holds a critic.json",
+            "it is a checkpoint; make bundles of it: edgecritic export all CHECKPOINT --out BUNDLES"
+            if checkpoint
+            else "name a folder that holds a critic.json",
         ) from error
     except (OSError, ValueError) as error:
         raise ArtifactError(

@@ -26,13 +26,14 @@ class Check:
 
     Attributes:
         name: what was measured.
-        value: the measurement; None where there was nothing to measure.
+        value: the measurement; for what holds or does not, whether it does; None where there was
+            nothing to measure.
         limit: in words, such as ``>= 0.99``.
         passed: whether it keeps to the limit.
     """
 
     name: str
-    value: float | None
+    value: float | bool | None
     limit: str
     passed: bool
 
@@ -66,10 +67,19 @@ def table(checks: Sequence[Check]) -> str:
     """Checks as a Markdown table."""
     lines = ["| check | measured | limit | |", "|---|---|---|---|"]
     for check in checks:
-        value = "nothing" if check.value is None else f"{check.value:.6g}"
         mark = "pass" if check.passed else "**fail**"
-        lines.append(f"| {check.name} | {value} | {check.limit} | {mark} |")
+        lines.append(f"| {check.name} | {_worded(check.value)} | {check.limit} | {mark} |")
     return "\n".join(lines) + "\n"
+
+
+def _worded(value: float | bool | None) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return f"{value:.6g}"
 
 
 def compare(
@@ -97,9 +107,9 @@ def compare(
         for array in (seen.features, seen.logits, seen.verdict, seen.other)
     )
     checks = [
-        Check("prompts of the same tokens", None, "all", _same(pairs, "tokens")),
-        Check("finite numbers only", None, "all", finite),
-        Check("shapes of features and logits", None, "equal", _same_shapes(pairs)),
+        _holds("prompts of the same tokens", "all", _same(pairs, "tokens")),
+        _holds("finite numbers only", "all", finite),
+        _holds("shapes of features and logits", "equal", _same_shapes(pairs)),
     ]
     if all(check.passed for check in checks):
         checks += [*_of_features(pairs, limits), *_of_logits(pairs, limits)]
@@ -119,6 +129,10 @@ def _same_shapes(pairs: Pairs) -> bool:
         one.features.shape == two.features.shape and one.logits.shape == two.logits.shape
         for one, two in pairs
     )
+
+
+def _holds(name: str, limit: str, found: bool) -> Check:
+    return Check(name, found, limit, found)
 
 
 def _at_least(name: str, value: float, limit: float) -> Check:

@@ -53,7 +53,8 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     first: dict[str, object] = {
         key: described.pop(key) for key in ("good_for", "bad_for") if key in described
     }
-    for line in _outline({**first, **described}, 0):
+    long = {"training": described.pop("training")} if "training" in described else {}
+    for line in _outline({**first, **described, **long}, 0):
         console.line(line)
     return 0
 
@@ -66,7 +67,7 @@ def _outline(value: Mapping[str, object], depth: int) -> list[str]:
         if isinstance(item, Mapping):
             lines += [label, *_outline(item, depth + 1)]
         elif isinstance(item, list) and all(isinstance(part, int | float) for part in item):
-            lines.append(f"{label}: {', '.join(map(_line, item))}")
+            lines.append(f"{label}: {_line(item)}")
         elif isinstance(item, list):
             lines.append(label)
             for part in item:

@@ -13,7 +13,7 @@ from edgecritic_export.card import model_card, write_card
 GEOMETRY = ImageGeometry(28, 7, ((28, 28),))
 CHECKS = [
     {"name": "verdicts, same winner", "value": 0.875, "limit": ">= 0.9", "passed": False},
-    {"name": "finite numbers only", "value": None, "limit": "all", "passed": True},
+    {"name": "finite numbers only", "value": True, "limit": "all", "passed": True},
 ]
 
 
@@ -51,7 +51,7 @@ def test_files_checks_and_limits_are_listed(manifest):
     assert "| `model-Q4_K_M.gguf` | language_model | Q4_K_M | 4,360.0 |" in card
     assert "**It failed at least one check**, on 40 pairs." in card
     assert "| verdicts, same winner | 0.875 | >= 0.9 | **fail** |" in card
-    assert "| finite numbers only | nothing | all | pass |" in card
+    assert "| finite numbers only | yes | all | pass |" in card
     assert "- photographs" in card
     assert "Not for:\n\n- medicine" in card
     assert '"data": "113k"' in card

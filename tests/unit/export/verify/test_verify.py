@@ -97,7 +97,8 @@ def test_a_second_export_of_the_same_weights_passes_exactly(reference, seen):
     assert values["image features, smallest cosine"] == pytest.approx(1, abs=1e-12)
     assert values["next tokens, mean KL divergence (nats)"] == 0
     assert json.loads(json.dumps(verification.to_dict()))["passed"] is True
-    assert "| pass |" in table(verification.checks)
+    assert values["finite numbers only"] is True
+    assert "| finite numbers only | yes | all | pass |" in table(verification.checks)
     assert "**fail**" not in table(verification.checks)
 
 

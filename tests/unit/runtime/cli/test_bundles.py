@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,12 +80,25 @@ def test_inspect_shows_the_manifest(run: Run, bundle: Bundle) -> None:
     assert "\n  resumed: no\n" in out
     assert "\nverification: none\n" in out
     assert out.splitlines()[1] == "good_for"  # what a user has to know is not below the rest
+    assert out.index("\nverification") < out.index("\ntraining")  # a run's settings fill pages
+
+
+def test_inspect_says_none_where_a_bundle_says_nothing(run: Run, bundle: Bundle) -> None:
+    path = bundle.folder / "critic.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "good_for": []}))
+    assert "\ngood_for: none\n" in run("inspect", str(bundle.folder)).out
 
 
 def test_inspect_of_no_bundle_is_status_1(run: Run, tmp_path: Path) -> None:
     ran = run("inspect", str(tmp_path))
     assert (ran.status, ran.out) == (1, "")
     assert "critic.json is missing" in ran.err
+    assert "name a folder that holds a critic.json" in ran.err
+
+
+def test_a_checkpoint_in_place_of_a_bundle_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    assert "edgecritic export all CHECKPOINT" in run("inspect", str(tmp_path)).err
 
 
 def test_list_says_which_files_are_there(run: Run, bundle: Bundle) -> None:
