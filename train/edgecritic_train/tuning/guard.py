@@ -132,10 +132,18 @@ class Guarded(_Base):  # type: ignore[misc]  # TRL has no types
             for loss, batch in zip(losses, self._step_inputs, strict=True):
                 if not math.isfinite(loss):
                     self._stop_diverged("loss", loss, [batch])
-        if not math.isfinite(float(norm)):
+        if not math.isfinite(float(norm)) and not self._scaled_too_high():
             self._stop_diverged("norm of the gradients", float(norm), self._step_inputs)
         self._step_inputs, self._losses = [], []
         return norm
+
+    def _scaled_too_high(self) -> bool:
+        """Whether float16's gradients overflow for their scale; then the step is left out.
+
+        The scale is halved each time. Where it is 1 already, the gradients themselves overflow.
+        """
+        scaler = self.accelerator.scaler
+        return scaler is not None and scaler.get_scale() > 1
 
     def _stop_diverged(self, what: str, value: float, batches: Sequence[Mapping[str, Any]]) -> None:
         folder = self.guard.folder / DIVERGED

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,7 +81,7 @@ class RunLog(TrainerCallback):
         values = {
             key.removeprefix(_EVAL): value
             for key, value in logs.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
         }
         line = {"step": state.global_step, "kind": "evaluation" if judged else "train", **values}
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:

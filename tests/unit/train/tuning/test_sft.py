@@ -18,6 +18,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from edgecritic.errors import ArtifactError
 from edgecritic_export.checkpoints.merge import merge_adapter
@@ -87,7 +88,11 @@ def test_a_run_leaves_what_it_says(finished: dict[str, Path], family: str) -> No
     summary = json.loads((run / "adapter" / "training.json").read_text())
     assert summary["base"]["quantization"] == "none"
     assert summary["held_out"]["step"] == summary["step"]
-    assert any((run / "tensorboard").iterdir())
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    for kind, key in (("train", "verdict_loss"), ("evaluation", "agreement")):
+        wanted = [(line["step"], line[key]) for line in logged(run, kind)]
+        shown = [(event.step, event.value) for event in board.Scalars(f"{kind}/{key}")]
+        assert shown == [(step, pytest.approx(value)) for step, value in wanted]
     config = read_config(run / "config.yaml")
     assert config.output == run
 
