@@ -77,12 +77,11 @@ def recommend(
             f"{points} ({_evidence(best)}){_doubts(best, choices, margin)}.",
         )
     nearest = min(fitting, key=_distance)
-    needed = _claim(nearest, "pairs") or _claim(nearest, "scores") or {}
-    cure = f"; a claim takes about {needed['rows_needed']:,} rows" if needed else ""
     return Recommendation(
         "",
         f"None of {len(fitting)} arms is shown to be equivalent to {reference} within {points}. "
-        f"{nearest['arm']['name']} comes nearest ({_evidence(nearest) or 'too few rows'}){cure}.",
+        f"{nearest['arm']['name']} comes nearest ({_evidence(nearest) or 'too few rows'})"
+        f"{_cure(nearest, margin)}.",
     )
 
 
@@ -122,6 +121,20 @@ def cost_words(arm: Mapping[str, Any]) -> str:
     if cost["cpu"] is not None and math.isfinite(cost["cpu"]):
         words.append(f"{cost['cpu']:.2g} s of processor time a judgement")
     return ", ".join(words)
+
+
+def _cure(arm: Mapping[str, Any], margin: float) -> str:
+    """What a claim within this margin takes, which need not be the margin of the report."""
+    pairs, scores = _claim(arm, "pairs"), _claim(arm, "scores")
+    claim, within = (pairs, margin) if pairs else (scores, margin * _LEVELS)
+    if claim is None:
+        return ""
+    found = claim["difference"]
+    rows = math.ceil(claim["rows_needed"] * (claim["equivalence"]["margin"] / within) ** 2)
+    told = [f"about {rows:,} rows"] if rows > found["n"] else []
+    if found["n_items"] < FEWEST_ITEMS:
+        told.append(f"{FEWEST_ITEMS} items at least")
+    return f"; a claim takes {', and '.join(told)}" if told else ""
 
 
 def _claim(arm: Mapping[str, Any], setting: str) -> Mapping[str, Any] | None:

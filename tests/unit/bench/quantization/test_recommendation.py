@@ -82,6 +82,17 @@ def test_few_items_are_no_evidence():
     assert recommend(arms, 0.02).arm == ""
 
 
+def test_the_rows_that_a_claim_takes_are_those_of_the_margin_that_was_asked_for():
+    """Four times as many within half of the report's margin."""
+    wide = [ARMS[0], arm("Q8_0", 170, claim(-0.2, 0.2))]
+    assert recommend(wide, 0.02).words.endswith("a claim takes about 2,142 rows.")
+    assert recommend(wide, 0.01).words.endswith("a claim takes about 8,568 rows.")
+    assert "a claim takes" not in recommend(wide, 0.04).words  # 536 rows, and 1,000 were judged
+    few = [ARMS[0], arm("Q8_0", 170, claim(-0.2, 0.2, n_items=8))]
+    assert recommend(few, 0.04).words.endswith("a claim takes 20 items at least.")
+    assert recommend(few, 0.02).words.endswith("about 2,142 rows, and 20 items at least.")
+
+
 def test_memory_and_what_does_not_fit():
     assert recommend(ARMS, 0.03, 350e6).arm == "Q4_K_M"
     none = recommend(ARMS, 0.02, 350e6)
