@@ -101,22 +101,13 @@ def check_start(config: TuningConfig, base: Base) -> None:
     Raises:
         ArtifactError: it cannot be read, or is not of this base.
     """
-    from safetensors import SafetensorError, safe_open
-
     folder = config.adapter.start
     if folder is None:
         return
     _check_is_adapter(folder)
     _check_type(folder, base.folder.config["model_type"])
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(
-            f"{folder / WEIGHTS} cannot be read: {error}", "fetch the adapter again"
-        ) from error
     layers = dict(hollow_model(base, config).named_modules())
-    for name, shape in shapes.items():
+    for name, shape in shapes_of(folder).items():
         if (half := _HALF.fullmatch(name)) is None:
             continue
         weight = getattr(layers.get(half["layer"]), "weight", None)
@@ -124,10 +115,27 @@ def check_start(config: TuningConfig, base: Base) -> None:
         if weight is None or shape[side] != weight.shape[side]:
             there = "has no such layer" if weight is None else f"has {tuple(weight.shape)} there"
             raise ArtifactError(
-                f"{folder} is no adapter of this base: {name} is {tuple(shape)}, and the base "
-                f"{there}",
+                f"{folder} is no adapter of this base: {name} is {shape}, and the base {there}",
                 _ANOTHER,
             )
+
+
+def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Of an adapter's tensors, by their names; no weights are read.
+
+    Raises:
+        ArtifactError: its file is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            names: list[str] = file.keys()
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{folder / WEIGHTS} cannot be read: {error}", "fetch the adapter again"
+        ) from error
 
 
 def _check_is_adapter(folder: Path) -> None:

@@ -155,9 +155,11 @@ def _weight_bytes(model: Any, config: TuningConfig, width: int) -> int:
 
 
 def _trained(model: Any, base: Base, config: TuningConfig) -> int:
-    from edgecritic_train.tuning.adapters import targets, trained_whole
+    from edgecritic_train.tuning.adapters import shapes_of, targets, trained_whole
 
     adapter = config.adapter
+    if adapter.start is not None:  # which keeps its own rank
+        return sum(map(math.prod, shapes_of(adapter.start).values()))
     pattern = re.compile(targets(base.family, adapter))
     total: int = 0
     for name, module in model.named_modules():
@@ -295,10 +297,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, 1 where a probe does not fit."""
+    from edgecritic_train.tuning.adapters import check_start
+
     options = build_parser().parse_args(argv)
     _check(options)
     config = read_config(options.config, options.assignments)
     base = open_base(config, weights=False)
+    check_start(config, base)
     lengths = lengths_of(config, base, dpo=options.dpo)
     found = estimate(config, base, lengths, device_tflops(options.device), dpo=options.dpo)
     probed = None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
 
-from edgecritic.errors import BackendUnavailableError, InputError
+from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic.prompts import load_dialect
 from edgecritic_train import cli
 from edgecritic_train.tuning.adapters import adapted
@@ -160,6 +160,22 @@ def test_weights_are_counted_as_they_are_loaded(
     assert found.parameters == sum(p.numel() for p in trained.parameters() if p.requires_grad)
     assert found.trained == 16 * found.parameters
     assert found.tokens == 2 * config.data.max_tokens  # no rows: two of the longest
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_that_is_gone_on_with_is_counted_by_its_own_rank(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure("llava_onevision", "adapter.rank=3", "adapter.projector=true")
+    base = open_base(config)
+    saved = adapted(load_base(base, config), base.family, config.adapter)
+    saved.save_pretrained(tmp_path / "adapter")
+    wanted = estimate(config, base).parameters
+    config = configure("llava_onevision", f"adapter.start={tmp_path}/adapter", "adapter.rank=64")
+    assert estimate(config, base).parameters == wanted
+    command = ["estimate", str(tmp_path / "config.yaml"), "--set", "adapter.start=nowhere"]
+    with pytest.raises(ArtifactError, match="nowhere holds no adapter_model"):
+        cli.main(command)
 
 
 def test_four_bits_are_counted_as_they_are_stored(configure: Configure) -> None:
