@@ -5,11 +5,13 @@ without storage. Activations follow from shapes::
 
     layer inputs that checkpointing keeps   2 L d n
     the largest layer, computed again       (9.5 f + 10 d) n, in bytes of the computing type
+    a layer, where all are kept             the same; compiled (4 f + 8 d) n
     the tower's pictures                    12 w patches, where it is frozen
 
 for n tokens, L layers of width d and hidden width f, and a tower of width w. A batch takes as long
 as its arithmetic, or as the processor needs to launch its kernels. The factors are fitted to what
-was measured on an H100 and an H200 with a base in four bits (docs/training.md).
+was measured on an H100 and an H200 with a base in four bits, and of compiled layers by the embedded
+critic's recipe (docs/training.md).
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ _OPTIMIZER_BYTES: Final = {
 """Of a trained weight, on the GPU; a paged state gives way to whatever else wants the room."""
 _DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 _HIDDEN_COPIES, _WIDTH_COPIES, _TOWER_COPIES = 9.5, 10, 12
+_COMPILED_HIDDEN_COPIES, _COMPILED_WIDTH_COPIES = 4, 8
 _PASSES: Final = {True: 3, False: 2}
 """Forward, again with checkpointing, and backward without gradients of frozen weights."""
 _ANSWER_TOKENS: Final = 256
@@ -174,9 +177,12 @@ def _trained(model: Any, base: Base, config: TuningConfig) -> int:
 def _activation_bytes(model: Any, config: TuningConfig, tokens: int) -> int:
     text, vision = model.config.text_config, model.config.vision_config
     width = _DTYPE_BYTES[config.base.dtype]
-    layer = (_HIDDEN_COPIES * text.intermediate_size + _WIDTH_COPIES * text.hidden_size) * width
     kept = text.hidden_size * width
     checkpointed = config.optimizer.gradient_checkpointing
+    hidden, wide = _HIDDEN_COPIES, _WIDTH_COPIES
+    if config.optimizer.compile and not checkpointed:
+        hidden, wide = _COMPILED_HIDDEN_COPIES, _COMPILED_WIDTH_COPIES
+    layer = (hidden * text.intermediate_size + wide * text.hidden_size) * width
     per_token = (
         text.num_hidden_layers * kept + layer if checkpointed else text.num_hidden_layers * layer
     )

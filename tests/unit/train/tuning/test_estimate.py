@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+from transformers import LlamaConfig, LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
 
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic.prompts import load_dialect
@@ -121,6 +121,42 @@ def test_a_seven_billions_peaks_are_within_a_tenth(configure: Configure, tmp_pat
         # The processor decides of most of them, and two were 1.5 times apart.
         batches = 8 / cell.batch
         assert found.seconds / batches == pytest.approx(cell.seconds, rel=0.3), cell
+
+
+def test_compiled_layers_keep_less(configure: Configure, tmp_path: Path) -> None:
+    """Of the embedded critic's shape by its recipe: on an H200, batches of up to 1,151 tokens."""
+    vision = SiglipVisionConfig(
+        hidden_size=384,
+        intermediate_size=1408,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        image_size=192,
+        patch_size=16,
+        vision_use_head=False,
+    )
+    text = LlamaConfig(
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        vocab_size=49152,
+        tie_word_embeddings=True,
+    )
+    LlavaOnevisionConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN_ID
+    ).save_pretrained(tmp_path / "base")
+    write_tokenizer(tmp_path / "base")
+    for batch, peak in ((32, 24.1), (64, 47.5)):
+        config = configure(
+            "llava_onevision",
+            f"base.model={tmp_path / 'base'}",
+            *("base.dtype=bfloat16", "adapter.rank=32", "adapter.vision_tower=full"),
+            *("adapter.projector=true", f"optimizer.batch={batch}", "optimizer.compile=true"),
+            "optimizer.gradient_checkpointing=false",
+        )
+        found = estimate(config, open_base(config, weights=False), [1151] * 320)
+        assert found.peak / GIB == pytest.approx(peak, rel=0.1)
 
 
 def test_the_longest_pair_is_computed_in_one_row_or_two(
