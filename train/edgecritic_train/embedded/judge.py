@@ -23,7 +23,7 @@ from torch import Tensor
 
 from edgecritic.cli.options import at_least
 from edgecritic.debias import relabelled
-from edgecritic.errors import InputError
+from edgecritic.errors import ArtifactError, InputError
 from edgecritic.prompts import load_dialect, render
 from edgecritic.scoring import OutcomeTrie, normalise
 from edgecritic.task import Task
@@ -191,39 +191,53 @@ def load_judge(checkpoint: Path, language_model: Path, *, float32: bool) -> Torc
             transformers, such as `edgecritic export merge` writes after `edgecritic train sft`.
         language_model: the GGUF file that it was trained over.
         float32: compute in it, on a GPU as well.
+
+    Raises:
+        CriticError: one of both cannot be read, or the folder holds an adapter alone.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if checkpoint.is_dir():
-        from transformers import LlavaOnevisionForConditionalGeneration
-
-        model: Any = LlavaOnevisionForConditionalGeneration.from_pretrained(
-            checkpoint, dtype=torch.float32, local_files_only=True
+    if not checkpoint.exists():
+        raise ArtifactError(
+            f"there is no checkpoint at {checkpoint}",
+            "name the critic.safetensors of a run, or a folder for transformers",
         )
+    tokenizer = PieceTokenizer.from_gguf(language_model)
+    if checkpoint.is_dir():
+        model = _from_folder(checkpoint)
     else:
         model = load_critic(checkpoint, language_model).base_model.model
     model.to(device).eval()
-    maker = RowMaker(PieceTokenizer.from_gguf(language_model), load_dialect(), EmbeddedConfig())
+    maker = RowMaker(tokenizer, load_dialect(), EmbeddedConfig())
     autocast = device.type == "cuda" and not float32
     return TorchJudge(parts(model), maker, embedded_geometry(), autocast=autocast)
 
 
+def _from_folder(folder: Path) -> Any:
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    # transformers would look for an adapter's base on the hub.
+    if not (folder / "config.json").is_file():
+        adapter = (folder / "adapter_config.json").is_file()
+        raise ArtifactError(
+            f"{folder} holds {'an adapter, no checkpoint' if adapter else 'no config.json'}",
+            "merge it into its base: edgecritic export merge BASE ADAPTER --out MERGED"
+            if adapter
+            else "name a folder for transformers, such as edgecritic export merge writes",
+        )
+    try:
+        return LlavaOnevisionForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(
+            f"{folder}: {reason}", "name the folder of a whole checkpoint"
+        ) from error
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="edgecritic train judge", description=__doc__)
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        help="critic.safetensors of a run, or a folder for transformers",
-    )
-    parser.add_argument("--language-model", type=Path, required=True)
-    parser.add_argument("--set", type=Path, nargs="+", required=True, dest="sets")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=at_least(1))
-    parser.add_argument("--batch", type=at_least(1), default=16)
-    parser.add_argument("--conditions", default=",".join(CONDITIONS))
-    parser.add_argument("--float32", action="store_true")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     conditions = options.conditions.split(",")
     if not set(conditions) <= set(CONDITIONS):
         raise InputError(
@@ -243,3 +257,43 @@ def main(argv: Sequence[str]) -> int:
                 out.write(json.dumps(record) + "\n")
     part.replace(options.out)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgecritic train judge",
+        description="Judges evaluation sets with a trained checkpoint in torch, and writes the "
+        "records that edgecritic bench report and parity read.",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="critic.safetensors of a run, or a folder for transformers",
+    )
+    parser.add_argument(
+        "--language-model",
+        type=Path,
+        required=True,
+        metavar="GGUF",
+        help="that it was trained over, as edgecritic models pull names it",
+    )
+    parser.add_argument(
+        "--set",
+        type=Path,
+        nargs="+",
+        required=True,
+        dest="sets",
+        metavar="SET",
+        help="folders that edgecritic train items wrote",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSONL of verdicts")
+    parser.add_argument("--limit", type=at_least(1), help="items of each set; all when left out")
+    parser.add_argument("--batch", type=at_least(1), default=16, help="rows at a time; default: 16")
+    parser.add_argument(
+        "--conditions",
+        default=",".join(CONDITIONS),
+        help=f"what is shown, of {','.join(CONDITIONS)}; both when left out",
+    )
+    parser.add_argument("--float32", action="store_true", help="on a GPU as well")
+    return parser

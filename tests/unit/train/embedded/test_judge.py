@@ -121,3 +121,23 @@ def test_a_set_or_condition_that_is_none_is_told_before_the_critic_is_loaded(eva
         main([*asked, "--set", str(tmp_path)])
     with pytest.raises(InputError, match="right,dark"):
         main([*asked, "--set", str(evaluation), "--conditions", "right,dark"])
+
+
+def test_a_checkpoint_that_is_none_is_told(tiny_models, evaluation, tmp_path):
+    adapter, empty = tmp_path / "adapter", tmp_path / "empty"
+    for folder in (adapter, empty):
+        folder.mkdir()
+    facts = {"peft_type": "LORA", "base_model_name_or_path": "somebody/base"}
+    (adapter / "adapter_config.json").write_text(json.dumps(facts))
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "config.json").write_text(json.dumps({"model_type": "llava_onevision"}))
+    for checkpoint, told in (
+        (adapter, "holds an adapter, no checkpoint"),
+        (empty, "holds no config.json"),
+        (tmp_path / "nowhere", "there is no checkpoint at"),
+        (tmp_path / "cut", "no file named model.safetensors"),
+    ):
+        asked = ["--checkpoint", str(checkpoint), "--set", str(evaluation)]
+        model = ["--language-model", str(tiny_models.language_model)]
+        with pytest.raises(CriticError, match=told):
+            main([*asked, *model, "--out", str(tmp_path / "out.jsonl")])
