@@ -29,7 +29,13 @@ from edgecritic_train.tuning.checkpoints import (
 )
 from edgecritic_train.tuning.config import TuningConfig
 from edgecritic_train.tuning.failures import told_apart
-from edgecritic_train.tuning.manifest import begin_run, data_fingerprint, git_state, versions
+from edgecritic_train.tuning.manifest import (
+    RUN,
+    begin_run,
+    data_fingerprint,
+    git_state,
+    versions,
+)
 from edgecritic_train.tuning.prepare import Prepared, Tell
 from edgecritic_train.tuning.settings import plain
 
@@ -105,6 +111,11 @@ def _begun(config: TuningConfig, facts: dict[str, Any], held: ExitStack, tell: T
 
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():
+        if not state.is_main_process and not (config.output / RUN).is_file():
+            raise ArtifactError(
+                f"{config.output} holds no {RUN}, which the first process has written",
+                "name an output folder that all nodes share",
+            )
         begin_run(config, facts)
         if state.is_main_process:  # the others wait for it here, and not for as long as a training
             waiting = tell if state.num_processes == 1 else _refusing(config.output)

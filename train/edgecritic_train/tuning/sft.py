@@ -136,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launched(command: Callable[[], int]) -> int:
     """What `accelerate launch` starts: errors are told as `edgecritic` tells them.
 
+    By every process: one that fails alone would be heard of by nobody.
+
     Args:
         command: of a module that trains.
 
@@ -145,8 +147,9 @@ def launched(command: Callable[[], int]) -> int:
     try:
         return command()
     except CriticError as error:
-        told(f"edgecritic: error: {error.message}")
-        told(f"hint: {error.hint}")
+        rank = os.environ.get("RANK", "0")
+        who = "" if rank == "0" else f" in process {rank}"
+        sys.stderr.write(f"edgecritic: error{who}: {error.message}\nhint: {error.hint}\n")
         return 1
 
 

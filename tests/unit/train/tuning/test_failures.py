@@ -25,7 +25,7 @@ from edgecritic_train.critic_data.rows import ImageFile, read_rows, write_rows
 from edgecritic_train.critic_data.writing import LOCK
 from edgecritic_train.tuning.failures import told_apart
 from edgecritic_train.tuning.manifest import begin_run
-from edgecritic_train.tuning.sft import train_sft
+from edgecritic_train.tuning.sft import launched, train_sft
 from edgecritic_train.tuning.trainer import CriticTrainer
 from tiny_tuning import Configure
 
@@ -165,3 +165,17 @@ def test_errors_of_a_launched_process_are_lines(tmp_path: Path, stage: str) -> N
     error, hint = done.stderr.splitlines()
     assert error.startswith("edgecritic: error: ")
     assert hint == "hint: give a YAML file"
+
+
+def test_a_process_that_fails_alone_is_heard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full GPU, or a picture that one node lacks, is no error of the first process."""
+
+    def command() -> int:
+        raise ArtifactError("the disk is full", "free some space")
+
+    monkeypatch.setenv("RANK", "3")
+    assert launched(command) == 1
+    said = capsys.readouterr().err
+    assert said == "edgecritic: error in process 3: the disk is full\nhint: free some space\n"

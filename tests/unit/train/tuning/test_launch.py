@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
 
+from edgecritic.errors import ArtifactError
 from edgecritic_train import cli
 from edgecritic_train.critic_data.writing import alone
 from edgecritic_train.tuning.config import read_config
@@ -83,6 +86,19 @@ def test_several_processes_do_not_wait_for_a_training(
     assert done.returncode != 0
     assert f"another process trains in {tmp_path / 'run'}" in done.stderr
     assert "Traceback" not in done.stderr.partition("another process")[0]
+
+
+def test_nodes_share_the_folder_of_a_run(
+    bases: dict[str, Path], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node of its own folder would train to the end, and then save where nobody else does."""
+    path = write_config(tmp_path / "c.yaml", bases["llava_onevision"], rows, tmp_path / "run")
+    second = SimpleNamespace(main_process_first=nullcontext, is_main_process=False, num_processes=2)
+    monkeypatch.setattr("accelerate.PartialState", lambda **_: second)
+    with pytest.raises(ArtifactError, match=r"run holds no run\.json") as caught:
+        train_sft(read_config(path), lambda _: None)
+    assert "all nodes share" in caught.value.hint
+    assert not (tmp_path / "run").exists()
 
 
 SHARDED = {
