@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecritic import InputError
+from edgecritic.cli.options import at_least
 from edgecritic_export.bundles.everything import ExportOptions, export_all
 from edgecritic_export.bundles.gguf import TOWERS, GgufOptions
 from edgecritic_export.bundles.onnx import LayerCalibration
@@ -85,7 +86,7 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
         help="judged items on which a four-bit ONNX decoder's eight-bit layers are chosen",
     )
     kinds.add_argument(
-        "--calibration-limit", type=int, default=12, help="items of it to use; default: 12"
+        "--calibration-limit", type=at_least(1), default=12, help="items of it to use; default: 12"
     )
     kinds.add_argument("--imatrix", type=Path, help="importance matrix for the GGUF types")
     kinds.add_argument(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecritic import Bundle
+from edgecritic.cli.options import at_least
 from edgecritic_export.commands.options import BUNDLE, command_parser
 from edgecritic_export.features import bundle_features, save_features
 
@@ -16,8 +17,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help=BUNDLE)
     parser.add_argument("--set", type=Path, required=True, dest="folder", help="evaluation set")
     parser.add_argument("--out", type=Path, required=True, help=".npz, for bench parity")
-    parser.add_argument("--limit", type=int, help="items of the set")
-    parser.add_argument("--threads", type=int, help="the physical cores when left out")
+    parser.add_argument("--limit", type=at_least(1), help="items of the set")
+    parser.add_argument("--threads", type=at_least(1), help="the physical cores when left out")
     args = parser.parse_args(argv)
     bundle = Bundle.read(args.bundle)
     found = bundle_features(bundle, args.folder, limit=args.limit, threads=args.threads)

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecritic import Bundle
 from edgecritic.backends.options import EngineOptions
 from edgecritic.bundle import MANIFEST
+from edgecritic.cli.options import at_least
 from edgecritic_export.bundles.importance import (
     CalibrationOptions,
     bundle_importance,
@@ -33,8 +34,10 @@ def main(argv: Sequence[str]) -> int:
         "--dialect", help="prompts of a CHECKPOINT; those of its family when left out"
     )
     parser.add_argument("--text-only", action="store_true", help="leave the pictures out")
-    parser.add_argument("--limit", type=int, default=64, help="items to read; default: 64")
-    parser.add_argument("--n-ctx", type=int, default=16_384, help="longest row; default: 16384")
+    parser.add_argument("--limit", type=at_least(1), default=64, help="items to read; default: 64")
+    parser.add_argument(
+        "--n-ctx", type=at_least(1), default=16_384, help="longest row; default: 16384"
+    )
     add_engine(parser)
     args = parser.parse_args(argv)
     engine = EngineOptions(n_ctx=args.n_ctx, n_threads=args.threads, device=args.device)

@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edgecritic import InputError
 from edgecritic.backends.options import EngineOptions
 from edgecritic.cli.console import Console
+from edgecritic.cli.options import at_least
 from edgecritic_export.checkpoints.source import resolve
+from edgecritic_export.gguf.calibration import ITEMS
 from edgecritic_export.verify.bundles import VerifyOptions
 
 BUNDLE: Final = "folder with a critic.json"
@@ -32,7 +35,7 @@ def add_adapter(parser: argparse._ActionsContainer, what: str) -> None:
 
 def add_engine(parser: argparse._ActionsContainer) -> None:
     """Add where judgements are made."""
-    parser.add_argument("--threads", type=int, help="the physical cores when left out")
+    parser.add_argument("--threads", type=at_least(1), help="the physical cores when left out")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
 
 
@@ -42,7 +45,7 @@ def add_verification(parser: argparse.ArgumentParser, *, required: bool) -> None
     group.add_argument(
         "--rows", type=Path, required=required, help="evaluation set to judge, with items.jsonl"
     )
-    group.add_argument("--limit", type=int, default=40, help="pairs to judge; default: 40")
+    group.add_argument("--limit", type=at_least(1), default=40, help="pairs to judge; default: 40")
     group.add_argument(
         "--reference-weights",
         choices=("fp32", "bf16", "fp16"),
@@ -56,8 +59,12 @@ def verification(args: argparse.Namespace) -> VerifyOptions:
     """What the options of `add_verification` say.
 
     Raises:
-        CriticError: the adapter cannot be found.
+        CriticError: the rows or the adapter cannot be found.
     """
+    if not (args.rows / ITEMS).is_file():
+        raise InputError(
+            f"--rows: {args.rows} holds no {ITEMS}", "write a set with: edgecritic train items"
+        )
     engine = EngineOptions(n_threads=args.threads, device=args.device)
     reference = replace(engine, weights=args.reference_weights)
     adapter = None if args.adapter is None else resolve(args.adapter).folder

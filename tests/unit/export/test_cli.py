@@ -330,6 +330,27 @@ def test_what_all_does_not_take(run, checkpoint, tmp_path, arguments, message):
     assert not list(tmp_path.rglob("*.gguf"))
 
 
+def test_numbers_that_are_none_are_told(run, checkpoint, rows, tmp_path):
+    """A limit below nothing was a traceback, behind all that was exported."""
+    for arguments in (
+        ("verify", tmp_path, "--reference", checkpoint, "--rows", rows, "--limit", "-3"),
+        ("all", checkpoint, "--out", tmp_path, "--onnx", "q4", "--calibration-limit", "0"),
+        ("imatrix", checkpoint, "--items", rows, "--out", tmp_path / "i.gguf", "--limit", "-1"),
+        ("features", tmp_path, "--set", rows, "--out", tmp_path / "f.npz", "--limit", "-1"),
+    ):
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert "is not a whole number >= 1" in err
+
+
+def test_rows_that_are_none_are_told_before_anything_is_written(run, checkpoint, tmp_path):
+    kinds = ("--quants", "F16", "--licence", "MIT", "--rows", tmp_path)
+    status, _, err = run("all", checkpoint, "--out", tmp_path / "out", *kinds)
+    assert status == 2
+    assert f"--rows: {tmp_path} holds no items.jsonl" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_facts_with_unknown_keys_are_refused(run, checkpoint, tmp_path):
     facts = tmp_path / "facts.json"
     facts.write_text(json.dumps({"licence": "MIT", "nmae": "x"}))

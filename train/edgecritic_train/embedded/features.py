@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgecritic.cli.options import at_least
 from edgecritic_train.embedded.config import embedded_geometry
 from edgecritic_train.embedded.feed import normalised
 from edgecritic_train.embedded.model import parts
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--language-model", type=Path, required=True)
     parser.add_argument("--set", type=Path, required=True, dest="folder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=at_least(1))
     options = parser.parse_args(argv)
     found = features(options.run, options.language_model, options.folder, options.limit)
     options.out.parent.mkdir(parents=True, exist_ok=True)
