@@ -8,6 +8,7 @@ is refused, with what this sample could have shown and how many rows the claim w
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -143,7 +144,8 @@ class ParityClaim:
         equivalence: the two one-sided tests.
         p_value: that there is any difference, by random signs of items.
         detectable: smallest difference that this sample finds with 80% power.
-        rows_needed: rows that parity would take if there were no difference.
+        rows_needed: rows that parity would take if there were no difference; where flips are so few
+            that they are tested exactly, if they went on to come as they did.
         flips: for shares; None for scores.
     """
 
@@ -180,12 +182,34 @@ def claim_share_parity(
     # Without any flip, as many as could have stayed unseen.
     discordance = flips.discordance or wilson(0, max(1, round(known.n_effective)))[1]
     detectable = detectable_share(known.n_effective, discordance)
-    needed = math.ceil(rows_for_equivalence(discordance, margin) * known.design)
+    rows = _rows_of_few(flips, margin) or rows_for_equivalence(discordance, margin)
+    needed = math.ceil(rows * known.design)
     return _claim(
         _Sample(found, tested, sign_test(other - reference, clusters), detectable, needed),
         flips,
         lambda value: f"{100 * value:.1f} points",
     )
+
+
+def _rows_of_few(flips: Flips, margin: float) -> int | None:
+    """Independent rows with which `share_tost` passes exactly, if flips come as they did.
+
+    None where there are too many flips for that, or more of one kind than the margin allows.
+    """
+    beta = _scipy_stats().beta
+    often = max(flips.lost, flips.won) / flips.n
+    most = _FEW / flips.discordance if flips.discordance else math.inf
+
+    def shown(n: int) -> bool:
+        return float(beta.isf(ALPHA, often * n + 1, n - often * n)) < margin
+
+    n = 1
+    while often < margin and n < most and not shown(n):
+        n *= 2
+    if often >= margin or not shown(n):
+        return None
+    rows = bisect_left(range(n), True, lo=n // 2, key=shown)
+    return rows if rows < most else None
 
 
 def claim_mean_parity(

@@ -22,7 +22,14 @@ from edgecritic_bench.statistics.equivalence import (
     share_tost,
     tost,
 )
-from edgecritic_bench.statistics.paired import Flips, difference, mcnemar, sign_test, spread
+from edgecritic_bench.statistics.paired import (
+    Flips,
+    Spread,
+    difference,
+    mcnemar,
+    sign_test,
+    spread,
+)
 from edgecritic_bench.statistics.power import (
     detectable_mean,
     detectable_share,
@@ -213,6 +220,29 @@ def test_no_flip_among_few_rows_is_refused_too():
     assert claim.standing == "refused"
     assert "takes about" in claim.words
     assert claim_share_parity(*flipped(400, 0, 0), np.arange(400), 0.02).standing == "equivalent"
+
+
+@pytest.mark.parametrize(("n", "lost", "won"), [(40, 0, 0), (200, 1, 1), (100, 0, 1), (300, 3, 1)])
+def test_few_flips_say_how_many_rows_would_do(n, lost, won):
+    """As many rows with flips as often are equivalent, and a tenth fewer are not."""
+    needed = claim_share_parity(*flipped(n, lost, won), np.arange(n), 0.02).rows_needed
+    assert needed < 1000
+
+    def passes(rows):
+        seen = Flips(rows, lost * rows / n, won * rows / n, 1.0)
+        tested = share_tost(seen, Spread(0.0, 0.01, rows, rows, 1.0), 0.02)
+        return max(-tested.low, tested.high) < 0.02
+
+    assert passes(needed)
+    assert not passes(round(0.9 * needed))
+
+
+def test_many_flips_take_more_rows_than_few():
+    needed = [
+        claim_share_parity(*flipped(400, k, k), np.arange(400), 0.02).rows_needed
+        for k in (0, 1, 2, 10, 40)
+    ]
+    assert needed == sorted(needed)
 
 
 def test_a_large_sample_supports_parity_and_says_so():
