@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
@@ -76,14 +77,18 @@ def check_machine(config: TuningConfig) -> None:
     Raises:
         BackendUnavailableError: it cannot.
     """
-    if torch.cuda.is_available():
-        return
-    if config.optimizer.name != "adamw":
+    gpu, name = torch.cuda.is_available(), config.optimizer.name
+    if name != "adamw" and not gpu:
         raise BackendUnavailableError(
-            f"optimizer.name is {config.optimizer.name}, and torch sees no GPU for bitsandbytes",
+            f"optimizer.name is {name}, and torch sees no GPU for bitsandbytes",
             "set optimizer.name to adamw, or install torch with CUDA",
         )
-    if config.base.dtype == "float16":
+    if name != "adamw" and find_spec("bitsandbytes") is None:
+        raise BackendUnavailableError(
+            f"optimizer.name is {name}, and bitsandbytes is not installed",
+            "pip install 'edgecritic[train]', or set optimizer.name to adamw",
+        )
+    if config.base.dtype == "float16" and not gpu:
         raise BackendUnavailableError(
             "base.dtype is float16, and torch sees no GPU", "set base.dtype to float32"
         )

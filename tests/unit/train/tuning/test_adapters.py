@@ -233,14 +233,25 @@ def test_settings_of_a_base_that_contradict_each_other_are_told(
             read(open_base(config), config)
 
 
-def test_what_needs_a_gpu_says_so(configure: Configure) -> None:
+def test_what_needs_a_gpu_says_so(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgecritic_train.tuning.arguments import check_machine
 
-    if torch.cuda.is_available():
-        return
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for wish in ("optimizer.name=paged_adamw_8bit", "base.dtype=float16"):
         with pytest.raises(BackendUnavailableError, match="no GPU"):
             check_machine(configure("llava_onevision", wish))
+
+
+def test_an_optimizer_of_bitsandbytes_wants_it_installed(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecritic_train.tuning import arguments
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(arguments, "find_spec", lambda _: None)
+    arguments.check_machine(configure("llava_onevision", "base.dtype=float16"))
+    with pytest.raises(BackendUnavailableError, match="bitsandbytes is not installed"):
+        arguments.check_machine(configure("llava_onevision", "optimizer.name=adamw_8bit"))
 
 
 @each_family
