@@ -21,6 +21,8 @@ RUN: Final = "run.json"
 CONFIG: Final = "config.yaml"
 _BEGUN: Final = (LOCK, RUN, f".{RUN}.part", CONFIG, f".{CONFIG}.part")
 """What others leave in a folder that was empty: a start that was killed, or goes on just now."""
+_LOGGED: Final = ("metrics.jsonl", "tensorboard")
+"""What a training leaves that ended before its first checkpoint."""
 _PACKAGES: Final = (
     *("edgecritic", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
     *("datasets", "tokenizers", "numpy", "pillow"),
@@ -135,10 +137,16 @@ def _check_same(path: Path, wanted: Mapping[str, Any], unlocked: Sequence[tuple[
     differing = [key for key in now if key not in free and recorded.get(key, "nothing") != now[key]]
     if differing:
         key = differing[0]
+        made = any(entry.name not in (*_BEGUN, *_LOGGED) for entry in path.parent.iterdir())
+        cure = (
+            "go on with the settings of its config.yaml"
+            if made
+            else "remove it: it holds no checkpoint"
+        )
         raise ArtifactError(
             f"{path.parent} holds a run with other settings: {key} was "
             f"{recorded.get(key, 'nothing')}, now it is {now[key]}",
-            "name another output folder, or go on with the settings of its config.yaml",
+            f"name another output folder, or {cure}",
         )
 
 

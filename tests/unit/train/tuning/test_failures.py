@@ -108,6 +108,22 @@ def test_a_start_that_was_killed_is_started_again(configure: Configure) -> None:
         begin_run(config, {})
 
 
+def test_a_run_without_a_checkpoint_may_be_removed_for_other_settings(
+    configure: Configure,
+) -> None:
+    """As after a first step that wanted more memory than there was."""
+    begin_run(configure("llava_onevision", "optimizer.batch=4"), {})
+    config = configure("llava_onevision", "optimizer.batch=2")
+    for name in ("tensorboard", "checkpoint-100"):
+        with pytest.raises(ArtifactError, match="batch was 4, now it is 2") as error:
+            begin_run(config, {})
+        assert error.value.hint.endswith("or remove it: it holds no checkpoint")
+        (config.output / name).mkdir()
+    with pytest.raises(ArtifactError) as error:
+        begin_run(config, {})
+    assert "config.yaml" in error.value.hint
+
+
 def test_two_starts_at_once_write_one_record(configure: Configure, tmp_path: Path) -> None:
     config = configure("llava_onevision")
     for number in range(5):
