@@ -250,17 +250,18 @@ def lengths_of(config: TuningConfig, base: Base, *, dpo: bool) -> list[int]:
     return [found.maker.computed(row, shared=shared) for row in found.train]
 
 
-def described_probe(found: Probe, cap: float | None) -> str:
-    """For people."""
+def described_probe(found: Probe, cap: float | None, batches: int | None) -> str:
+    """For people; with the batches of the run, what they would take at most, as the longest do."""
     room = "the machine" if cap is None else f"{cap:g} GiB"
     if not found.fits:
         return f"   does not fit {room} ({found.device})"
     gib = 2**30
     held = f", {found.reserved / gib:.2f} GiB held by torch" if found.reserved else ""
+    whole = "" if batches is None else f"; {_duration(batches * found.seconds)} at most for all"
     return (
         f"{found.peak / gib:8.2f} GiB  measured at the peak{held} ({found.device})\n"
         f"{found.tokens / found.seconds:8.0f}      tokens/s, {found.seconds:.2f} s a batch of "
-        f"{found.tokens} tokens"
+        f"{found.tokens} tokens{whole}"
     )
 
 
@@ -320,7 +321,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = json.dumps(record if probed is None else {**record, "probe": asdict(probed)})
     else:
         text = described(found, config)
-        text += "" if probed is None else f"\n{described_probe(probed, options.cap)}"
+        batches = None if found.steps is None else found.steps * config.optimizer.accumulation
+        text += "" if probed is None else f"\n{described_probe(probed, options.cap, batches)}"
     sys.stdout.write(f"{text}\n")
     return 1 if probed is not None and not probed.fits else 0
 

@@ -277,6 +277,22 @@ def test_a_probe_runs_the_longest_rows_in_a_process_of_its_own(
         probe(tmp_path / "config.yaml", ["base.model=./nowhere"], dpo=False, cap=None)
 
 
+def test_a_probe_tells_what_all_batches_take_at_most(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The machine may be slower than those of the prediction."""
+    monkeypatch.setattr(
+        "edgecritic_train.tuning.estimate.probe", lambda *_, **__: Probe(True, 100, seconds=900.0)
+    )
+    configure("llava_onevision")
+    settings = ["--set", "optimizer.max_steps=7", "--set", "optimizer.accumulation=2"]
+    assert cli.main(["estimate", str(tmp_path / "config.yaml"), "--probe", *settings]) == 0
+    assert "900.00 s a batch of 100 tokens; 3.5 hours at most for all" in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_an_answer(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
