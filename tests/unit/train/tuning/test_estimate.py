@@ -13,6 +13,8 @@ from transformers import LlamaConfig, LlavaOnevisionConfig, Qwen2Config, SiglipV
 from edgecritic.errors import ArtifactError, BackendUnavailableError, InputError
 from edgecritic.prompts import load_dialect
 from edgecritic_train import cli
+from edgecritic_train.embedded.config import TowerShape, embedded_geometry
+from edgecritic_train.embedded.model import llava_config
 from edgecritic_train.tuning.adapters import adapted
 from edgecritic_train.tuning.base import load_base, open_base
 from edgecritic_train.tuning.config import TuningConfig
@@ -125,15 +127,6 @@ def test_a_seven_billions_peaks_are_within_a_tenth(configure: Configure, tmp_pat
 
 def test_compiled_layers_keep_less(configure: Configure, tmp_path: Path) -> None:
     """Of the embedded critic's shape by its recipe: on an H200, batches of up to 1,151 tokens."""
-    vision = SiglipVisionConfig(
-        hidden_size=384,
-        intermediate_size=1408,
-        num_hidden_layers=8,
-        num_attention_heads=6,
-        image_size=192,
-        patch_size=16,
-        vision_use_head=False,
-    )
     text = LlamaConfig(
         hidden_size=576,
         intermediate_size=1536,
@@ -143,9 +136,8 @@ def test_compiled_layers_keep_less(configure: Configure, tmp_path: Path) -> None
         vocab_size=49152,
         tie_word_embeddings=True,
     )
-    LlavaOnevisionConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN_ID
-    ).save_pretrained(tmp_path / "base")
+    settings = llava_config(text, TowerShape(), embedded_geometry(), IMAGE_TOKEN_ID, 1)
+    settings.save_pretrained(tmp_path / "base")
     write_tokenizer(tmp_path / "base")
     for batch, peak in ((32, 24.1), (64, 47.5)):
         config = configure(
