@@ -251,13 +251,17 @@ def lengths_of(config: TuningConfig, base: Base, *, dpo: bool) -> list[int]:
 
 
 def described_probe(found: Probe, cap: float | None, batches: int | None) -> str:
-    """For people; with the batches of the run, what they would take at most, as the longest do."""
+    """For people; with the batches of the run, what they would take, were all as long."""
     room = "the machine" if cap is None else f"{cap:g} GiB"
     if not found.fits:
         return f"   does not fit {room} ({found.device})"
     gib = 2**30
     held = f", {found.reserved / gib:.2f} GiB held by torch" if found.reserved else ""
-    whole = "" if batches is None else f"; {_duration(batches * found.seconds)} at most for all"
+    whole = (
+        ""
+        if batches is None
+        else f"; {_duration(batches * found.seconds)} for all, were they as long"
+    )
     return (
         f"{found.peak / gib:8.2f} GiB  measured at the peak{held} ({found.device})\n"
         f"{found.tokens / found.seconds:8.0f}      tokens/s, {found.seconds:.2f} s a batch of "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from edgecritic_train.tuning.checkpoints import write_whole
+from edgecritic_train.tuning.manifest import BOARD, METRICS
 from edgecritic_train.tuning.plots import plot
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
-METRICS: Final = "metrics.jsonl"
 _PLOT_SECONDS: Final = 60.0
 _EVAL: Final = "eval_"
 _DRAWING: Final = ("tensorboard", "matplotlib")
@@ -62,9 +62,7 @@ class RunLog(TrainerCallback):
         if "tensorboard" not in missing:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(
-                str(self._folder / "tensorboard"), purge_step=state.global_step + 1
-            )
+            self._board = SummaryWriter(str(self._folder / BOARD), purge_step=state.global_step + 1)
 
     def on_log(
         self,

@@ -19,10 +19,10 @@ from edgecritic_train.tuning.settings import plain
 
 RUN: Final = "run.json"
 CONFIG: Final = "config.yaml"
+METRICS: Final = "metrics.jsonl"
+BOARD: Final = "tensorboard"
 _BEGUN: Final = (LOCK, RUN, f".{RUN}.part", CONFIG, f".{CONFIG}.part")
 """What others leave in a folder that was empty: a start that was killed, or goes on just now."""
-_LOGGED: Final = ("metrics.jsonl", "tensorboard")
-"""What a training leaves that ended before its first checkpoint."""
 _PACKAGES: Final = (
     *("edgecritic", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
     *("datasets", "tokenizers", "numpy", "pillow"),
@@ -137,7 +137,7 @@ def _check_same(path: Path, wanted: Mapping[str, Any], unlocked: Sequence[tuple[
     differing = [key for key in now if key not in free and recorded.get(key, "nothing") != now[key]]
     if differing:
         key = differing[0]
-        made = any(entry.name not in (*_BEGUN, *_LOGGED) for entry in path.parent.iterdir())
+        made = any(entry.name not in (*_BEGUN, METRICS, BOARD) for entry in path.parent.iterdir())
         cure = (
             "go on with the settings of its config.yaml"
             if made

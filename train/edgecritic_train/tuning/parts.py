@@ -46,7 +46,7 @@ def compile_blocks(model: Any, *, checkpointed: bool) -> None:
     """Let torch compile each block when it first runs; all of a kind share the result.
 
     Of a block that transformers checkpoints, each part by itself: what is checkpointed stays
-    theirs. A whole block costs the host less, and its norms and sums run in fewer kernels.
+    theirs.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
